@@ -1,0 +1,245 @@
+//! The configuration as the daemon uses it: valid by construction.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
+
+/// The whole of it. Users and actions are shared, so that what runs keeps what it was started with over a reload.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// UDP addresses; `::ffff:` folded to IPv4. At restart only.
+    pub listen: Vec<SocketAddr>,
+    /// Opens sealed packets. At restart only.
+    pub private_key: PrivateKey,
+    /// What bound knocks are signed for; without it only plain ones are authentic.
+    pub server_id: Option<ServerId>,
+    /// Folder of the store. At restart only.
+    pub state_dir: PathBuf,
+    /// Folder of the control socket. At restart only.
+    pub runtime_dir: PathBuf,
+    /// Largest accepted distance between a packet's timestamp and the wall clock, both ends included; whole
+    /// seconds.
+    pub freshness: Duration,
+    /// Where claims are kept. At restart only.
+    pub store: StoreKind,
+    /// The least binding that is accepted.
+    pub bind: Bound,
+    /// Sources that may knock at all.
+    pub allow_from: AddressList,
+    /// How the log is written.
+    pub log: Log,
+    /// Every maximum.
+    pub limits: Limits,
+    /// By id.
+    pub users: BTreeMap<UserId, Arc<User>>,
+    /// By id.
+    pub actions: BTreeMap<ActionId, Arc<Action>>,
+}
+
+/// Where claims are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// SQLite in `state_dir`.
+    Sqlite,
+    /// In memory, forgotten at exit.
+    Memory,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Least level that is written; `RUST_LOG` overrides it.
+    pub level: log::LevelFilter,
+    /// Text or JSON lines. At restart only.
+    pub format: LogFormat,
+    /// Time between two summary lines of what was refused before authentication.
+    pub summary: Duration,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Authentic knocks per second and user.
+    pub user_rate: u32,
+    /// Authentic knocks a user may send at once.
+    pub user_burst: u32,
+    /// Nonces remembered in front of the store.
+    pub nonce_cache: usize,
+    /// Unexpired claims in the store.
+    pub max_claims: u64,
+    /// Scripts that run at once, over all actions.
+    pub max_jobs: usize,
+    /// RSA worker threads. At restart only.
+    pub workers: usize,
+    /// Sealed datagrams that wait for a worker. At restart only.
+    pub queue: usize,
+}
+
+/// Somebody who may knock.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// As the packet names him.
+    pub id: UserId,
+    /// The key of his table, `[A-Za-z0-9._-]{1,64}`.
+    pub name: String,
+    /// Signs his knocks.
+    pub hmac_key: HmacKey,
+    /// What he may run.
+    pub actions: Vec<ActionId>,
+    /// Where he may knock from.
+    pub allow_from: AddressList,
+    /// The least binding that is accepted of him.
+    pub bind: Bound,
+    /// Whether he may knock at all.
+    pub enabled: Enabled,
+    /// Last moment at which he may knock: since the Unix epoch.
+    pub not_after: Option<Duration>,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enabled {
+    /// On.
+    Yes,
+    /// Off.
+    No,
+}
+
+/// Something that a knock runs.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// As the packet names it.
+    pub id: ActionId,
+    /// The key of its table, `[A-Za-z0-9._-]{1,64}`.
+    pub name: String,
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Elements behind the program in `run`.
+    pub fixed_args: Vec<String>,
+    /// What follows them.
+    pub args: Args,
+    /// Named additions to the environment.
+    pub env: BTreeMap<String, String>,
+    /// What it reads.
+    pub stdin: Stdin,
+    /// As whom it runs; as the daemon if not told.
+    pub run_as: Option<RunAs>,
+    /// Until it is told to end (TERM).
+    pub timeout: Duration,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// How many of it may run at once.
+    pub max_running: usize,
+    /// What happens to a knock beyond that.
+    pub on_busy: OnBusy,
+    /// Bytes of output that go to the log.
+    pub max_output: usize,
+    /// Which payloads it takes.
+    pub payload: PayloadKind,
+    /// Longest payload it takes, at most 199 bytes.
+    pub max_payload: usize,
+    /// Where it may be knocked from.
+    pub allow_from: AddressList,
+    /// The least binding that it accepts.
+    pub bind: Bound,
+    /// Whether it may be knocked at all.
+    pub enabled: Enabled,
+}
+
+/// The arguments behind `run`'s own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Args {
+    /// The seven of siglatch: ip, user id, user, action id, action, encrypted, payload in base64.
+    Siglatch,
+    /// As listed.
+    List(Vec<Arg>),
+}
+
+/// One element of an `args` list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// As it stands.
+    Literal(String),
+    /// `{ip}`: the source address.
+    Ip,
+    /// `{user}`: the user's name.
+    User,
+    /// `{user_id}`.
+    UserId,
+    /// `{action}`: the action's name.
+    Action,
+    /// `{action_id}`.
+    ActionId,
+    /// `{payload_base64}`.
+    PayloadBase64,
+    /// `{knock_id}`: 16 hex digits.
+    KnockId,
+}
+
+/// What a script reads on standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// /dev/null.
+    Null,
+    /// The raw payload.
+    Payload,
+}
+
+/// As whom a script runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunAs {
+    /// User id.
+    pub uid: u32,
+    /// Group id; no supplementary groups.
+    pub gid: u32,
+}
+
+/// What happens to a knock when `max_running` of its action run already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBusy {
+    /// It is refused.
+    Refuse,
+    /// It waits its turn, this many at most.
+    Queue(usize),
+}
+
+/// Which payloads an action takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// Any bytes.
+    Any,
+    /// Printable ASCII, space to tilde.
+    Ascii,
+    /// Valid UTF-8.
+    Utf8,
+    /// None: it must be empty.
+    None,
+}
+
+/// Addresses that are let through; an empty list lets any through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressList(pub Vec<IpNet>);
+
+impl AddressList {
+    /// Whether `address` (folded) is let through.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.0.is_empty() || self.0.iter().any(|net| net.contains(&address))
+    }
+}

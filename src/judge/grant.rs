@@ -1,0 +1,32 @@
+//! The last stage: a knock that may run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::{Action, User};
+use crate::wire::{Bound, KnockId};
+
+/// A knock that was verified, is fresh, claimed and authorized. Only the judge makes one.
+#[derive(Debug)]
+pub struct Grant {
+    /// Names it in log and environment.
+    pub knock: KnockId,
+    /// Who knocked.
+    pub user: Arc<User>,
+    /// What is to run.
+    pub action: Arc<Action>,
+    /// Where from; `::ffff:` folded.
+    pub source: SocketAddr,
+    /// The packet's timestamp, Unix seconds.
+    pub timestamp: u32,
+    /// What it was bound to.
+    pub bound: Bound,
+    /// The payload, 0 to 199 bytes.
+    pub payload: Vec<u8>,
+    /// Nobody outside the judge can fill this in.
+    pub(super) _sealed: Sealed,
+}
+
+/// Held by the judge alone.
+#[derive(Debug)]
+pub(super) struct Sealed;

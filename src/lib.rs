@@ -1,0 +1,44 @@
+//! siglatch: one authenticated UDP datagram runs one action.
+//!
+//! A datagram's way, each step in the room that is named:
+//!
+//! 1. [`listener`]: a socket is read into a buffer longer than any datagram taken; `Admission` drops every
+//!    length but the modulus', and what no key could open. What is left is a `Sealed`.
+//! 2. [`listener`]: a worker thread opens it with the RSA key. Whatever goes wrong there, 245 bytes come out
+//!    (implicit rejection): an [`channel::Opened`], sent over a socket pair.
+//! 3. [`keeper`]: its loop hands it to the [`judge`], which decodes it (`Unverified`), compares the three HMACs
+//!    (`Verified`), checks freshness, and asks for its nonce to be claimed.
+//! 4. [`store`]: its thread records the claim, many in one transaction. A nonce is claimed once, ever.
+//! 5. [`judge`]: the claimed knock is `Fresh`; binding, user, action and source decide. A [`judge::Grant`]
+//!    comes out, or a [`judge::DropReason`] that is counted.
+//! 6. [`work`]: the grant becomes a job, the runner starts the script, its output goes to the log line by line.
+//!
+//! Every stage can be built only by the stage before it, so what was not verified cannot be run. The pure rooms
+//! ([`wire`], [`channel`], [`judge`], parts of [`listener`] and [`work`]) take time and bytes as arguments and
+//! open no socket, read no clock, start no process and log nothing; `tests/layering.rs` holds them to it.
+//!
+//! [`client`] is the knock client, [`ctl`] the administrator's tool, [`config`] what both and the daemon read.
+
+pub mod clock;
+pub mod config;
+pub mod exit;
+pub mod sys;
+pub mod wire;
+
+#[cfg(feature = "client")]
+pub mod client;
+
+#[cfg(feature = "server")]
+pub mod channel;
+#[cfg(feature = "server")]
+pub mod ctl;
+#[cfg(feature = "server")]
+pub mod judge;
+#[cfg(feature = "server")]
+pub mod keeper;
+#[cfg(feature = "server")]
+pub mod listener;
+#[cfg(feature = "server")]
+pub mod store;
+#[cfg(feature = "server")]
+pub mod work;

@@ -1,0 +1,75 @@
+//! What must outlive the process: claimed nonces.
+//!
+//! In: batches of claims. Out: for each, whether it is the first ever. Never: the network, policy.
+//!
+//! # Promise
+//!
+//! A nonce is claimed once, ever. Forgetting a claim (expiry, a lost file) raises one floor, `refuse_through`, to that
+//! claim's timestamp, and a nonce at or below the floor is refused; so neither a clock that steps back nor a larger
+//! freshness revives anything.
+
+use std::net::IpAddr;
+
+use crate::wire::Nonce;
+
+/// A nonce to be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What is claimed.
+    pub nonce: Nonce,
+    /// Who knocked: a copy from elsewhere is told from one resent.
+    pub source: IpAddr,
+}
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Claimed, recorded: this one, and no other, may run.
+    New,
+    /// Claimed before, from this source.
+    Known(IpAddr),
+    /// At or below the floor: whether it was claimed is forgotten.
+    BelowFloor,
+    /// No room for another unexpired claim.
+    Full,
+}
+
+/// An engine.
+pub trait Store: Send {
+    /// Claims all of `batch` in one transaction at wall clock `wall` (Unix seconds).
+    ///
+    /// A record whose timestamp is ahead of `wall` is on the disk (synced) before this returns: a crash of the machine
+    /// raises the floor only to the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: nothing of the batch may run.
+    fn claim(&mut self, wall: u64, batch: &[Record]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Forgets claims with a timestamp below `before` and raises the floor to the latest of them. Returns how many
+    /// claims are left.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: nothing is forgotten.
+    fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError>;
+
+    /// Ends in order: what is recorded is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn close(self: Box<Self>, wall: u64) -> Result<(), StoreError>;
+}
+
+/// Why an engine cannot record.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct StoreError {
+    /// What is wrong, and with which file.
+    pub what: String,
+    /// How to mend it.
+    pub hint: String,
+    /// The program's exit code, when it happens at start.
+    pub exit: crate::exit::Exit,
+}
