@@ -1,1 +1,3 @@
+//! The knock client.
+
 fn main() {}

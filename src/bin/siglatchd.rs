@@ -1,1 +1,3 @@
+//! The responder.
+
 fn main() {}
