@@ -24,6 +24,10 @@ pub const MESSAGE_MAX: usize = 8192;
 
 /// From the listener.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is the large one, and it lives briefly on the stack"
+)]
 pub enum ToKeeper {
     /// Set up, sockets taken over: from here on datagrams are received.
     Ready,
@@ -96,8 +100,12 @@ pub struct Counts {
 
 impl Counts {
     /// Why a listener refuses.
-    pub const REASONS: [DropReason; 4] =
-        [DropReason::Length, DropReason::Range, DropReason::Queue, DropReason::Channel];
+    pub const REASONS: [DropReason; 4] = [
+        DropReason::Length,
+        DropReason::Range,
+        DropReason::Queue,
+        DropReason::Channel,
+    ];
 }
 
 #[cfg(test)]

@@ -69,7 +69,12 @@ impl Channel {
             ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         loop {
-            match sendmsg(&self.fd, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL) {
+            match sendmsg(
+                &self.fd,
+                &[IoSlice::new(message)],
+                &mut ancillary,
+                SendFlags::NOSIGNAL,
+            ) {
                 Ok(_) => return Sent::Yes,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return Sent::Full,
@@ -110,7 +115,8 @@ impl Channel {
         }
         let descriptor = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
+            // Non-exhaustive; credentials are never asked for.
+            RecvAncillaryMessage::ScmCredentials(_) | _ => None,
         });
         Received::Message(message.bytes, descriptor)
     }

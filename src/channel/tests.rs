@@ -3,29 +3,50 @@ use proptest::prelude::*;
 use super::*;
 
 fn opened(source: SocketAddr) -> Opened {
-    Opened { source, socket: SocketId(3), digest: [9; 32], plaintext: Zeroizing::new([7; PLAINTEXT_LEN]) }
+    Opened {
+        source,
+        socket: SocketId(3),
+        digest: [9; 32],
+        plaintext: Zeroizing::new([7; PLAINTEXT_LEN]),
+    }
 }
 
 #[test]
 fn what_the_listener_says_reaches_the_keeper() {
     for source in ["192.0.2.1:7", "[2001:db8::1]:65535"] {
         let source = source.parse().unwrap();
-        let ToKeeper::Opened(read) =
-            ToKeeper::decode(&ToKeeper::Opened(opened(source)).encode()).unwrap()
+        let ToKeeper::Opened(read) = ToKeeper::decode(&ToKeeper::Opened(opened(source)).encode()).unwrap()
         else {
             panic!("another message");
         };
-        assert_eq!((read.source, read.socket, read.digest), (source, SocketId(3), [9; 32]));
+        assert_eq!(
+            (read.source, read.socket, read.digest),
+            (source, SocketId(3), [9; 32])
+        );
         assert_eq!(*read.plaintext, [7; PLAINTEXT_LEN]);
     }
-    let counts = Counts { received: u64::MAX, receive_errors: 2, refused: [3, 4, 5, 6] };
-    assert!(matches!(ToKeeper::decode(&ToKeeper::Counts(counts).encode()), Ok(ToKeeper::Counts(c)) if c == counts));
-    assert!(matches!(ToKeeper::decode(&ToKeeper::Ready.encode()), Ok(ToKeeper::Ready)));
+    let counts = Counts {
+        received: u64::MAX,
+        receive_errors: 2,
+        refused: [3, 4, 5, 6],
+    };
+    assert!(
+        matches!(ToKeeper::decode(&ToKeeper::Counts(counts).encode()), Ok(ToKeeper::Counts(c)) if c == counts)
+    );
+    assert!(matches!(
+        ToKeeper::decode(&ToKeeper::Ready.encode()),
+        Ok(ToKeeper::Ready)
+    ));
 }
 
 #[test]
 fn what_the_keeper_says_reaches_the_listener() {
-    let setup = Setup { private_key: Zeroizing::new(vec![1, 2, 3]), workers: 2, queue: 70_000, sockets: 16 };
+    let setup = Setup {
+        private_key: Zeroizing::new(vec![1, 2, 3]),
+        workers: 2,
+        queue: 70_000,
+        sockets: 16,
+    };
     let Ok(ToListener::Setup(read)) = ToListener::decode(&ToListener::Setup(setup).encode()) else {
         panic!("another message");
     };
@@ -35,13 +56,18 @@ fn what_the_keeper_says_reaches_the_listener() {
         ToListener::decode(&ToListener::Socket(SocketId(5)).encode()),
         Ok(ToListener::Socket(SocketId(5)))
     ));
-    assert!(matches!(ToListener::decode(&ToListener::Stop.encode()), Ok(ToListener::Stop)));
+    assert!(matches!(
+        ToListener::decode(&ToListener::Stop.encode()),
+        Ok(ToListener::Stop)
+    ));
 }
 
 #[test]
 fn a_mapped_source_is_folded_whatever_the_listener_says() {
     let message = ToKeeper::Opened(opened("[::ffff:192.0.2.1]:7".parse().unwrap()));
-    let Ok(ToKeeper::Opened(read)) = ToKeeper::decode(&message.encode()) else { panic!("another message") };
+    let Ok(ToKeeper::Opened(read)) = ToKeeper::decode(&message.encode()) else {
+        panic!("another message")
+    };
     assert_eq!(read.source, "192.0.2.1:7".parse().unwrap());
 }
 
@@ -73,7 +99,10 @@ fn a_full_channel_says_so_and_a_closed_one_ends() {
     assert_eq!(one.send(&[1], None), Sent::Full);
     let mut buffer = [0; MESSAGE_MAX];
     for _ in 0..sent {
-        assert!(matches!(other.receive(&mut buffer), Received::Message(1000, None)));
+        assert!(matches!(
+            other.receive(&mut buffer),
+            Received::Message(1000, None)
+        ));
     }
     assert!(matches!(other.receive(&mut buffer), Received::Empty));
     drop(one);
@@ -93,7 +122,9 @@ fn a_descriptor_comes_along() {
     let (one, other) = Channel::pair().unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     assert_eq!(one.send(b"x", Some(socket.as_fd())), Sent::Yes);
-    let Received::Message(1, Some(fd)) = other.receive(&mut [0; MESSAGE_MAX]) else { panic!("no descriptor") };
+    let Received::Message(1, Some(fd)) = other.receive(&mut [0; MESSAGE_MAX]) else {
+        panic!("no descriptor")
+    };
     let copy = std::net::UdpSocket::from(fd);
     assert_eq!(copy.local_addr().unwrap(), socket.local_addr().unwrap());
 }

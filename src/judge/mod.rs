@@ -1,10 +1,140 @@
 //! What may run.
 //!
-//! In: [`crate::channel::Opened`], the time, a configuration. Out: a claim to be made, then a [`Grant`] or a refusal.
-//! Never: sockets, files, clocks, processes, the log, randomness of its own.
+//! In: [`Opened`], the time, a configuration. Out: a claim to be made, then a [`Grant`] or a [`Refusal`]. Never:
+//! sockets, files, clocks, processes, the log, randomness of its own.
+//!
+//! # Security considerations
+//!
+//! Until [`verify`] has named a binding a packet may have been made by anybody; nothing is remembered about it, and
+//! one outcome, [`DropReason::NotAuthentic`], covers all that can be wrong with it, at one cost. Its nonce is claimed
+//! before anything asks whether it is permitted, so that a knock that was denied does not come alive after a reload. A
+//! copy is recognised before the user's bucket is touched: who replays a captured knock must not lock its sender out.
 
+mod bucket;
 mod grant;
+mod policy;
 mod reason;
+mod replay;
+mod verify;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use bucket::{Bucket, Taken};
 pub use grant::Grant;
 pub use reason::DropReason;
+pub use replay::Claim;
+pub use verify::{Decoys, Verified};
+
+use crate::channel::Opened;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::store;
+use crate::wire::UserId;
+use replay::Replay;
+
+/// Decides about opened datagrams, in two calls: a claim may have to wait for the store.
+#[derive(Debug)]
+pub struct Judge {
+    config: Arc<Config>,
+    decoys: Decoys,
+    replay: Replay,
+    buckets: HashMap<UserId, Bucket>,
+}
+
+/// About an opened datagram.
+#[must_use]
+#[derive(Debug)]
+pub enum Decision {
+    /// Authentic, fresh, and not seen before: its nonce is to be claimed.
+    Claim(Claim),
+    /// Nothing more to do.
+    Refuse(Refusal),
+}
+
+/// About a claimed knock.
+#[must_use]
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may run.
+    Grant(Grant),
+    /// Nothing more to do.
+    Refuse(Refusal),
+}
+
+/// A refused datagram: a value, not an error.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: DropReason,
+    /// Whose it was; known once its HMAC has verified.
+    pub verified: Option<Verified>,
+}
+
+impl Judge {
+    /// A judge for this configuration.
+    pub fn new(config: Arc<Config>, decoys: Decoys) -> Judge {
+        let replay = Replay::new(config.limits.nonce_cache);
+        Judge {
+            config,
+            decoys,
+            replay,
+            buckets: HashMap::new(),
+        }
+    }
+
+    /// Swaps the configuration; remembered nonces and buckets survive.
+    pub fn reload(&mut self, config: Arc<Config>) {
+        self.replay.resize(config.limits.nonce_cache);
+        self.buckets.retain(|user, _| config.users.contains_key(user));
+        self.config = config;
+    }
+
+    /// Decode, HMAC, freshness, replay, bucket.
+    pub fn opened(&mut self, now: Now, opened: &Opened) -> Decision {
+        let Some(verified) = self.decoys.verify(&self.config, opened) else {
+            return Decision::Refuse(Refusal {
+                reason: DropReason::NotAuthentic,
+                verified: None,
+            });
+        };
+        match self.admit(now, &verified) {
+            Ok(()) => Decision::Claim(self.replay.claim(now, self.config.freshness, verified)),
+            Err(reason) => Decision::Refuse(Refusal {
+                reason,
+                verified: Some(verified),
+            }),
+        }
+    }
+
+    /// What became of the claim, then binding, user, action, source, payload. `None`: the store could not record it.
+    pub fn claimed(&mut self, now: Now, claim: Claim, outcome: Option<store::Outcome>) -> Verdict {
+        match claim
+            .settle(outcome)
+            .and_then(|fresh| fresh.authorize(now, &self.config))
+        {
+            Ok(grant) => Verdict::Grant(grant),
+            Err(refused) => Verdict::Refuse(Refusal {
+                reason: refused.0,
+                verified: Some(refused.1),
+            }),
+        }
+    }
+
+    fn admit(&mut self, now: Now, verified: &Verified) -> Result<(), DropReason> {
+        if verified.action == 0 {
+            return Err(DropReason::ReservedAction);
+        }
+        replay::fresh(now, self.config.freshness, verified.nonce.timestamp)?;
+        self.replay.unseen(verified)?;
+        let limits = &self.config.limits;
+        let bucket = self.buckets.entry(verified.user.id).or_default();
+        match bucket.take(now, limits.user_rate, limits.user_burst) {
+            Taken::Yes => Ok(()),
+            Taken::No => Err(DropReason::Rate),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,6 @@ reasons! {
     StoreFull = "store-full",
     /// At or below the floor: whether it ran is forgotten.
     Floor = "floor",
-    /// Bound to less than `bind` asks for.
-    Binding = "binding",
     /// The user was removed, or his key exchanged, since it was verified.
     UserGone = "user-gone",
     /// The user has `enabled = false`.
@@ -67,6 +65,8 @@ reasons! {
     NotPermitted = "not-permitted",
     /// The action has `enabled = false`.
     ActionDisabled = "action-disabled",
+    /// Bound to less than `bind` asks for.
+    Binding = "binding",
     /// The source is not in `allow_from` of server, user or action.
     Source = "source",
     /// The payload is not of the kind or length that the action takes.

@@ -1,0 +1,73 @@
+//! Fresh -> Grant: what the administrator permits.
+
+use std::sync::Arc;
+
+use super::grant::Sealed;
+use super::replay::Fresh;
+use super::{DropReason, Grant, Verified};
+use crate::clock::Now;
+use crate::config::resolved::{Enabled, PayloadKind};
+use crate::config::{Action, Config, User};
+use crate::wire::ActionId;
+
+impl Fresh {
+    /// Asks the configuration of now, which may have been swapped since the knock was verified.
+    pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Box<(DropReason, Verified)>> {
+        let verified = self.into_verified();
+        match permit(now, config, &verified) {
+            Ok((user, action)) => Ok(Grant {
+                knock: verified.knock,
+                user: Arc::clone(user),
+                action: Arc::clone(action),
+                source: verified.source,
+                timestamp: verified.nonce.timestamp,
+                bound: verified.bound,
+                payload: verified.payload,
+                _sealed: Sealed,
+            }),
+            Err(reason) => Err(Box::new((reason, verified))),
+        }
+    }
+}
+
+fn permit<'a>(
+    now: Now,
+    config: &'a Config,
+    verified: &Verified,
+) -> Result<(&'a Arc<User>, &'a Arc<Action>), DropReason> {
+    let ensure = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
+
+    let user = config
+        .users
+        .get(&verified.nonce.user)
+        .ok_or(DropReason::UserGone)?;
+    ensure(user.hmac_key == verified.user.hmac_key, DropReason::UserGone)?;
+    ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
+    ensure(
+        user.not_after.is_none_or(|last| now.wall <= last),
+        DropReason::UserExpired,
+    )?;
+
+    let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
+    let action = config.actions.get(&id).ok_or(DropReason::ActionUnknown)?;
+    ensure(user.actions.contains(&id), DropReason::NotPermitted)?;
+    ensure(action.enabled == Enabled::Yes, DropReason::ActionDisabled)?;
+
+    let least = config.bind.max(user.bind).max(action.bind);
+    ensure(verified.bound >= least, DropReason::Binding)?;
+    let source = verified.source.ip();
+    let lists = [&config.allow_from, &user.allow_from, &action.allow_from];
+    ensure(lists.iter().all(|list| list.allows(source)), DropReason::Source)?;
+    ensure(takes(action, &verified.payload), DropReason::Payload)?;
+    Ok((user, action))
+}
+
+fn takes(action: &Action, payload: &[u8]) -> bool {
+    let kind = match action.payload {
+        PayloadKind::Any => true,
+        PayloadKind::Ascii => payload.iter().all(|byte| (b' '..=b'~').contains(byte)),
+        PayloadKind::Utf8 => std::str::from_utf8(payload).is_ok(),
+        PayloadKind::None => payload.is_empty(),
+    };
+    kind && payload.len() <= action.max_payload
+}

@@ -1,0 +1,135 @@
+//! Verified -> Claim -> Fresh: each knock in its time, and once.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lru::LruCache;
+
+use super::{DropReason, Verified};
+use crate::clock::Now;
+use crate::store;
+use crate::wire::Nonce;
+
+/// An authentic knock, fresh by the clock, whose nonce is to be claimed in the store.
+#[derive(Debug)]
+pub struct Claim(Verified);
+
+/// A knock whose nonce is claimed: this one, and no other, may run.
+#[derive(Debug)]
+pub(super) struct Fresh(Verified);
+
+impl Claim {
+    /// What the store is to record.
+    pub fn record(&self) -> store::Record {
+        store::Record {
+            nonce: self.0.nonce,
+            source: self.0.source.ip(),
+        }
+    }
+
+    /// The store didn't take it: nothing was recorded.
+    pub fn refuse(self, reason: DropReason) -> super::Refusal {
+        super::Refusal {
+            reason,
+            verified: Some(self.0),
+        }
+    }
+
+    pub(super) fn settle(
+        self,
+        outcome: Option<store::Outcome>,
+    ) -> Result<Fresh, Box<(DropReason, Verified)>> {
+        let reason = match outcome {
+            Some(store::Outcome::New) => return Ok(Fresh(self.0)),
+            Some(store::Outcome::Known(source)) => copy_from(source, &self.0),
+            Some(store::Outcome::BelowFloor) => DropReason::Floor,
+            Some(store::Outcome::Full) => DropReason::StoreFull,
+            None => DropReason::StoreFailed,
+        };
+        Err(Box::new((reason, self.0)))
+    }
+}
+
+impl Fresh {
+    pub(super) fn into_verified(self) -> Verified {
+        self.0
+    }
+}
+
+/// Whether the timestamp is within `freshness` of the wall clock, both ends included.
+pub(super) fn fresh(now: Now, freshness: Duration, timestamp: u32) -> Result<(), DropReason> {
+    let (now, timestamp, freshness) = (now.unix(), u64::from(timestamp), freshness.as_secs());
+    if timestamp.saturating_add(freshness) < now {
+        Err(DropReason::Stale)
+    } else if now.saturating_add(freshness) < timestamp {
+        Err(DropReason::Ahead)
+    } else {
+        Ok(())
+    }
+}
+
+/// Nonces claimed lately: a fast way to say no. The store says yes.
+#[derive(Debug)]
+pub(super) struct Replay {
+    seen: LruCache<Nonce, Seen>,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Seen {
+    source: IpAddr,
+    expires: u64,
+}
+
+impl Replay {
+    pub(super) fn new(limit: usize) -> Replay {
+        Replay {
+            seen: LruCache::unbounded(),
+            limit,
+        }
+    }
+
+    pub(super) fn resize(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(super) fn unseen(&self, verified: &Verified) -> Result<(), DropReason> {
+        match self.seen.peek(&verified.nonce) {
+            Some(seen) => Err(copy_from(seen.source, verified)),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers the nonce before the store has it, so that a copy that comes meanwhile is refused. An unexpired nonce
+    /// is never forgotten for another: when there is no room, the store alone knows the new one.
+    pub(super) fn claim(&mut self, now: Now, freshness: Duration, verified: Verified) -> Claim {
+        while self.seen.len() >= self.limit
+            && self
+                .seen
+                .peek_lru()
+                .is_some_and(|(_, oldest)| oldest.expires < now.unix())
+        {
+            self.seen.pop_lru();
+        }
+        if self.seen.len() < self.limit {
+            let expires = u64::from(verified.nonce.timestamp).saturating_add(freshness.as_secs());
+            self.seen.push(
+                verified.nonce,
+                Seen {
+                    source: verified.source.ip(),
+                    expires,
+                },
+            );
+        }
+        Claim(verified)
+    }
+}
+
+/// A client may send a knock twice; it does not move to another address meanwhile.
+fn copy_from(first: IpAddr, copy: &Verified) -> DropReason {
+    if copy.source.ip() == first {
+        DropReason::Replay
+    } else {
+        DropReason::Contested
+    }
+}

@@ -1,0 +1,105 @@
+//! Opening sealed packets with the RSA key, so that nobody learns how it went.
+//!
+//! # Security considerations
+//!
+//! PKCS#1 v1.5 encryption is broken by whoever can tell a well padded ciphertext from another one (Bleichenbacher
+//! 1998, and many times since). So nobody is told: before opening, a false plaintext is derived from the ciphertext
+//! under a secret of this process, and it is what goes on if anything is wrong, a well padded plaintext of a wrong
+//! length included. It is the same for the same ciphertext, looks random, and fails at the keeper like a wrong HMAC.
+
+#[cfg(feature = "aws-lc")]
+mod aws_lc;
+#[cfg(feature = "rust-rsa")]
+mod rust_rsa;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroizing;
+
+use crate::wire::PLAINTEXT_LEN;
+use crate::wire::rsa_key::MODULUS_MAX;
+
+#[cfg(not(any(feature = "aws-lc", feature = "rust-rsa")))]
+compile_error!("the server needs an opener: enable feature `aws-lc` or `rust-rsa`");
+
+/// One way to do the private-key operation.
+pub trait Decrypt: Send + Sync {
+    /// Writes the message to the front of `room`, which has [`MODULUS_MAX`] bytes; its length, or `None` when the
+    /// padding is wrong.
+    fn decrypt(&self, ciphertext: &[u8], room: &mut [u8; MODULUS_MAX]) -> Option<usize>;
+}
+
+/// The key cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the private key cannot be used for opening")]
+pub struct UnusableKey;
+
+/// Opens sealed packets, with implicit rejection.
+pub struct Opener {
+    decrypt: Box<dyn Decrypt>,
+    secret: Zeroizing<[u8; 32]>,
+}
+
+impl Opener {
+    /// The default opener of this build for a key in PKCS#8 DER.
+    ///
+    /// # Errors
+    ///
+    /// [`UnusableKey`].
+    pub fn new(der: &[u8]) -> Result<Opener, UnusableKey> {
+        #[cfg(feature = "aws-lc")]
+        let decrypt = aws_lc::AwsLc::new(der)?;
+        #[cfg(not(feature = "aws-lc"))]
+        let decrypt = rust_rsa::RustRsa::new(der)?;
+        Ok(Opener::with(Box::new(decrypt)))
+    }
+
+    /// Every opener in this build, by name, for tests and measurements that treat them alike.
+    ///
+    /// # Errors
+    ///
+    /// [`UnusableKey`].
+    pub fn each(der: &[u8]) -> Result<Vec<(&'static str, Opener)>, UnusableKey> {
+        Ok(vec![
+            #[cfg(feature = "aws-lc")]
+            ("aws-lc", Opener::with(Box::new(aws_lc::AwsLc::new(der)?))),
+            #[cfg(feature = "rust-rsa")]
+            ("rust-rsa", Opener::with(Box::new(rust_rsa::RustRsa::new(der)?))),
+        ])
+    }
+
+    fn with(decrypt: Box<dyn Decrypt>) -> Opener {
+        Opener {
+            decrypt,
+            secret: Zeroizing::new(rand::random()),
+        }
+    }
+
+    /// The 245 bytes in `ciphertext`, or 245 others.
+    pub fn open(&self, ciphertext: &[u8]) -> Zeroizing<[u8; PLAINTEXT_LEN]> {
+        let mut plaintext = self.false_plaintext(ciphertext);
+        let mut room = Zeroizing::new([0; MODULUS_MAX]);
+        let len = self.decrypt.decrypt(ciphertext, &mut room);
+        let good = u64::try_from(len.unwrap_or(0))
+            .unwrap_or(0)
+            .ct_eq(&(PLAINTEXT_LEN as u64));
+        for (to, from) in plaintext.iter_mut().zip(room.iter()) {
+            to.conditional_assign(from, good);
+        }
+        plaintext
+    }
+
+    fn false_plaintext(&self, ciphertext: &[u8]) -> Zeroizing<[u8; PLAINTEXT_LEN]> {
+        let mut plaintext = Zeroizing::new([0; PLAINTEXT_LEN]);
+        // Cannot fail: the secret is one hash long, and 245 bytes are far below 255 hashes. If it did, zeros are no
+        // packet either.
+        let expanded =
+            Hkdf::<Sha256>::from_prk(&*self.secret).map(|hkdf| hkdf.expand(ciphertext, &mut *plaintext));
+        debug_assert!(matches!(expanded, Ok(Ok(()))), "245 bytes expand from 32");
+        plaintext
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+use rsa::pkcs8::DecodePublicKey;
+use rsa::rand_core::OsRng;
+use rsa::{Pkcs1v15Encrypt, RsaPublicKey};
+
+use super::*;
+use crate::wire::PrivateKey;
+
+fn for_each_opener(test: impl Fn(&PrivateKey, &Opener)) {
+    let key = PrivateKey::generate().unwrap();
+    let openers = Opener::each(key.der()).unwrap();
+    assert!(!openers.is_empty());
+    for (name, opener) in &openers {
+        println!("opener {name}");
+        test(&key, opener);
+    }
+}
+
+#[test]
+fn a_sealed_packet_opens_to_what_was_sealed() {
+    for_each_opener(|key, opener| {
+        let plain = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        assert_eq!(*opener.open(&key.public().seal(&plain).unwrap()), plain);
+    });
+}
+
+#[test]
+fn a_longer_key_opens_too() {
+    let key = rsa::RsaPrivateKey::new(&mut OsRng, 3072).unwrap();
+    let der = rsa::pkcs8::EncodePrivateKey::to_pkcs8_der(&key).unwrap();
+    let public = PrivateKey::from_der(der.as_bytes()).unwrap().public().clone();
+    for (_, opener) in Opener::each(der.as_bytes()).unwrap() {
+        let sealed = public.seal(&[3; PLAINTEXT_LEN]).unwrap();
+        assert_eq!(sealed.len(), 384);
+        assert_eq!(*opener.open(&sealed), [3; PLAINTEXT_LEN]);
+    }
+}
+
+#[test]
+fn whatever_is_wrong_a_steady_random_looking_plaintext_comes_out() {
+    for_each_opener(|key, opener| {
+        let public = RsaPublicKey::from_public_key_pem(&key.public().to_pem().unwrap()).unwrap();
+        let short = public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[1; 244]).unwrap();
+        let empty = public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[]).unwrap();
+        let mut flipped = key.public().seal(&[1; PLAINTEXT_LEN]).unwrap();
+        flipped[200] ^= 1;
+        let modulus = key.public().modulus();
+        let cases: [&[u8]; 7] = [
+            &short, &empty, &flipped, &[0; 256], &[1; 256], &modulus, &[7; 255],
+        ];
+        for ciphertext in cases {
+            let opened = opener.open(ciphertext);
+            assert_eq!(
+                opened,
+                opener.open(ciphertext),
+                "the same datagram looks the same again"
+            );
+            assert_eq!(opened, opener.false_plaintext(ciphertext));
+            let zeros = opened.iter().filter(|byte| **byte == 0).count();
+            assert!(zeros < 20, "{zeros} zeros do not look random");
+        }
+        assert_ne!(opener.open(&short), opener.open(&empty));
+    });
+}
+
+#[test]
+fn another_process_makes_other_false_plaintexts() {
+    let key = PrivateKey::generate().unwrap();
+    let (one, other) = (Opener::new(key.der()).unwrap(), Opener::new(key.der()).unwrap());
+    assert_ne!(one.open(&[1; 256]), other.open(&[1; 256]));
+}
+
+#[test]
+fn an_unusable_key_is_an_error() {
+    assert!(Opener::new(b"").is_err());
+    assert!(Opener::new(&[0x30; 1200]).is_err());
+}
