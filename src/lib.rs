@@ -10,7 +10,7 @@
 //!    (`Verified`), checks freshness, and asks for its nonce to be claimed.
 //! 4. [`store`]: its thread records the claim, many in one transaction. A nonce is claimed once, ever.
 //! 5. [`judge`]: the claimed knock is `Fresh`; binding, user, action and source decide. A [`judge::Grant`]
-//!    comes out, or a [`judge::DropReason`] that is counted.
+//!    comes out, or a [`reason::DropReason`] that is counted.
 //! 6. [`work`]: the grant becomes a job, the runner starts the script, its output goes to the log line by line.
 //!
 //! Every stage can be built only by the stage before it, so what was not verified cannot be run. The pure rooms
@@ -38,6 +38,8 @@ pub mod judge;
 pub mod keeper;
 #[cfg(feature = "server")]
 pub mod listener;
+#[cfg(feature = "server")]
+pub mod reason;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -1,3 +1,7 @@
 //! The responder.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    siglatch::keeper::main(std::env::args_os())
+}

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 pub use codec::Malformed;
 pub use pair::{Channel, Received, Sent};
 
-use crate::judge::DropReason;
+use crate::reason::DropReason;
 use crate::wire::{KnockId, PLAINTEXT_LEN};
 
 /// Longest message in bytes: `Setup` with the PKCS#8 form of the longest key has under 6,000.

@@ -13,16 +13,15 @@
 mod bucket;
 mod grant;
 mod policy;
-mod reason;
 mod replay;
 mod verify;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use crate::reason::DropReason;
 pub use bucket::{Bucket, Taken};
 pub use grant::Grant;
-pub use reason::DropReason;
 pub use replay::Claim;
 pub use verify::{Decoys, Verified};
 

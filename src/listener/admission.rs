@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::channel::SocketId;
-use crate::judge::DropReason;
+use crate::reason::DropReason;
 
 /// What a socket gave: bytes, cut if there were more than one above the longest datagram taken.
 #[derive(Clone, Copy, Debug)]

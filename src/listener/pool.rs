@@ -12,7 +12,7 @@ use super::Sealed;
 use super::opener::Opener;
 use super::tally::Tally;
 use crate::channel::{Channel, Opened, Sent, ToKeeper};
-use crate::judge::DropReason;
+use crate::reason::DropReason;
 
 /// Opens what it is offered and sends it on.
 pub(super) struct Pool {

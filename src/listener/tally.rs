@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::channel::Counts;
-use crate::judge::DropReason;
+use crate::reason::DropReason;
 
 /// Shared by the loop and its workers; only ever rises.
 #[derive(Debug, Default)]

@@ -18,6 +18,11 @@ macro_rules! reasons {
             pub fn code(self) -> &'static str {
                 match self { $(DropReason::$name => $code,)+ }
             }
+
+            /// The code's meaning, a sentence for people.
+            pub fn meaning(self) -> &'static str {
+                match self { $(DropReason::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }
@@ -77,6 +82,13 @@ reasons! {
     StartFailed = "start-failed",
     /// The daemon is stopping.
     Stopping = "stopping",
+}
+
+impl DropReason {
+    /// Whether it is known whose knock was refused.
+    pub fn is_authentic(self) -> bool {
+        self > DropReason::NotAuthentic && self != DropReason::Stopping
+    }
 }
 
 impl std::fmt::Display for DropReason {

@@ -1,0 +1,37 @@
+//! siglatchd's command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::exit::Exit;
+
+/// Runs what the administrator mapped to a knock.
+#[derive(Debug, Parser)]
+#[command(
+    name = "siglatchd",
+    version,
+    about = "Single-packet knock daemon: one authenticated UDP datagram runs one action",
+    after_help = "Signals: TERM and INT stop it (running scripts get their time), HUP reloads the configuration.\n\
+                  RUST_LOG overrides the configured log level.\n\
+                  Exit codes: 0 good, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration."
+)]
+pub(super) struct Args {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/siglatch/siglatchd.toml")]
+    pub(super) config: PathBuf,
+
+    /// Check the configuration and everything it names, then end
+    #[arg(long)]
+    pub(super) check: bool,
+}
+
+/// Reads the command line; an `Err` has been said already.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
+    Args::try_parse_from(args).map_err(|error| {
+        // Help for a closed pipe is nobody's.
+        drop(error.print());
+        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    })
+}

@@ -1,0 +1,226 @@
+//! What the daemon says: one line for each knock whose HMAC verified, one summary per interval for all the rest.
+//!
+//! # Security considerations
+//!
+//! Who captured a knock can send copies of it without end, and each of them verifies. A user's refusals therefore have
+//! a small allowance of lines; what goes beyond is counted, and told in the summary.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::kv::Value;
+use log::{Level, Record};
+
+use super::counts::Counts;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::judge::{Bucket, DropReason, Refusal, Taken, Verified};
+use crate::store::StoreError;
+use crate::wire::{ActionId, UserId};
+use crate::work::{About, Happened, How, JobEvent, StartError};
+
+/// Counts and speaks.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) counts: Counts,
+    told: Counts,
+    since: Duration,
+    addresses: Vec<SocketAddr>,
+    lines: HashMap<UserId, Bucket>,
+    muted: u64,
+    muted_told: u64,
+}
+
+impl Report {
+    /// Nothing has happened yet.
+    pub(super) fn new(now: Now, addresses: Vec<SocketAddr>) -> Report {
+        Report {
+            counts: Counts::default(),
+            told: Counts::default(),
+            since: now.mono,
+            addresses,
+            lines: HashMap::new(),
+            muted: 0,
+            muted_told: 0,
+        }
+    }
+
+    /// Datagrams are received from here on.
+    pub(super) fn ready(&self, config: &Config) {
+        let listen = self
+            .addresses
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let (users, actions) = (config.users.len(), config.actions.len());
+        log::info!(code = "ready", listen, users, actions, version = env!("CARGO_PKG_VERSION"); "ready");
+    }
+
+    /// A datagram that was refused; with a line of its own if it was authentic.
+    pub(super) fn refused(&mut self, now: Now, refusal: &Refusal, config: &Config) {
+        self.counts.refused(refusal.reason);
+        let Some(verified) = &refusal.verified else { return };
+        if !self.may_speak(now, verified.user.id) {
+            return;
+        }
+        let action = ActionId::new(verified.action).and_then(|id| config.actions.get(&id));
+        let action = action.map_or_else(|| verified.action.to_string(), |action| action.name.clone());
+        log::warn!(
+            code = refusal.reason.code(), knock:% = verified.knock, user = verified.user.name, action,
+            from:% = verified.source, bound:% = verified.bound, why = why(now, refusal.reason, verified);
+            "refused"
+        );
+    }
+
+    /// What became of a granted knock.
+    pub(super) fn job(&mut self, now: Now, event: &JobEvent) {
+        let about = &event.about;
+        let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
+        match &event.what {
+            Happened::Queued => log::info!(code = "queued", knock:%, user, action; "queued"),
+            Happened::Refused(error) => self.not_started(now, about, error),
+            Happened::Started => {
+                self.counts.ran();
+                let (from, bound) = (about.source, about.bound);
+                log::info!(code = "ran", knock:%, user, action, from:%, bound:%; "ran");
+            }
+            Happened::Line(stream, text) => {
+                log::info!(code = "output", knock:%, action, stream:%, text; "output");
+            }
+            Happened::OutputCut => log::warn!(code = "output-cut", knock:%, action; "output-cut"),
+            Happened::TimedOut => log::warn!(code = "timeout", knock:%, action; "timeout"),
+            Happened::NotSignalled(error) => {
+                log::error!(code = "not-signalled", knock:%, action, error:%; "not-signalled")
+            }
+            Happened::Finished { how, took } => {
+                let took = format!("{}ms", took.as_millis());
+                match how {
+                    How::Exited(0) => {
+                        log::info!(code = "finished", knock:%, user, action, rc = 0, took; "finished")
+                    }
+                    How::Exited(rc) => {
+                        log::warn!(code = "finished", knock:%, user, action, rc, took; "finished")
+                    }
+                    How::Signaled(signal) => {
+                        log::warn!(code = "finished", knock:%, user, action, signal, took; "finished")
+                    }
+                    How::Lost => {
+                        log::error!(code = "finished", knock:%, user, action, took; "finished, nobody knows how")
+                    }
+                }
+            }
+        }
+    }
+
+    /// The store fails: knocks are refused.
+    pub(super) fn store_failing(&self, error: &StoreError) {
+        log::error!(code = "store-failing", what = error.what, hint = error.hint; "store-failing");
+    }
+
+    /// The store works again.
+    pub(super) fn store_recovered(&self, refused: u64) {
+        log::info!(code = "store-recovered", refused; "store-recovered");
+    }
+
+    /// One line, if anything was refused without a line of its own since the last.
+    pub(super) fn summary(&mut self, now: Now) {
+        let unspoken = |counts: &Counts| -> u64 {
+            counts
+                .by_reason()
+                .filter(|(reason, _)| !reason.is_authentic())
+                .map(|(_, count)| count)
+                .sum()
+        };
+        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == self.muted_told {
+            return;
+        }
+        let muted = self.muted.saturating_sub(self.muted_told);
+        let seconds = now.mono.saturating_sub(self.since).as_secs();
+        speak(
+            "summary",
+            &self.counts,
+            &self.told,
+            &[("seconds", seconds), ("muted", muted)],
+        );
+        self.told = self.counts;
+        self.muted_told = self.muted;
+        self.since = now.mono;
+    }
+
+    /// The totals, at the end.
+    pub(super) fn stopped(&self) {
+        speak(
+            "stopped",
+            &self.counts,
+            &Counts::default(),
+            &[("receive-errors", self.counts.receive_errors())],
+        );
+    }
+
+    fn not_started(&mut self, now: Now, about: &About, error: &StartError) {
+        let reason = error.reason();
+        self.counts.refused(reason);
+        if self.may_speak(now, about.user.id) {
+            log::warn!(
+                code = reason.code(), knock:% = about.knock, user = about.user.name, action = about.action.name,
+                from:% = about.source, bound:% = about.bound, why:% = error;
+                "refused"
+            );
+        }
+    }
+
+    fn may_speak(&mut self, now: Now, user: UserId) -> bool {
+        let taken = self
+            .lines
+            .entry(user)
+            .or_default()
+            .take_every(now, LINE_EVERY, LINES);
+        if taken == Taken::No {
+            self.muted = self.muted.saturating_add(1);
+        }
+        taken == Taken::Yes
+    }
+}
+
+/// One line with what came between two counts: received, ran, and each reason that counted anything.
+fn speak(event: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
+    let between = |now: u64, then: u64| now.saturating_sub(then);
+    let mut fields = vec![("code", Value::from(event))];
+    fields.extend(more.iter().map(|(key, count)| (*key, Value::from(*count))));
+    fields.push(("received", between(counts.received(), told.received()).into()));
+    fields.push(("ran", between(counts.all_ran(), told.all_ran()).into()));
+    for ((reason, now), (_, then)) in counts.by_reason().zip(told.by_reason()) {
+        if now > then {
+            fields.push((reason.code(), between(now, then).into()));
+        }
+    }
+    log::logger().log(
+        &Record::builder()
+            .args(format_args!("{event}"))
+            .level(Level::Info)
+            .target(module_path!())
+            .module_path_static(Some(module_path!()))
+            .key_values(&fields)
+            .build(),
+    );
+}
+
+/// What the sender or the administrator may want to look at.
+fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
+    match reason {
+        DropReason::Stale | DropReason::Ahead => {
+            let (now, sent) = (now.unix(), u64::from(verified.nonce.timestamp));
+            let side = if sent < now { "behind" } else { "ahead" };
+            format!("the sender's clock is {} s {side}", now.abs_diff(sent))
+        }
+        other => other.meaning().to_owned(),
+    }
+}
+
+/// Lines that a user's refusals may take at once.
+const LINES: u32 = 20;
+
+/// And one more each.
+const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,334 @@
+//! The keeper's loop.
+//!
+//! One wake: read the clock once; then signals and child exits, deadlines, the channel, the store, the scripts' pipes,
+//! each with a budget, in this order. What a budget cut short makes the next poll return at once.
+
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use super::report::Report;
+use super::start::Started;
+use super::{Failure, internal, logging, reload};
+use crate::channel::{Channel, MESSAGE_MAX, Opened, Received, Sent, ToKeeper, ToListener};
+use crate::clock::{self, Clock, Now};
+use crate::config::Config;
+use crate::crash;
+use crate::exit::Exit;
+use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::listener::ListenerError;
+use crate::store::StoreThread;
+use crate::store::thread::{QUEUE, Reply};
+use crate::work::{Drained, Happened, Job, Runner};
+
+struct Keeper {
+    config: Arc<Config>,
+    clock: Clock,
+    poll: Poll,
+    signals: Signals,
+    channel: Channel,
+    judge: Judge,
+    store: StoreThread<Claim>,
+    /// Claims that the store has not answered.
+    claims: usize,
+    runner: Runner,
+    report: Report,
+    phase: Phase,
+    /// The channel's last receive stopped early.
+    more: More,
+    summary_at: Duration,
+    forget_at: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The listener may say anything.
+    Serving,
+    /// It was told to stop, and finishes what it has.
+    Stopping,
+    /// It is gone.
+    Alone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Yes,
+    No,
+}
+
+/// Runs until a signal ends it.
+pub(super) fn run(started: Started) -> Result<(), Failure> {
+    let listener = started.listener;
+    let mut keeper = Keeper::new(started)?;
+    keeper.serve()?;
+    keeper.finish(listener)
+}
+
+impl Keeper {
+    fn new(started: Started) -> Result<Keeper, Failure> {
+        let Started {
+            config,
+            clock,
+            judge,
+            store,
+            channel,
+            addresses,
+            listener: _,
+        } = started;
+        let io = |error: std::io::Error| internal("start the loop", &error);
+        let poll = Poll::new().map_err(io)?;
+        let registry = poll.registry();
+        registry
+            .register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)
+            .map_err(io)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(io)?;
+        registry
+            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .map_err(io)?;
+        let waker = Waker::new(registry, STORE).map_err(io)?;
+        // A wake that fails leaves the reply to the next one.
+        let wake = move || drop(waker.wake());
+        let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
+        let runner =
+            Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs).map_err(io)?;
+        let now = clock.now();
+        Ok(Keeper {
+            report: Report::new(now, addresses),
+            summary_at: now.mono.saturating_add(config.log.summary),
+            forget_at: now.mono.saturating_add(FORGET),
+            config,
+            clock,
+            poll,
+            signals,
+            channel,
+            judge,
+            store,
+            claims: 0,
+            runner,
+            phase: Phase::Serving,
+            more: More::No,
+        })
+    }
+
+    fn serve(&mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(256);
+        while !(self.phase == Phase::Alone && self.claims == 0 && self.runner.is_idle()) {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    return Err(internal("wait for events", &error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            let now = self.clock.now();
+            self.signals(now);
+            self.deadlines(now);
+            self.channel(now)?;
+            self.claimed(now);
+            events.iter().for_each(|event| self.runner.ready(event.token()));
+            self.runner.read();
+            self.scripts(now);
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Duration {
+        if self.more == More::Yes || self.runner.more() == Drained::More {
+            return Duration::ZERO;
+        }
+        let due = [
+            Some(self.summary_at),
+            Some(self.forget_at),
+            self.runner.next_deadline(),
+        ];
+        let next = due.into_iter().flatten().min().unwrap_or_default();
+        // A millisecond is added because the poll counts whole ones, and one too early would spin.
+        next.saturating_sub(self.clock.now().mono)
+            .saturating_add(Duration::from_millis(1))
+    }
+
+    fn signals(&mut self, now: Now) {
+        let pending: Vec<i32> = self.signals.pending().collect();
+        for signal in pending {
+            match signal {
+                SIGCHLD => self.runner.reap(now),
+                SIGHUP => {
+                    if let Some(config) = reload::reload(&self.config) {
+                        self.swap(now, config);
+                    }
+                }
+                _ => self.stop(signal),
+            }
+        }
+    }
+
+    fn swap(&mut self, now: Now, config: Arc<Config>) {
+        self.judge.reload(Arc::clone(&config));
+        self.runner.set_max_jobs(now, config.limits.max_jobs);
+        logging::level(config.log.level);
+        self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
+        self.config = config;
+    }
+
+    fn stop(&mut self, signal: i32) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        log::info!(code = "stopping", signal, running = self.runner.running(); "stopping");
+        self.phase = Phase::Stopping;
+        self.runner.stop();
+        match self.channel.send(&ToListener::Stop.encode(), None) {
+            // Full: it has been told nothing since its set-up. Closed: it is gone.
+            Sent::Yes | Sent::Full | Sent::Closed => {}
+        }
+    }
+
+    fn deadlines(&mut self, now: Now) {
+        self.runner.due(now);
+        if now.mono >= self.summary_at {
+            self.report.summary(now);
+            self.summary_at = now.mono.saturating_add(self.config.log.summary);
+        }
+        if now.mono >= self.forget_at {
+            let before = now.unix().saturating_sub(self.config.freshness.as_secs());
+            // Busy: the next one forgets as much more.
+            drop(self.store.forget(u32::try_from(before).unwrap_or(u32::MAX)));
+            self.forget_at = now.mono.saturating_add(FORGET);
+        }
+    }
+
+    /// Messages of the listener, as long as the store has room for what they may claim.
+    fn channel(&mut self, now: Now) -> Result<(), Failure> {
+        let mut buffer = zeroize::Zeroizing::new([0; MESSAGE_MAX]);
+        self.more = More::No;
+        for _ in 0..BUDGET {
+            if self.claims >= QUEUE || self.phase == Phase::Alone {
+                return Ok(());
+            }
+            let message = match self.channel.receive(&mut buffer) {
+                Received::Message(len, None) => {
+                    buffer.get(..len).and_then(|bytes| ToKeeper::decode(bytes).ok())
+                }
+                Received::Message(_, Some(_)) => None,
+                Received::Empty => return Ok(()),
+                Received::End => return self.alone(),
+            };
+            match message {
+                Some(ToKeeper::Opened(opened)) => self.opened(now, &opened),
+                Some(ToKeeper::Counts(counts)) => self.report.counts.listener(counts),
+                Some(ToKeeper::Ready) => self.report.ready(&self.config),
+                None => return Err(listener_failed("it sent a malformed message")),
+            }
+        }
+        self.more = More::Yes;
+        Ok(())
+    }
+
+    fn alone(&mut self) -> Result<(), Failure> {
+        match self.phase {
+            Phase::Serving => Err(listener_failed("it ended")),
+            Phase::Stopping | Phase::Alone => {
+                self.phase = Phase::Alone;
+                Ok(())
+            }
+        }
+    }
+
+    fn opened(&mut self, now: Now, opened: &Opened) {
+        if self.phase != Phase::Serving {
+            let refusal = Refusal {
+                reason: DropReason::Stopping,
+                verified: None,
+            };
+            return self.report.refused(now, &refusal, &self.config);
+        }
+        let refusal = match self.judge.opened(now, opened) {
+            Decision::Claim(claim) => match self.store.submit(claim.record(), claim) {
+                Ok(()) => {
+                    self.claims = self.claims.saturating_add(1);
+                    return;
+                }
+                Err(claim) => claim.refuse(DropReason::StoreBusy),
+            },
+            Decision::Refuse(refusal) => refusal,
+        };
+        self.report.refused(now, &refusal, &self.config);
+    }
+
+    /// What the store has answered; starts scripts.
+    fn claimed(&mut self, now: Now) {
+        if self.claims >= QUEUE {
+            // The channel was left alone for want of room.
+            self.more = More::Yes;
+        }
+        for _ in 0..STARTS {
+            match self.store.try_recv() {
+                Some(Reply::Claimed(claim, outcome)) => {
+                    self.claims = self.claims.saturating_sub(1);
+                    crash::point("keeper-claimed");
+                    match self.judge.claimed(now, claim, outcome.ok()) {
+                        Verdict::Grant(grant) => self.runner.start(now, Job::from(grant)),
+                        Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
+                    }
+                    crash::point("keeper-started");
+                }
+                Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "forgot"),
+                Some(Reply::Failing(error)) => self.report.store_failing(&error),
+                Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
+                None => return,
+            }
+        }
+        self.more = More::Yes;
+    }
+
+    fn scripts(&mut self, now: Now) {
+        for event in self.runner.events() {
+            self.report.job(now, &event);
+        }
+    }
+
+    /// The loop is over: everything is closed in order, and the counts are told.
+    fn finish(mut self, listener: JoinHandle<Result<(), ListenerError>>) -> Result<(), Failure> {
+        drop(self.channel);
+        let ended = match listener.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(listener_failed(&error.to_string())),
+            Err(_) => Err(listener_failed("it panicked")),
+        };
+        for reply in self.store.close() {
+            if let Reply::Failing(error) = reply {
+                self.report.store_failing(&error);
+            }
+        }
+        self.report.stopped();
+        ended
+    }
+}
+
+fn listener_failed(why: &str) -> Failure {
+    Failure {
+        what: format!("the listener failed: {why}"),
+        hint: "report this".to_owned(),
+        exit: Exit::Internal,
+    }
+}
+
+const CHANNEL: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const STORE: Token = Token(2);
+const SCRIPTS: usize = 3;
+
+/// Messages of the listener per wake.
+const BUDGET: usize = 256;
+
+/// Replies of the store per wake: each may start a script, which takes half a millisecond.
+const STARTS: usize = 32;
+
+/// Time between two prunings of the store.
+const FORGET: Duration = Duration::from_secs(30);

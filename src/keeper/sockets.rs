@@ -1,0 +1,51 @@
+//! Binding the addresses of `listen`.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// One bound socket for each address, in order.
+///
+/// An IPv6 wildcard also takes IPv4 unless an IPv4 address with its port is listed besides.
+///
+/// # Errors
+///
+/// The first address that cannot be bound, and why.
+pub(super) fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, (SocketAddr, io::Error)> {
+    listen
+        .iter()
+        .map(|address| {
+            let v4_besides = listen
+                .iter()
+                .any(|other| other.is_ipv4() && other.port() == address.port());
+            let stack = if address.ip().is_unspecified() && !v4_besides {
+                Stack::Dual
+            } else {
+                Stack::Single
+            };
+            bind_one(*address, stack).map_err(|error| (*address, error))
+        })
+        .collect()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stack {
+    Single,
+    Dual,
+}
+
+fn bind_one(address: SocketAddr, stack: Stack) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if let IpAddr::V6(_) = address.ip() {
+        socket.set_only_v6(stack == Stack::Single)?;
+    }
+    // The kernel gives less where its maximum is lower.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Bytes; more would only queue stale knocks.
+const RECEIVE_BUFFER: usize = 1 << 20;
