@@ -31,6 +31,8 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod channel;
 #[cfg(feature = "server")]
+pub mod crash;
+#[cfg(feature = "server")]
 pub mod ctl;
 #[cfg(feature = "server")]
 pub mod judge;

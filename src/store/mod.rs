@@ -7,8 +7,27 @@
 //! A nonce is claimed once, ever. Forgetting a claim (expiry, a lost file) raises one floor, `refuse_through`, to that
 //! claim's timestamp, and a nonce at or below the floor is refused; so neither a clock that steps back nor a larger
 //! freshness revives anything.
+//!
+//! A file that is lost while the daemon is stopped takes the timestamps with it: the floor of a new one is the clock
+//! at start, and what was claimed ahead of that clock can run again. So it is with a file that is replaced by an older
+//! copy of itself: remove it instead.
+//!
+//! [`sqlite`] keeps claims on disk, [`memory`] forgets them at exit; [`thread`] owns an engine, so that no commit
+//! stands between the keeper and its next event.
+
+pub mod boot;
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+pub mod thread;
 
 use std::net::IpAddr;
+
+pub use boot::Boot;
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+pub use thread::StoreThread;
 
 use crate::wire::Nonce;
 
@@ -36,18 +55,19 @@ pub enum Outcome {
 
 /// An engine.
 pub trait Store: Send {
-    /// Claims all of `batch` in one transaction at wall clock `wall` (Unix seconds).
+    /// Claims all of `batch` in one transaction at wall clock `wall` (Unix seconds). Outcomes are in the batch's order;
+    /// of two equal nonces in it the first is [`Outcome::New`].
     ///
-    /// A record whose timestamp is ahead of `wall` is on the disk (synced) before this returns: a crash of the machine
-    /// raises the floor only to the clock.
+    /// A crash of the machine raises the floor to the clock of the last sync, so a batch with a timestamp beyond that
+    /// (one ahead of `wall` always is) is synced to the disk before this returns.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: nothing of the batch may run.
     fn claim(&mut self, wall: u64, batch: &[Record]) -> Result<Vec<Outcome>, StoreError>;
 
-    /// Forgets claims with a timestamp below `before` and raises the floor to the latest of them. Returns how many
-    /// claims are left.
+    /// Forgets claims with a timestamp below `before` and raises the floor to the latest of them, in one transaction,
+    /// synced. Returns how many claims are left.
     ///
     /// # Errors
     ///
@@ -72,4 +92,9 @@ pub struct StoreError {
     pub hint: String,
     /// The program's exit code, when it happens at start.
     pub exit: crate::exit::Exit,
+}
+
+/// A wall clock in the packet's unit; past its end (2106) it stands still, and refuses.
+fn seconds(wall: u64) -> u32 {
+    u32::try_from(wall).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,293 @@
+//! One connection: its transactions, and when they are synced.
+//!
+//! SQLite's WAL loses its last transactions when the machine crashes, unless they were synced. `synced_at` is the wall
+//! clock at the last sync, and is written with it. A batch is synced when it holds a timestamp beyond that, or when the
+//! clock stepped back behind it; any other is left to the system. So whatever a crash takes is at or below
+//! `synced_at`, which becomes the floor: whatever the clock does over the crash. This costs steady knocks one sync per
+//! second.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::fault::{self, Doing};
+use super::past::{Found, Past, Wal};
+use super::place::{self, Identity, Place};
+use super::schema::Format;
+use crate::crash;
+use crate::store::{Boot, Outcome, Record, StoreError};
+
+/// An open file: checked, migrated, marked as in use.
+#[derive(Debug)]
+pub(super) struct Db {
+    connection: Connection,
+    file: Option<Identity>,
+    wal: Option<Identity>,
+    pub(super) tally: Tally,
+    /// Timestamps up to this are refused.
+    pub(super) floor: u32,
+    synced_at: u32,
+    // Behind the connection: the folder's lock ends after it.
+    place: Place,
+}
+
+/// What is known of the claims without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// How many there are.
+    pub(super) claims: u64,
+    /// The largest timestamp claimed.
+    pub(super) latest: u32,
+}
+
+/// When a transaction is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    /// Before its commit returns, and with it all before it.
+    Now,
+    /// When the system gets to it.
+    Later,
+}
+
+/// The floors that an opener asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floors {
+    /// Whatever is found.
+    pub(super) least: u32,
+    /// If there is nothing in the file.
+    pub(super) blank: u32,
+}
+
+impl Db {
+    pub(super) fn open(
+        folder: &Path,
+        boot: &Boot,
+        wall: u32,
+        floors: Floors,
+    ) -> Result<(Db, Found), StoreError> {
+        let place = Place::enter(folder)?;
+        let wal = if place.wal.exists() {
+            Wal::Kept
+        } else {
+            Wal::Missing
+        };
+        let fail = |error| fault::sqlite(&place.file, Doing::Open, &error);
+        let mut connection = connect(&place.file).map_err(fail)?;
+        let format = Format::read(&connection, &place.file)?;
+        set_up(&connection).map_err(fail)?;
+        let verdict: String = connection
+            .query_row("PRAGMA quick_check(1)", (), |row| row.get(0))
+            .map_err(fail)?;
+        if verdict != "ok" {
+            return Err(fault::corrupt(&place.file, &verdict));
+        }
+        let (found, floor) = mark_in_use(&mut connection, format, boot, wal, wall, floors).map_err(fail)?;
+        let tally = tally(&connection).map_err(fail)?;
+        let db = Db {
+            connection,
+            file: place::identity(&place.file),
+            wal: place::identity(&place.wal),
+            tally,
+            floor,
+            synced_at: wall,
+            place,
+        };
+        Ok((db, found))
+    }
+
+    /// Whether what is written still arrives where the next start will look for it.
+    pub(super) fn in_place(&self) -> bool {
+        self.file == place::identity(&self.place.file) && self.wal == place::identity(&self.place.wal)
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.place.file
+    }
+
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.file
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        wall: u32,
+        max_claims: u64,
+        batch: &[Record],
+    ) -> rusqlite::Result<Vec<Outcome>> {
+        let beyond = batch.iter().any(|record| record.nonce.timestamp > self.synced_at);
+        let sync = if beyond || wall < self.synced_at {
+            Sync::Now
+        } else {
+            Sync::Later
+        };
+        crash::point("store-claim-before");
+        let transaction = begin(&mut self.connection, sync)?;
+        let mut tally = self.tally;
+        let outcomes = batch
+            .iter()
+            .map(|record| claim_one(&transaction, record, self.floor, max_claims, &mut tally))
+            .collect::<rusqlite::Result<Vec<Outcome>>>()?;
+        if sync == Sync::Now {
+            transaction
+                .prepare_cached("UPDATE state SET synced_at = ?1")?
+                .execute([wall])?;
+        }
+        crash::point("store-claim-before-commit");
+        transaction.commit()?;
+        crash::point("store-claim-after-commit");
+        self.tally = tally;
+        if sync == Sync::Now {
+            self.synced_at = wall;
+        }
+        Ok(outcomes)
+    }
+
+    pub(super) fn forget(&mut self, wall: u32, before: u32) -> rusqlite::Result<u64> {
+        crash::point("store-forget-before");
+        let transaction = begin(&mut self.connection, Sync::Now)?;
+        let latest: Option<u32> = transaction
+            .prepare_cached("SELECT max(timestamp) FROM claims WHERE timestamp < ?1")?
+            .query_row([before], |row| row.get(0))?;
+        let floor = self.floor.max(latest.unwrap_or(0));
+        let gone = transaction
+            .prepare_cached("DELETE FROM claims WHERE timestamp < ?1")?
+            .execute([before])?;
+        transaction
+            .prepare_cached("UPDATE state SET refuse_through = ?1, synced_at = ?2")?
+            .execute([floor, wall])?;
+        crash::point("store-forget-before-commit");
+        transaction.commit()?;
+        crash::point("store-forget-after-commit");
+        self.floor = floor;
+        self.synced_at = wall;
+        self.tally.claims = self.tally.claims.saturating_sub(gone as u64);
+        Ok(self.tally.claims)
+    }
+
+    pub(super) fn close(mut self, wall: u32) -> rusqlite::Result<()> {
+        crash::point("store-close-before");
+        let transaction = begin(&mut self.connection, Sync::Now)?;
+        transaction.execute("UPDATE state SET synced_at = ?1, boot_id = NULL", [wall])?;
+        crash::point("store-close-before-commit");
+        transaction.commit()?;
+        crash::point("store-close-after-commit");
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+}
+
+/// A connection that has not yet touched the file.
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    // Somebody who reads (siglatchctl, a backup) holds up a commit for moments only.
+    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // A log that is missing tells the next start that claims are: only a close in order may remove it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    Ok(connection)
+}
+
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", WAL_PAGES, |_| Ok(()))
+}
+
+/// Writes, synced, that the store is open in this boot. A start that could not write fails here, and not at the first
+/// knock.
+fn mark_in_use(
+    connection: &mut Connection,
+    format: Format,
+    boot: &Boot,
+    wal: Wal,
+    wall: u32,
+    floors: Floors,
+) -> rusqlite::Result<(Found, u32)> {
+    crash::point("store-open-before");
+    let transaction = begin(connection, Sync::Now)?;
+    format.migrate(&transaction)?;
+    let past = Past::read(&transaction)?;
+    let found = match format {
+        Format::Blank => Found::Lost { floor: floors.blank },
+        Format::Version(_) => past.found(boot, wal, wall),
+    };
+    let floor = past.refuse_through.max(found.floor()).max(floors.least);
+    transaction.execute(
+        "UPDATE state SET refuse_through = ?1, synced_at = ?2, boot_id = ?3",
+        params![floor, wall, boot.id],
+    )?;
+    crash::point("store-open-before-commit");
+    transaction.commit()?;
+    crash::point("store-open-after-commit");
+    // Whatever a failed sync left in the log is copied out of it: what comes later must not rest on it.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+    Ok((found, floor))
+}
+
+fn tally(connection: &Connection) -> rusqlite::Result<Tally> {
+    connection.query_row(
+        "SELECT count(*), ifnull(max(timestamp), 0) FROM claims",
+        (),
+        |row| {
+            Ok(Tally {
+                claims: row.get::<_, i64>(0)?.unsigned_abs(),
+                latest: row.get(1)?,
+            })
+        },
+    )
+}
+
+fn begin(connection: &mut Connection, sync: Sync) -> rusqlite::Result<Transaction<'_>> {
+    let synchronous = match sync {
+        Sync::Now => "FULL",
+        Sync::Later => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+fn claim_one(
+    transaction: &Transaction<'_>,
+    record: &Record,
+    floor: u32,
+    max_claims: u64,
+    tally: &mut Tally,
+) -> rusqlite::Result<Outcome> {
+    let nonce = record.nonce;
+    if nonce.timestamp <= floor {
+        return Ok(Outcome::BelowFloor);
+    }
+    let key = (nonce.timestamp, nonce.user.0, nonce.challenge);
+    let known: Option<String> = transaction
+        .prepare_cached("SELECT source FROM claims WHERE timestamp = ?1 AND user = ?2 AND challenge = ?3")?
+        .query_row(key, |row| row.get(0))
+        .optional()?;
+    if let Some(source) = known {
+        let source = source.parse::<IpAddr>().map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        })?;
+        return Ok(Outcome::Known(source));
+    }
+    if tally.claims >= max_claims {
+        return Ok(Outcome::Full);
+    }
+    transaction
+        .prepare_cached("INSERT INTO claims VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![key.0, key.1, key.2, record.source.to_string()])?;
+    tally.claims = tally.claims.saturating_add(1);
+    tally.latest = tally.latest.max(nonce.timestamp);
+    Ok(Outcome::New)
+}
+
+/// The log goes back into the file after so many pages of 4 KiB,
+const WAL_PAGES: u32 = 1000;
+/// and is cut to this when a large `forget` made it longer.
+const WAL_BYTES: u32 = 8 << 20;

@@ -1,0 +1,88 @@
+//! The file's format: whose it is, its version, and how older ones become the current one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction};
+
+use super::fault::{self, Doing};
+use crate::exit::Exit;
+use crate::store::StoreError;
+
+/// "SLat" in the file's header: a store of siglatch.
+const APPLICATION_ID: i32 = 0x534C_6174;
+
+/// Each brings a file from the version that is its index to the next; version 0 is an empty file. Never edited once
+/// released, only added to.
+const MIGRATIONS: &[&str] = &[
+    // `state` has one row. `synced_at`: the wall clock at the last sync. `boot_id`: NULL after a close in order.
+    "CREATE TABLE claims (
+        timestamp INTEGER NOT NULL,
+        user      INTEGER NOT NULL,
+        challenge INTEGER NOT NULL,
+        source    TEXT    NOT NULL,
+        PRIMARY KEY (timestamp, user, challenge)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE state (
+        id             INTEGER PRIMARY KEY CHECK (id = 1),
+        refuse_through INTEGER NOT NULL,
+        synced_at      INTEGER NOT NULL,
+        boot_id        TEXT
+    ) STRICT;
+    INSERT INTO state VALUES (1, 0, 0, NULL);",
+];
+
+/// What a file is, before anything in it is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Nothing in it: just made, or lost.
+    Blank,
+    /// A store of this version, 1 to the current one.
+    Version(usize),
+}
+
+impl Format {
+    /// Reads the header.
+    pub(super) fn read(connection: &Connection, file: &Path) -> Result<Format, StoreError> {
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let fail = |error| fault::sqlite(file, Doing::Open, &error);
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
+            .map_err(fail)?;
+        let ours = pragma("application_id").map_err(fail)? == APPLICATION_ID;
+        let version = pragma("user_version").map_err(fail)?;
+        match (ours, usize::try_from(version).unwrap_or(usize::MAX)) {
+            (false, 0) if tables == 0 => Ok(Format::Blank),
+            (true, version @ 1..) if version <= MIGRATIONS.len() => Ok(Format::Version(version)),
+            (true, 1..) => Err(StoreError {
+                what: format!(
+                    "{}: was written by a newer siglatch (format {version}, this one knows {})",
+                    file.display(),
+                    MIGRATIONS.len()
+                ),
+                hint: format!("install that version again, or {}", fault::start_over(file)),
+                exit: Exit::Config,
+            }),
+            (true | false, _) => Err(StoreError {
+                what: format!("{}: is not a store of siglatch", file.display()),
+                hint: fault::start_over(file),
+                exit: Exit::Config,
+            }),
+        }
+    }
+
+    /// Brings the file to the current version.
+    pub(super) fn migrate(self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let version = match self {
+            Format::Blank => 0,
+            Format::Version(version) => version,
+        };
+        for step in MIGRATIONS.iter().skip(version) {
+            transaction.execute_batch(step)?;
+        }
+        if version < MIGRATIONS.len() {
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! An engine on a thread of its own.
+//!
+//! In: claims, one by one, each with a ticket of the caller's. Out: the tickets, each with its outcome. Whatever
+//! arrived while a commit ran shares the next one. Never blocks the caller, but in [`StoreThread::close`].
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use super::{Outcome, Record, Store, StoreError};
+
+/// Requests that may wait.
+pub const QUEUE: usize = 1024;
+
+/// Claims that share a transaction at most.
+pub const GROUP: usize = 512;
+
+/// What the thread has to say.
+#[derive(Debug)]
+pub enum Reply<T> {
+    /// What became of the claim with this ticket.
+    Claimed(T, Result<Outcome, NotRecorded>),
+    /// A `forget` was carried out; so many claims are left.
+    Forgotten(u64),
+    /// The engine fails, or fails differently than before. Said once, not per claim.
+    Failing(StoreError),
+    /// The engine works again.
+    Recovered {
+        /// Claims that were refused meanwhile.
+        refused: u64,
+    },
+}
+
+/// The claim could not be recorded: it must not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store could not record the claim")]
+pub struct NotRecorded;
+
+/// The queue is full, or the thread is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store takes no more requests")]
+pub struct Busy;
+
+/// Owns an engine on a thread. Dropping it finishes what is queued, closes the engine and joins the thread.
+#[derive(Debug)]
+pub struct StoreThread<T> {
+    requests: Option<SyncSender<Request<T>>>,
+    replies: Receiver<Reply<T>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> StoreThread<T> {
+    /// Starts the thread. `wall` reads the wall clock (Unix seconds), once per transaction; `wake` is called whenever
+    /// there is something new to [`try_recv`](Self::try_recv).
+    ///
+    /// # Errors
+    ///
+    /// No thread can be started.
+    pub fn start(
+        store: Box<dyn Store>,
+        wall: impl Fn() -> u64 + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<StoreThread<T>> {
+        let (requests, queue) = sync_channel(QUEUE);
+        let (outbox, replies) = channel();
+        let worker = Worker {
+            store,
+            outbox,
+            failing: None,
+            refused: 0,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || worker.run(&queue, wall, wake))?;
+        Ok(StoreThread {
+            requests: Some(requests),
+            replies,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks for a claim.
+    ///
+    /// # Errors
+    ///
+    /// The ticket, when the queue is full or the thread is gone.
+    pub fn submit(&self, record: Record, ticket: T) -> Result<(), T> {
+        match self.send(Request::Claim(record, ticket)) {
+            Err(Request::Claim(_, ticket)) => Err(ticket),
+            Ok(()) | Err(Request::Forget(_)) => Ok(()),
+        }
+    }
+
+    /// Asks to forget claims with a timestamp below `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: try again later.
+    pub fn forget(&self, before: u32) -> Result<(), Busy> {
+        self.send(Request::Forget(before)).map_err(|_| Busy)
+    }
+
+    /// The next reply, if there is one. What is missing when the thread is gone counts as [`NotRecorded`].
+    pub fn try_recv(&self) -> Option<Reply<T>> {
+        self.replies.try_recv().ok()
+    }
+
+    /// Finishes what is queued, closes the engine and joins the thread. Returns the replies not yet received; a
+    /// [`Reply::Failing`] at their end says that the engine did not close in order.
+    pub fn close(mut self) -> Vec<Reply<T>> {
+        self.join();
+        self.replies.try_iter().collect()
+    }
+
+    fn send(&self, request: Request<T>) -> Result<(), Request<T>> {
+        let Some(requests) = &self.requests else {
+            return Err(request);
+        };
+        requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(request) | TrySendError::Disconnected(request) => request,
+        })
+    }
+}
+
+impl<T> StoreThread<T> {
+    fn join(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the store's thread ended by a panic");
+        }
+    }
+}
+
+impl<T> Drop for StoreThread<T> {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+#[derive(Debug)]
+enum Request<T> {
+    Claim(Record, T),
+    Forget(u32),
+}
+
+struct Worker<T> {
+    store: Box<dyn Store>,
+    outbox: Sender<Reply<T>>,
+    /// What was said last, while the engine fails.
+    failing: Option<String>,
+    refused: u64,
+}
+
+impl<T> Worker<T> {
+    fn run(mut self, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64, wake: impl Fn()) {
+        while let Ok(first) = queue.recv() {
+            let (mut batch, mut tickets) = (Vec::new(), Vec::new());
+            let mut next = Some(first);
+            while let Some(Request::Claim(record, ticket)) = next {
+                batch.push(record);
+                tickets.push(ticket);
+                next = (batch.len() < GROUP).then(|| queue.try_recv().ok()).flatten();
+            }
+            if !batch.is_empty() {
+                self.claim(wall(), &batch, tickets);
+            }
+            if let Some(Request::Forget(before)) = next {
+                self.forget(wall(), before);
+            }
+            wake();
+        }
+        if let Err(error) = self.store.close(wall()) {
+            say(&self.outbox, Reply::Failing(error));
+            wake();
+        }
+    }
+
+    fn claim(&mut self, wall: u64, batch: &[Record], tickets: Vec<T>) {
+        let result = self.store.claim(wall, batch);
+        crate::crash::point("store-claim-before-reply");
+        let outcomes = self.settle(result, batch.len() as u64).unwrap_or_default();
+        let outcomes = outcomes
+            .into_iter()
+            .map(Ok)
+            .chain(std::iter::repeat(Err(NotRecorded)));
+        for (ticket, outcome) in tickets.into_iter().zip(outcomes) {
+            say(&self.outbox, Reply::Claimed(ticket, outcome));
+        }
+    }
+
+    fn forget(&mut self, wall: u64, before: u32) {
+        let result = self.store.forget(wall, before);
+        if let Some(left) = self.settle(result, 0) {
+            say(&self.outbox, Reply::Forgotten(left));
+        }
+    }
+
+    /// Reports that the engine began to fail or to work again.
+    fn settle<V>(&mut self, result: Result<V, StoreError>, claims: u64) -> Option<V> {
+        match result {
+            Ok(value) => {
+                if self.failing.take().is_some() {
+                    let refused = std::mem::take(&mut self.refused);
+                    say(&self.outbox, Reply::Recovered { refused });
+                }
+                Some(value)
+            }
+            Err(error) => {
+                self.refused = self.refused.saturating_add(claims);
+                if self.failing.as_deref() != Some(&error.what) {
+                    self.failing = Some(error.what.clone());
+                    say(&self.outbox, Reply::Failing(error));
+                }
+                None
+            }
+        }
+    }
+}
+
+/// A receiver that is gone wants no replies.
+fn say<T>(outbox: &Sender<Reply<T>>, reply: Reply<T>) {
+    outbox.send(reply).unwrap_or_default();
+}
