@@ -19,16 +19,15 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Sends a knock
     Knock(Box<Knock>),
-    /// Installs an invite as a profile
     Join(Join),
     /// Lists the profiles and what they may knock for
     Profiles,
 }
 
-/// Sends one knock, and says what was sent and where. The server never answers those it does not know, so what was
-/// sent is all that can be said.
+/// Sends a knock
+///
+/// Says what was sent and where: a server answers nobody it does not know, so nothing else can be said.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
@@ -38,11 +37,21 @@ pub(super) enum Command {
 )]
 pub(super) struct Knock {
     /// The profile, the action by name or number, and `-` to read the payload from standard input
-    #[arg(value_name = "PROFILE ACTION", required = true, num_args = 1..=3, hide = true)]
+    #[arg(value_name = "PROFILE ACTION", num_args = 0..=3, hide = true)]
     pub(super) words: Vec<String>,
 
     #[command(flatten)]
     pub(super) payload: Payload,
+
+    /// Keep the sent datagram in a new file as well
+    #[arg(long, value_name = "FILE")]
+    pub(super) save: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Also say timestamp, challenge, payload length and the knock's id, as the server's log has it
+    #[arg(short, long)]
+    pub(super) verbose: bool,
 
     /// Knock the server's IPv4 address
     #[arg(short = '4', long, help_heading = "Addresses")]
@@ -62,16 +71,6 @@ pub(super) struct Knock {
 
     #[command(flatten)]
     pub(super) direct: Direct,
-
-    /// Keep the sent datagram in a new file as well
-    #[arg(long, value_name = "FILE")]
-    pub(super) save: Option<PathBuf>,
-    /// Say nothing but errors
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(super) quiet: bool,
-    /// Also say timestamp, challenge, payload length and the knock's id, as the server's log has it
-    #[arg(short, long)]
-    pub(super) verbose: bool,
 }
 
 /// What the action gets.
@@ -110,7 +109,9 @@ pub(super) struct Direct {
     pub(super) server_id: Option<ServerId>,
 }
 
-/// Installs an invite as a profile in $XDG_CONFIG_HOME/siglatch (~/.config/siglatch).
+/// Installs an invite as a profile
+///
+/// Profiles are files in $XDG_CONFIG_HOME/siglatch (~/.config/siglatch) that nobody else can read.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siglatch join alice.invite.toml && siglatch knock office ssh")]
 pub(super) struct Join {

@@ -68,7 +68,7 @@ fn join(args: args::Join) -> Result<(), Failure> {
     let path = path.display();
     exit::say(&format!(
         "joined {name}: {user} may knock at {host} port {port} for {actions}\n\
-         the key is now in {path}: delete the invite\n{next}"
+         the key is in {path}: delete the invite\n{next}"
     ))
 }
 

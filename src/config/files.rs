@@ -58,11 +58,16 @@ impl BadFile {
     }
 
     fn io(path: &Path, doing: &str, error: io::Error) -> BadFile {
-        let hint = (error.kind() == io::ErrorKind::AlreadyExists)
-            .then(|| "nothing is overwritten without --force".to_owned());
+        let (what, hint) = match error.kind() {
+            io::ErrorKind::AlreadyExists => (
+                "is there already".to_owned(),
+                Some("nothing is overwritten without --force".to_owned()),
+            ),
+            _ => (format!("cannot {doing}: {error}"), None),
+        };
         BadFile {
             path: path.to_owned(),
-            what: format!("cannot {doing}: {error}"),
+            what,
             hint,
             io: Some(error),
         }

@@ -17,7 +17,6 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Makes keys, server id, an action to try and a configuration that starts as it is
     Init(Init),
     /// Adds and lists users
     #[command(subcommand)]
@@ -27,7 +26,9 @@ pub(super) enum Command {
     Action(Action),
 }
 
-/// Makes all that a new server needs. Asks nothing, and changes nothing unless all of it can be made.
+/// Makes keys, server id, an action to try and a configuration that starts as it is
+///
+/// Asks nothing, and changes nothing unless all of it can be made.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siglatchctl init --host vpn.example.org")]
 pub(super) struct Init {
@@ -50,7 +51,6 @@ pub(super) struct Init {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum User {
-    /// Makes a user's key, adds him to the configuration and writes his invite
     Add(Box<UserAdd>),
     /// Lists the users
     List(At),
@@ -62,8 +62,10 @@ pub(super) enum Action {
     List(At),
 }
 
-/// Makes a user's key, adds him to the configuration and writes his invite. The configuration keeps its comments and
-/// order; it is written last, so that what was begun and not finished is not in force.
+/// Makes a user's key, adds him to the configuration and writes his invite
+///
+/// The configuration keeps its comments and order; it is written last, so that what was begun and not finished is not
+/// in force.
 #[derive(Args, Debug)]
 #[command(after_help = USER_ADD_EXAMPLES)]
 pub(super) struct UserAdd {

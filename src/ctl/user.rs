@@ -68,10 +68,11 @@ fn report(document: &Document, invite: &Invite, file: &Path) -> Result<(), Failu
         exit::note(&added);
         return Ok(());
     }
+    let name = Path::new(file.file_name().unwrap_or(file.as_os_str())).display();
     let file = file.display();
     exit::say(&format!(
         "{added}\nthen: hand {file} to {user} by a safe way, it holds the key, and delete it here\n\
-         there: siglatch join {user}.invite.toml\n"
+         there: siglatch join {name}\n"
     ))
 }
 
