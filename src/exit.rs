@@ -1,5 +1,7 @@
-//! Exit codes of the three programs, after sysexits(3).
+//! How the three programs end, and what they say: exit codes after sysexits(3), failures, standard output.
 
+use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// How a program ends.
@@ -33,8 +35,8 @@ impl Exit {
     }
 
     /// The exit that fits a failed file or socket operation.
-    pub fn of_io(error: &std::io::Error) -> Exit {
-        if error.kind() == std::io::ErrorKind::PermissionDenied {
+    pub fn of_io(error: &io::Error) -> Exit {
+        if error.kind() == io::ErrorKind::PermissionDenied {
             Exit::Permission
         } else {
             Exit::TryAgain
@@ -46,4 +48,120 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit.code())
     }
+}
+
+/// Why a command of `siglatch` or `siglatchctl` failed, in the words that its user reads.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the program ends.
+    pub exit: Exit,
+    /// What and where.
+    pub what: String,
+    /// How to mend it, where that is known.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure that says all in one line.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// With a line that says how to mend it.
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// Writes it to standard error.
+    pub fn show(&self) {
+        note(&format!("error: {}", self.what));
+        if let Some(hint) = &self.hint {
+            note(&format!(" hint: {hint}"));
+        }
+    }
+}
+
+impl From<crate::config::files::BadFile> for Failure {
+    fn from(bad: crate::config::files::BadFile) -> Failure {
+        let exit = match &bad.io {
+            Some(error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::Permission,
+            Some(error) if error.kind() == io::ErrorKind::StorageFull => Exit::TryAgain,
+            Some(_) | None => Exit::Config,
+        };
+        Failure {
+            exit,
+            what: bad.to_string(),
+            hint: bad.hint,
+        }
+    }
+}
+
+/// Reads a command line; help and version go to standard output and end with 0, mistakes end with 64.
+///
+/// # Errors
+///
+/// The exit code of a program that has nothing left to do.
+pub fn parse<T: clap::Parser>(args: impl Iterator<Item = OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(args).map_err(|error| usage(&error))
+}
+
+/// Shows clap's message, or the help that was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when the terminal is gone.
+    drop(error.print());
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+    exit.into()
+}
+
+/// Ends a command: a failure goes to standard error.
+pub fn end(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else {
+        return Exit::Ok.into();
+    };
+    failure.show();
+    failure.exit.into()
+}
+
+/// Writes lines to standard output. A reader that has left is no failure.
+///
+/// # Errors
+///
+/// [`Failure`] when it cannot be written, to a full disk for one.
+pub fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::of_io(&error),
+            format!("cannot write to standard output: {error}"),
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes one line to standard error, if it is still there.
+pub fn note(line: &str) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// Rows under each other, columns as wide as their widest cell.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths);
+        let text: String = cells.map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        format!("{}\n", text.trim_end())
+    };
+    rows.iter().map(line).collect()
 }

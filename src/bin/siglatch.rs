@@ -1,3 +1,7 @@
 //! The knock client.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    siglatch::client::main(std::env::args_os())
+}

@@ -1,3 +1,7 @@
 //! The administrator's tool.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    siglatch::ctl::main(std::env::args_os())
+}

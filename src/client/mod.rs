@@ -1,1 +1,130 @@
-//! client
+//! `siglatch`, the knock client.
+//!
+//! In: a command line, and a profile or what stands in its place. Out: one datagram for each knock, lines for people,
+//! an exit code. Never: a fall-back to a weaker binding, a payload that was cut, an answer that is waited for.
+//!
+//! # Security considerations
+//!
+//! The challenge and the padding come from the operating system's generator, nothing else does. A key or profile that
+//! others can read is refused. Profiles come from invites, which are hostile until parsed.
+
+mod args;
+mod knock;
+mod profile;
+mod target;
+
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use zeroize::Zeroizing;
+
+use crate::config::files::{self, Existing, Secrecy};
+use crate::exit::{self, Exit, Failure};
+use crate::wire::invite::{INVITE_MAX, Invite};
+use args::{Cli, Command};
+use profile::Profiles;
+
+/// Runs `siglatch` with these arguments, the program's name first.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match exit::parse::<Cli>(args) {
+        Ok(cli) => match cli.command {
+            Command::Knock(args) => knock::knock(&args),
+            Command::Join(args) => exit::end(join(args)),
+            Command::Profiles => exit::end(profiles()),
+        },
+        Err(code) => code,
+    }
+}
+
+fn join(args: args::Join) -> Result<(), Failure> {
+    let mut invite = if args.file == Path::new("-") {
+        profile::parse("standard input", &read_stdin()?)?
+    } else {
+        let bytes = files::read(&args.file, Secrecy::Public, INVITE_MAX)?;
+        profile::parse(&args.file.display().to_string(), &bytes)?
+    };
+    invite.name = args.name.unwrap_or(invite.name);
+    let existing = if args.force {
+        Existing::Replace
+    } else {
+        Existing::Keep
+    };
+    let path = Profiles::of_environment()?.install(&invite, existing)?;
+
+    let actions = action_list(&invite);
+    let next = match invite.actions.first_key_value() {
+        Some((action, _)) => format!("next: siglatch knock {} {action}\n", invite.name),
+        None => String::new(),
+    };
+    let Invite {
+        name,
+        user,
+        host,
+        port,
+        ..
+    } = &invite;
+    let path = path.display();
+    exit::say(&format!(
+        "joined {name}: {user} may knock at {host} port {port} for {actions}\n\
+         the key is in {path}: delete the invite\n{next}"
+    ))
+}
+
+fn profiles() -> Result<(), Failure> {
+    let profiles = Profiles::of_environment()?;
+    let names = profiles.names()?;
+    if names.is_empty() {
+        let folder = profiles.folder().display();
+        return exit::say(&format!(
+            "no profiles in {folder}; install an invite: siglatch join FILE\n"
+        ));
+    }
+    let mut rows = vec![["PROFILE", "USER", "SERVER", "ACTIONS"].map(str::to_owned)];
+    let mut broken = Vec::new();
+    for name in &names {
+        match profiles.load(name) {
+            Ok(invite) => {
+                let Invite { user, host, port, .. } = &invite;
+                let server = if host.as_str().contains(':') {
+                    format!("[{host}]:{port}")
+                } else {
+                    format!("{host}:{port}")
+                };
+                rows.push([name.to_string(), user.to_string(), server, action_list(&invite)]);
+            }
+            Err(failure) => broken.push(failure),
+        }
+    }
+    if rows.len() > 1 {
+        exit::say(&exit::columns(&rows))?;
+    }
+    let last = broken.pop();
+    broken.iter().for_each(Failure::show);
+    last.map_or(Ok(()), Err)
+}
+
+/// `ssh (1), web (2)`.
+fn action_list(invite: &Invite) -> String {
+    let named = invite.actions.iter().map(|(name, id)| format!("{name} ({id})"));
+    match named.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "no named action".to_owned(),
+        list => list,
+    }
+}
+
+fn read_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    io::stdin()
+        .lock()
+        .take(INVITE_MAX.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| {
+            Failure::new(
+                Exit::of_io(&error),
+                format!("cannot read standard input: {error}"),
+            )
+        })?;
+    Ok(bytes)
+}

@@ -5,11 +5,13 @@
 //! A key that others can read is refused, not warned about; so is one in a folder where others can swap it. What is
 //! checked is the opened file, so nothing can be exchanged between the check and the reading.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use zeroize::Zeroizing;
 
 /// Who may read a file.
@@ -56,11 +58,16 @@ impl BadFile {
     }
 
     fn io(path: &Path, doing: &str, error: io::Error) -> BadFile {
-        let hint = (error.kind() == io::ErrorKind::AlreadyExists)
-            .then(|| "nothing is overwritten without --force".to_owned());
+        let (what, hint) = match error.kind() {
+            io::ErrorKind::AlreadyExists => (
+                "is there already".to_owned(),
+                Some("nothing is overwritten without --force".to_owned()),
+            ),
+            _ => (format!("cannot {doing}: {error}"), None),
+        };
         BadFile {
             path: path.to_owned(),
-            what: format!("cannot {doing}: {error}"),
+            what,
             hint,
             io: Some(error),
         }
@@ -71,14 +78,20 @@ impl BadFile {
 ///
 /// # Errors
 ///
-/// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, or open to others.
+/// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, open to others, or in a folder
+/// where others could exchange it.
 pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>>, BadFile> {
+    let folder = folder_of(path);
+    let opened = File::open(folder).map_err(|error| BadFile::io(folder, "open", error))?;
+    check_folder(folder, &opened)?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| BadFile::new(path, "is not a regular file", "name a file"))?;
     // O_NONBLOCK: a FIFO in the file's place must not hang whoever opens it.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(|error| BadFile::io(path, "open", error))?;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file: File = nix::fcntl::openat(&opened, name, flags, Mode::empty())
+        .map_err(|errno| BadFile::io(path, "open", errno.into()))?
+        .into();
     let meta = file
         .metadata()
         .map_err(|error| BadFile::io(path, "inspect", error))?;
@@ -160,6 +173,26 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
     Ok(())
 }
 
+/// A folder whose files only root and this process's user can exchange. Everybody may write a sticky one (`/tmp`), but
+/// nobody there touches what is another's.
+fn check_folder(path: &Path, folder: &File) -> Result<(), BadFile> {
+    let meta = folder
+        .metadata()
+        .map_err(|error| BadFile::io(path, "inspect", error))?;
+    if meta.mode() & 0o1000 == 0 {
+        check_mode(path, &meta, Secrecy::Public)
+    } else {
+        Ok(())
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
 /// Owner and mode of an opened file or folder: owned by root or by this process's user, written by nobody else, and
 /// a secret read by nobody else.
 fn check_mode(path: &Path, meta: &Metadata, secrecy: Secrecy) -> Result<(), BadFile> {
@@ -195,10 +228,7 @@ fn check_mode(path: &Path, meta: &Metadata, secrecy: Secrecy) -> Result<(), BadF
 ///
 /// [`BadFile`] when it is there already and [`Existing::Keep`] is asked for, or cannot be written.
 pub fn write(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> Result<(), BadFile> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    };
+    let folder = folder_of(path);
     let fail = |error| BadFile::io(path, "write", error);
     let mut file = tempfile::Builder::new()
         .prefix(".siglatch-")

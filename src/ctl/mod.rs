@@ -1,1 +1,105 @@
-//! ctl
+//! `siglatchctl`, the administrator's tool.
+//!
+//! In: a command line and the daemon's configuration. Out: files that appear whole or not at all, tables, an exit
+//! code. Never: a question, an overwritten file without `--force`.
+//!
+//! # Security considerations
+//!
+//! What is made here is secret from its first byte: private files are created with mode 0600, never narrowed later. A
+//! name becomes a file name and a script's argument, so it is a [`crate::wire::invite::Name`].
+
+mod args;
+mod document;
+mod init;
+mod list;
+mod user;
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+use crate::config::files::{self, Existing};
+use crate::exit::{self, Exit, Failure};
+use args::{Action, Cli, Command, User};
+
+/// Runs `siglatchctl` with these arguments, the program's name first.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    match exit::parse::<Cli>(args) {
+        Ok(cli) => exit::end(match cli.command {
+            Command::Init(args) => init::init(&args),
+            Command::User(User::Add(args)) => user::add(&args),
+            Command::User(User::List(at)) => list::users(&at.config),
+            Command::Action(Action::List(at)) => list::actions(&at.config),
+        }),
+        Err(code) => code,
+    }
+}
+
+/// Files of a command that is not done: taken away again, unless [`Begun::done`] is reached.
+#[derive(Default)]
+struct Begun {
+    files: Vec<PathBuf>,
+}
+
+impl Begun {
+    /// Writes a file that goes again with the others. One that was replaced stays: what it was is lost anyway.
+    fn write(&mut self, path: PathBuf, bytes: &[u8], mode: u32, existing: Existing) -> Result<(), Failure> {
+        files::write(&path, bytes, mode, existing)?;
+        match existing {
+            Existing::Keep => self.files.push(path),
+            Existing::Replace => {}
+        }
+        Ok(())
+    }
+
+    /// Everything is in place.
+    fn done(mut self) {
+        self.files.clear();
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        for file in self.files.iter().rev() {
+            // The failure that led here is the one to report.
+            drop(std::fs::remove_file(file));
+        }
+    }
+}
+
+/// Fresh from the operating system's generator.
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Failure::new(Exit::Internal, format!("no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Internal, error.to_string())
+}
+
+/// Makes a folder that is not there, with this mode whatever the umask.
+fn make_folder(folder: &Path, mode: u32) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(folder)
+        .and_then(|()| std::fs::set_permissions(folder, Permissions::from_mode(mode)))
+        .map_err(|error| cannot("make", folder, &error))
+}
+
+fn cannot(verb: &str, folder: &Path, error: &io::Error) -> Failure {
+    let what = format!("cannot {verb} the folder {}: {error}", folder.display());
+    Failure::new(Exit::of_io(error), what)
+}

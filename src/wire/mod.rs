@@ -10,6 +10,7 @@
 //! a mask, and are compared in constant time.
 
 pub mod ids;
+pub mod invite;
 pub mod key;
 pub mod mac;
 pub mod packet;
@@ -17,6 +18,7 @@ pub mod reader;
 pub mod rsa_key;
 
 pub use ids::{ActionId, KnockId, Nonce, ServerId, UserId};
+pub use invite::Invite;
 pub use key::HmacKey;
 pub use mac::{Binding, Bound};
 pub use packet::{Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet};

@@ -1,0 +1,153 @@
+//! The command line of `siglatch`.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::wire::ServerId;
+use crate::wire::invite::{Host, Name};
+
+/// Knocks at a siglatch server: one sealed UDP datagram asks it to run one action.
+#[derive(Debug, Parser)]
+#[command(name = "siglatch", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Knock(Box<Knock>),
+    Join(Join),
+    /// Lists the profiles and what they may knock for
+    Profiles,
+}
+
+/// Sends a knock
+///
+/// Says what was sent and where: a server answers nobody it does not know, so nothing else can be said.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
+        siglatch knock [OPTIONS] --host H --port P --user-id N --server-key PEM --hmac-key FILE ACTION_ID [-]",
+    after_help = KNOCK_EXAMPLES,
+    group = ArgGroup::new("family").args(["ipv4", "ipv6", "all_families"])
+)]
+pub(super) struct Knock {
+    /// The profile, the action by name or number, and `-` to read the payload from standard input
+    #[arg(value_name = "PROFILE ACTION", num_args = 0..=3, hide = true)]
+    pub(super) words: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) payload: Payload,
+
+    /// Keep the sent datagram in a new file as well
+    #[arg(long, value_name = "FILE")]
+    pub(super) save: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Also say timestamp, challenge, payload length and the knock's id, as the server's log has it
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+
+    /// Knock the server's IPv4 address
+    #[arg(short = '4', long, help_heading = "Addresses")]
+    pub(super) ipv4: bool,
+    /// Knock the server's IPv6 address
+    #[arg(short = '6', long, help_heading = "Addresses")]
+    pub(super) ipv6: bool,
+    /// Send a knock of its own to the server's address of each family
+    #[arg(long, help_heading = "Addresses", conflicts_with_all = ["bind_address", "source", "save"])]
+    pub(super) all_families: bool,
+    /// Send from this address of this machine
+    #[arg(long, value_name = "ADDR", help_heading = "Addresses")]
+    pub(super) bind_address: Option<IpAddr>,
+    /// Sign for this source: the server takes the knock from no other address. Behind NAT it is the one outside
+    #[arg(long, value_name = "ADDR", help_heading = "Addresses")]
+    pub(super) source: Option<IpAddr>,
+
+    #[command(flatten)]
+    pub(super) direct: Direct,
+}
+
+/// What the action gets.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(super) struct Payload {
+    /// Send this text, at most 199 bytes
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) payload: Option<OsString>,
+    /// Send this file's bytes, at most 199; `-` is standard input
+    #[arg(long, value_name = "F")]
+    pub(super) payload_file: Option<PathBuf>,
+}
+
+/// A server without a profile.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Without a profile")]
+pub(super) struct Direct {
+    /// The server's name or address
+    #[arg(long, value_name = "H", value_parser = host, requires_all = ["port", "user_id", "server_key", "hmac_key"])]
+    pub(super) host: Option<Host>,
+    /// Its UDP port
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..), requires = "host")]
+    pub(super) port: Option<u16>,
+    /// The user's number
+    #[arg(long, value_name = "N", requires = "host")]
+    pub(super) user_id: Option<u16>,
+    /// The server's public key, a PEM file
+    #[arg(long, value_name = "PEM", requires = "host")]
+    pub(super) server_key: Option<PathBuf>,
+    /// The user's key: a file of 32 bytes or 64 hex digits, readable by nobody else
+    #[arg(long, value_name = "FILE", requires = "host")]
+    pub(super) hmac_key: Option<PathBuf>,
+    /// The server's id, 32 hex digits: binds the knock to this server
+    #[arg(long, value_name = "HEX", value_parser = server_id, requires = "host")]
+    pub(super) server_id: Option<ServerId>,
+}
+
+/// Installs an invite as a profile
+///
+/// Profiles are files in $XDG_CONFIG_HOME/siglatch (~/.config/siglatch) that nobody else can read.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatch join alice.invite.toml && siglatch knock office ssh")]
+pub(super) struct Join {
+    /// The invite; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Call the profile NEW
+    #[arg(long, value_name = "NEW", value_parser = name)]
+    pub(super) name: Option<Name>,
+    /// Replace a profile of the same name
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+fn host(text: &str) -> Result<Host, &'static str> {
+    Host::parse(text).ok_or("no host name and no IP address")
+}
+
+fn server_id(text: &str) -> Result<ServerId, &'static str> {
+    ServerId::parse(text).ok_or("not 32 hex digits")
+}
+
+fn name(text: &str) -> Result<Name, &'static str> {
+    Name::parse(text).ok_or(Name::RULE)
+}
+
+const EXAMPLES: &str = "Examples:
+  siglatch join alice.invite.toml      install what the administrator handed over
+  siglatch profiles                    what may be knocked for
+  siglatch knock office ssh            knock
+
+Exit codes: 0 sent, 64 usage, 70 internal, 75 try again, 77 permission, 78 a file is wrong";
+
+const KNOCK_EXAMPLES: &str = "Examples:
+  siglatch knock office ssh
+  siglatch knock office 1 --payload 'restart web'
+  date | siglatch knock -v -6 office report -
+  siglatch knock --host vpn.example.org --port 50000 --user-id 1 \\
+      --server-key server.pub.pem --hmac-key alice.hmac 1";

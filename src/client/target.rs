@@ -1,0 +1,176 @@
+//! Who knocks where and for what: from a profile, or from the options that stand in its place.
+
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+use super::args::{Cli, Direct, Knock};
+use super::profile::Profiles;
+use crate::config::files::{self, Secrecy};
+use crate::exit::{Exit, Failure};
+use crate::wire::invite::{Host, Name};
+use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
+
+/// All that a knock needs but payload, time and challenge.
+pub(super) struct Target {
+    /// What the user calls the server.
+    pub(super) label: String,
+    /// `alice (1)`, or the number alone.
+    pub(super) who: String,
+    /// `ssh (1)`, or the number alone.
+    pub(super) what: String,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    pub(super) server_id: Option<ServerId>,
+    pub(super) user: UserId,
+    pub(super) hmac_key: HmacKey,
+    pub(super) server_key: PublicKey,
+    pub(super) action: ActionId,
+}
+
+/// Where the payload comes from besides the options.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dash {
+    /// The line ends in a bare `-`: from standard input.
+    Given,
+    /// It does not.
+    Absent,
+}
+
+/// Why there is no target.
+pub(super) enum NoTarget {
+    /// The command line is wrong; clap says how.
+    Usage(clap::Error),
+    /// Something else is.
+    Failure(Failure),
+}
+
+impl From<Failure> for NoTarget {
+    fn from(failure: Failure) -> NoTarget {
+        NoTarget::Failure(failure)
+    }
+}
+
+impl Target {
+    /// Makes sense of the words and reads the files they name.
+    pub(super) fn of(args: &Knock) -> Result<(Target, Dash), NoTarget> {
+        let (words, dash) = match args.words.split_last() {
+            Some((last, words)) if last == "-" => (words, Dash::Given),
+            Some(_) | None => (args.words.as_slice(), Dash::Absent),
+        };
+        let target = match (&args.direct.host, words) {
+            (Some(host), [action]) => direct(host, &args.direct, action)?,
+            (Some(_), _) => return Err(usage("with --host, give one word: the action's number")),
+            (None, [profile, action]) => of_profile(profile, action)?,
+            (None, _) => {
+                return Err(usage(
+                    "give a profile and an action, as in: siglatch knock office ssh\n\
+                     (`siglatch profiles` lists them; without a profile, give --host)",
+                ));
+            }
+        };
+        Ok((target, dash))
+    }
+}
+
+fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
+    let profiles = Profiles::of_environment()?;
+    let names = profiles.names()?;
+    let Some(name) = Name::parse(profile).filter(|name| names.contains(name)) else {
+        let what = format!("no profile {profile:?} in {}", profiles.folder().display());
+        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+        return Err(Failure::new(Exit::Config, what).hint(if names.is_empty() {
+            "install an invite: siglatch join FILE".to_owned()
+        } else {
+            format!("there are: {}", names.join(", "))
+        }));
+    };
+    let invite = profiles.load(&name)?;
+    let (action, what) = action_of(&invite, action)?;
+    Ok(Target {
+        label: invite.name.to_string(),
+        who: format!("{} ({})", invite.user, invite.user_id),
+        what,
+        host: invite.host,
+        port: invite.port,
+        server_id: invite.server_id,
+        user: invite.user_id,
+        hmac_key: invite.hmac_key,
+        server_key: invite.server_key,
+        action,
+    })
+}
+
+/// An action by name, or else by number; a number need not have a name.
+fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure> {
+    let named = Name::parse(word).and_then(|name| invite.actions.get_key_value(&name));
+    let id = match named {
+        Some((name, id)) => return Ok((*id, format!("{name} ({id})"))),
+        None => number(word),
+    };
+    let Some(id) = id else {
+        let what = format!("profile {} has no action {word:?}", invite.name);
+        let hint = format!(
+            "there is: {}; or give a number, 1 to 255",
+            super::action_list(invite)
+        );
+        return Err(Failure::new(Exit::Usage, what).hint(hint));
+    };
+    let name = invite.actions.iter().find(|(_, known)| **known == id);
+    Ok((
+        id,
+        name.map_or_else(|| id.to_string(), |(name, id)| format!("{name} ({id})")),
+    ))
+}
+
+fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> {
+    let Direct {
+        port: Some(port),
+        user_id: Some(user_id),
+        server_key: Some(server_key),
+        hmac_key: Some(hmac_key),
+        ..
+    } = args
+    else {
+        return Err(usage(
+            "--host needs --port, --user-id, --server-key and --hmac-key",
+        ));
+    };
+    let Some(action) = number(action) else {
+        return Err(usage("with --host, the action is a number, 1 to 255"));
+    };
+    let wrong = |path: &std::path::Path, error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Config, format!("{}: {error}", path.display()))
+    };
+    let pem = files::read(server_key, Secrecy::Public, KEY_FILE_MAX).map_err(Failure::from)?;
+    let pem = String::from_utf8_lossy(&pem);
+    let key = files::read(hmac_key, Secrecy::Secret, KEY_FILE_MAX).map_err(Failure::from)?;
+    Ok(Target {
+        label: host.to_string(),
+        who: user_id.to_string(),
+        what: action.to_string(),
+        host: host.clone(),
+        port: *port,
+        server_id: args.server_id,
+        user: UserId(*user_id),
+        hmac_key: HmacKey::parse(&key).map_err(|error| wrong(hmac_key, &error))?,
+        server_key: PublicKey::from_pem(&pem).map_err(|error| wrong(server_key, &error))?,
+        action,
+    })
+}
+
+fn number(word: &str) -> Option<ActionId> {
+    ActionId::new(word.parse().ok()?)
+}
+
+/// A mistake on the command line of `siglatch knock`, shown as clap shows its own.
+pub(super) fn usage(message: &str) -> NoTarget {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand_mut("knock");
+    NoTarget::Usage(match command {
+        Some(knock) => knock.error(ErrorKind::WrongNumberOfValues, message),
+        None => cli.error(ErrorKind::WrongNumberOfValues, message),
+    })
+}
+
+const KEY_FILE_MAX: u64 = 16 * 1024;

@@ -1,0 +1,131 @@
+//! The command line of `siglatchctl`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::wire::invite::{Host, Name};
+
+/// Sets up and looks after a siglatch server.
+#[derive(Debug, Parser)]
+#[command(name = "siglatchctl", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Init(Init),
+    /// Adds and lists users
+    #[command(subcommand)]
+    User(User),
+    /// Lists actions
+    #[command(subcommand)]
+    Action(Action),
+}
+
+/// Makes keys, server id, an action to try and a configuration that starts as it is
+///
+/// Asks nothing, and changes nothing unless all of it can be made.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl init --host vpn.example.org")]
+pub(super) struct Init {
+    /// The folder of configuration, keys and actions
+    #[arg(value_name = "DIR", default_value = FOLDER)]
+    pub(super) dir: PathBuf,
+    /// Listen on this address and UDP port; may be given several times
+    #[arg(long, value_name = "ADDR", default_values = ["0.0.0.0:50000", "[::]:50000"])]
+    pub(super) listen: Vec<SocketAddr>,
+    /// The name or address that invites give to users
+    #[arg(long, value_name = "NAME", value_parser = host)]
+    pub(super) host: Option<Host>,
+    /// Where accepted knocks are remembered [default: /var/lib/siglatch; `state` in a DIR that is named]
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Replace what is there: a new server key and id, which end every invite made before
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum User {
+    Add(Box<UserAdd>),
+    /// Lists the users
+    List(At),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Lists the actions
+    List(At),
+}
+
+/// Makes a user's key, adds him to the configuration and writes his invite
+///
+/// The configuration keeps its comments and order; it is written last, so that what was begun and not finished is not
+/// in force.
+#[derive(Args, Debug)]
+#[command(after_help = USER_ADD_EXAMPLES)]
+pub(super) struct UserAdd {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    /// What he may run, by name; may be given several times, or with commas
+    #[arg(long = "action", value_name = "A", required = true, value_delimiter = ',', value_parser = name)]
+    pub(super) actions: Vec<Name>,
+    /// His number on the wire [default: the lowest that is free, from 1]
+    #[arg(long, value_name = "N")]
+    pub(super) id: Option<u16>,
+    /// Where to write the invite; `-` is standard output [default: NAME.invite.toml in this folder]
+    #[arg(long, value_name = "FILE")]
+    pub(super) invite: Option<PathBuf>,
+    /// The server's name or address in the invite [default: public_host of the configuration]
+    #[arg(long, value_name = "H", value_parser = host)]
+    pub(super) host: Option<Host>,
+    /// The server's UDP port in the invite [default: the first one in `listen`]
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+    /// What the user will call this server [default: the first part of its name]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(super) profile_name: Option<Name>,
+    /// Replace key and invite if they are there: a user who is known gets a new key, and the old one ends
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+/// Which configuration.
+#[derive(Args, Debug)]
+pub(super) struct At {
+    /// The daemon's configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub(super) config: PathBuf,
+}
+
+fn host(text: &str) -> Result<Host, &'static str> {
+    Host::parse(text).ok_or("no host name and no IP address")
+}
+
+fn name(text: &str) -> Result<Name, &'static str> {
+    Name::parse(text).ok_or(Name::RULE)
+}
+
+/// The folder that `init` fills if not told otherwise.
+pub(super) const FOLDER: &str = "/etc/siglatch";
+
+const CONFIG: &str = "/etc/siglatch/siglatchd.toml";
+
+const EXAMPLES: &str = "Examples:
+  siglatchctl init --host vpn.example.org
+  siglatchctl user add alice --action hello
+  siglatchctl user list
+
+Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";
+
+const USER_ADD_EXAMPLES: &str = "Examples:
+  siglatchctl user add alice --action ssh --action hello
+  siglatchctl user add bob --action ssh,web --host 192.0.2.1 --port 62201
+  ssh root@server siglatchctl user add carol --action ssh --invite - | siglatch join -";

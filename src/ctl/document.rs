@@ -1,0 +1,216 @@
+//! The daemon's configuration as a text to be edited: comments and order stay.
+//!
+//! What is wrong with its values is not looked for here; `siglatchctl check` does that.
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
+
+use crate::config::files::{self, Existing, Secrecy};
+use crate::exit::{Exit, Failure};
+use crate::wire::UserId;
+use crate::wire::invite::Name;
+
+/// A configuration file, and those it includes.
+pub(super) struct Document {
+    path: PathBuf,
+    main: DocumentMut,
+    included: Vec<DocumentMut>,
+}
+
+impl Document {
+    /// Reads the file at the end of any symbolic link, and what it includes.
+    pub(super) fn open(path: &Path) -> Result<Document, Failure> {
+        let path = path.canonicalize().map_err(|error| {
+            let what = format!("{}: cannot be read: {error}", path.display());
+            Failure::new(Exit::Config, what).hint("make one with siglatchctl init, or name it with --config")
+        })?;
+        let main = parse(&path)?;
+        let patterns = main.get("include").and_then(Item::as_array);
+        let patterns = patterns
+            .into_iter()
+            .flatten()
+            .filter_map(|pattern| pattern.as_str());
+        let mut included = Vec::new();
+        for pattern in patterns {
+            let pattern = folder(&path).join(pattern);
+            for file in matching(&pattern)? {
+                included.push(parse(&file)?);
+            }
+        }
+        Ok(Document { path, main, included })
+    }
+
+    /// The file itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that its paths are relative to.
+    pub(super) fn folder(&self) -> &Path {
+        folder(&self.path)
+    }
+
+    /// A top-level text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.main.get(key)?.as_str()
+    }
+
+    /// The first element of a top-level list of texts.
+    pub(super) fn first(&self, key: &str) -> Option<&str> {
+        self.main.get(key)?.as_array()?.get(0)?.as_str()
+    }
+
+    /// Name and keys of each user (`users`) or action (`actions`), included files last.
+    pub(super) fn entries<'a>(
+        &'a self,
+        section: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a dyn TableLike)> {
+        std::iter::once(&self.main)
+            .chain(&self.included)
+            .filter_map(move |document| document.get(section)?.as_table_like())
+            .flat_map(TableLike::iter)
+            .filter_map(|(name, item)| Some((name, item.as_table_like()?)))
+    }
+
+    /// Whether the user stands in this file, in another one, or nowhere.
+    pub(super) fn user(&self, name: &Name) -> Standing {
+        let holds = |document: &DocumentMut| {
+            let users = document.get("users").and_then(Item::as_table_like);
+            users.is_some_and(|users| users.contains_key(name.as_str()))
+        };
+        if holds(&self.main) {
+            Standing::Here
+        } else if self.included.iter().any(holds) {
+            Standing::Elsewhere
+        } else {
+            Standing::Nowhere
+        }
+    }
+
+    /// Adds the user, or gives him these values and leaves the others.
+    pub(super) fn set_user(
+        &mut self,
+        name: &Name,
+        id: UserId,
+        key: &str,
+        actions: &[Name],
+    ) -> Result<(), Failure> {
+        let users = self.main.entry("users").or_insert_with(|| {
+            let mut users = Table::new();
+            users.set_implicit(true);
+            Item::Table(users)
+        });
+        let fresh = match users {
+            Item::Value(_) => value(InlineTable::new()),
+            Item::None | Item::Table(_) | Item::ArrayOfTables(_) => Item::Table(Table::new()),
+        };
+        let users = users.as_table_like_mut();
+        let user = users.map(|users| users.entry(name.as_str()).or_insert(fresh));
+        let Some(user) = user.and_then(Item::as_table_like_mut) else {
+            let what = format!("{}: `users` holds no tables", self.path.display());
+            return Err(Failure::new(Exit::Config, what));
+        };
+        let actions: Array = actions.iter().map(Name::as_str).collect();
+        user.insert("id", value(i64::from(id.0)));
+        user.insert("hmac_key", value(key));
+        user.insert("actions", value(actions));
+        Ok(())
+    }
+
+    /// Replaces the file, whole, with the mode it has.
+    pub(super) fn save(&self) -> Result<(), Failure> {
+        let mode = self.path.metadata().map_err(|error| {
+            let what = format!("{}: cannot be inspected: {error}", self.path.display());
+            Failure::new(Exit::of_io(&error), what)
+        })?;
+        let mode = mode.permissions().mode() & 0o7777;
+        let text = self.main.to_string();
+        Ok(files::write(
+            &self.path,
+            text.as_bytes(),
+            mode,
+            Existing::Replace,
+        )?)
+    }
+}
+
+/// Where a user stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// In the file that is edited.
+    Here,
+    /// In an included file, which is not.
+    Elsewhere,
+    /// He is new.
+    Nowhere,
+}
+
+/// Holds off other editors of this configuration until it is dropped.
+pub(super) fn lock(config: &Path) -> Result<File, Failure> {
+    let failed = |error: &std::io::Error| {
+        let what = format!("{}: cannot be locked: {error}", config.display());
+        Failure::new(Exit::of_io(error), what)
+    };
+    let real = config.canonicalize();
+    // A missing file is reported where it is read.
+    let folder = File::open(folder(real.as_deref().unwrap_or(config))).map_err(|error| failed(&error))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => {
+            let what = format!("{}: another siglatchctl is changing it", config.display());
+            Err(Failure::new(Exit::TryAgain, what).hint("try again when it is done"))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(&error)),
+    }
+}
+
+fn parse(path: &Path) -> Result<DocumentMut, Failure> {
+    let bytes = files::read(path, Secrecy::Public, CONFIG_MAX)?;
+    let wrong = |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is no text".to_owned()))?;
+    text.parse()
+        .map_err(|error: toml_edit::TomlError| wrong(error.to_string().trim_end().to_owned()))
+}
+
+/// The files that a pattern with one `*` in its last part names, sorted.
+fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let name = pattern.file_name().and_then(|name| name.to_str());
+    let Some((front, back)) = name.and_then(|name| name.split_once('*')) else {
+        return Ok(vec![pattern.to_owned()]);
+    };
+    let folder = folder(pattern);
+    let unreadable = |error: std::io::Error| {
+        let what = format!("{}: cannot be listed: {error}", folder.display());
+        Failure::new(Exit::of_io(&error), what)
+    };
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let fits = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(front)?.strip_suffix(back));
+        if fits.is_some() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// The longest configuration file, in bytes.
+const CONFIG_MAX: u64 = 1024 * 1024;

@@ -1,0 +1,281 @@
+//! The invite: one TOML file with all that a user needs to knock. Installed by `siglatch join`, it is a profile.
+//!
+//! ```toml
+//! siglatch   = 1                  # the format's version
+//! name       = "office"           # the profile's name
+//! host       = "vpn.example.org"  # name or address
+//! port       = 50000
+//! server_id  = "6f0e..."          # 32 hex digits; left out, knocks are not bound to the server
+//! user       = "alice"
+//! user_id    = 1
+//! hmac_key   = "1011..."          # 64 hex digits, the secret
+//! server_key = """
+//! -----BEGIN PUBLIC KEY-----
+//! ...
+//! """
+//!
+//! [actions]
+//! ssh = 1
+//! ```
+//!
+//! # Security considerations
+//!
+//! An invite comes by mail or from a stranger's hands: names become file names, arguments and lines on a terminal, so
+//! they are [`Name`]s and [`Host`]s, which hold nothing that any of these could take for something else. No error
+//! shows the key, nor a control character.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{ActionId, HmacKey, PublicKey, ServerId, UserId};
+
+/// The longest invite, in bytes.
+pub const INVITE_MAX: u64 = 16 * 1024;
+
+/// All that a user needs to knock. Holds his key.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// The profile's name.
+    pub name: Name,
+    /// Where the server is.
+    pub host: Host,
+    /// UDP port, never 0.
+    pub port: u16,
+    /// What knocks are bound to.
+    pub server_id: Option<ServerId>,
+    /// The user's name, as the server's administrator wrote it.
+    pub user: Name,
+    /// As the packet names him.
+    pub user_id: UserId,
+    /// Signs his knocks.
+    pub hmac_key: HmacKey,
+    /// Knocks are sealed with it.
+    pub server_key: PublicKey,
+    /// What he may knock for, at most 255.
+    pub actions: BTreeMap<Name, ActionId>,
+}
+
+/// Why a text is no invite.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadInvite {
+    /// Above [`INVITE_MAX`].
+    #[error("longer than {INVITE_MAX} bytes: no invite is")]
+    TooLong,
+    /// No TOML, a key that is missing, or one that is not known.
+    #[error("line {line}: {what}")]
+    Toml {
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        what: String,
+    },
+    /// Another version of the format.
+    #[error("`siglatch` = {0}: this program reads version 1, a newer one may read it")]
+    Version(i64),
+    /// A key's value cannot be used.
+    #[error("`{key}` {what}")]
+    Value {
+        /// Which key.
+        key: &'static str,
+        /// What it should be.
+        what: String,
+    },
+}
+
+impl Invite {
+    /// Reads an invite.
+    ///
+    /// # Errors
+    ///
+    /// [`BadInvite`] names the key and says how to mend it.
+    pub fn parse(text: &str) -> Result<Invite, BadInvite> {
+        if text.len() as u64 > INVITE_MAX {
+            return Err(BadInvite::TooLong);
+        }
+        let toml = |error: toml::de::Error| bad_toml(text, &error);
+        // The version first: what else a later one holds is nobody's mistake.
+        let Version { siglatch } = toml::from_str(text).map_err(toml)?;
+        if siglatch != 1 {
+            return Err(BadInvite::Version(siglatch));
+        }
+        let raw: Raw = toml::from_str(text).map_err(toml)?;
+        let hex = Zeroizing::new(raw.hmac_key);
+        let hmac_key = Some(hex.as_bytes())
+            .filter(|hex| hex.len() == 64)
+            .and_then(|hex| HmacKey::parse(hex).ok())
+            .ok_or_else(|| bad("hmac_key", "is not 64 hex digits of a key: ask for a new invite"))?;
+        Ok(Invite {
+            name: name("name", &raw.name)?,
+            host: Host::parse(&raw.host).ok_or_else(|| bad("host", "is no host name and no IP address"))?,
+            port: Some(raw.port)
+                .filter(|port| *port != 0)
+                .ok_or_else(|| bad("port", "is 0: a UDP port is 1 to 65535"))?,
+            server_id: raw.server_id.as_deref().map(server_id).transpose()?,
+            user: name("user", &raw.user)?,
+            user_id: UserId(raw.user_id),
+            hmac_key,
+            server_key: PublicKey::from_pem(&raw.server_key)
+                .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?,
+            actions: actions(&raw.actions)?,
+        })
+    }
+
+    /// The text that [`Invite::parse`] reads, with a word of warning on top. Holds the key.
+    ///
+    /// # Errors
+    ///
+    /// [`super::rsa_key::BadRsaKey`] when the server's key cannot be encoded.
+    pub fn to_toml(&self) -> Result<Zeroizing<String>, super::rsa_key::BadRsaKey> {
+        // The types hold nothing that TOML would need to escape.
+        let server_id = self
+            .server_id
+            .map(|id| format!("server_id = \"{id}\"\n"))
+            .unwrap_or_default();
+        let actions: String = self
+            .actions
+            .iter()
+            .map(|(name, id)| format!("\"{name}\" = {id}\n"))
+            .collect();
+        Ok(Zeroizing::new(format!(
+            "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
+             # It holds the key of {user}: hand it over by a safe way, then delete it.\n\
+             siglatch = 1\n\
+             name = \"{name}\"\n\
+             host = \"{host}\"\n\
+             port = {port}\n\
+             {server_id}\
+             user = \"{user}\"\n\
+             user_id = {user_id}\n\
+             hmac_key = \"{key}\"\n\
+             server_key = \"\"\"\n{pem}\"\"\"\n\
+             \n[actions]\n{actions}",
+            user = self.user,
+            host = self.host,
+            name = self.name,
+            port = self.port,
+            user_id = self.user_id,
+            key = *self.hmac_key.to_hex(),
+            pem = self.server_key.to_pem()?,
+        )))
+    }
+}
+
+/// A profile's, user's or action's name: `[A-Za-z0-9._-]{1,64}`, with a letter, digit or `_` in front.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// What a name may be, in words.
+    pub const RULE: &str = "a name is 1 to 64 letters, digits, `.`, `_` or `-`, the first no `.` or `-`";
+
+    /// `None` for anything else: see [`Name::RULE`].
+    pub fn parse(text: &str) -> Option<Name> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=64).contains(&text.len()) && !text.starts_with(['.', '-']) && text.bytes().all(known);
+        fits.then(|| Name(text.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A host name or address as a resolver takes it: 1 to 253 letters, digits, `.`, `-`, `_`, `:` or `%`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host(String);
+
+impl Host {
+    /// `None` for anything else, and for a `-` in front.
+    pub fn parse(text: &str) -> Option<Host> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte);
+        let fits = (1..=253).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(known);
+        fits.then(|| Host(text.to_owned()))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    siglatch: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(rename = "siglatch")]
+    _version: i64,
+    name: String,
+    host: String,
+    port: u16,
+    server_id: Option<String>,
+    user: String,
+    user_id: u16,
+    hmac_key: String,
+    server_key: String,
+    #[serde(default)]
+    actions: BTreeMap<String, u8>,
+}
+
+fn name(key: &'static str, text: &str) -> Result<Name, BadInvite> {
+    Name::parse(text).ok_or_else(|| bad(key, format!("cannot be used: {}", Name::RULE)))
+}
+
+fn server_id(text: &str) -> Result<ServerId, BadInvite> {
+    ServerId::parse(text).ok_or_else(|| bad("server_id", "is not 32 hex digits"))
+}
+
+fn actions(raw: &BTreeMap<String, u8>) -> Result<BTreeMap<Name, ActionId>, BadInvite> {
+    if raw.len() > 255 {
+        return Err(bad("actions", "holds more than 255"));
+    }
+    raw.iter()
+        .map(|(text, id)| {
+            let id = ActionId::new(*id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
+            Ok((name("actions", text)?, id))
+        })
+        .collect()
+}
+
+fn bad(key: &'static str, what: impl Into<String>) -> BadInvite {
+    BadInvite::Value {
+        key,
+        what: what.into(),
+    }
+}
+
+/// The parser's message without its excerpt, which may be the line with the key.
+fn bad_toml(text: &str, error: &toml::de::Error) -> BadInvite {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.bytes().take(start);
+    BadInvite::Toml {
+        line: before.filter(|byte| *byte == b'\n').count().saturating_add(1),
+        what: error
+            .message()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

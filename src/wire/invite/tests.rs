@@ -1,0 +1,121 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::PrivateKey;
+
+fn invite() -> Invite {
+    let named = |name| Name::parse(name).unwrap();
+    Invite {
+        name: named("office"),
+        host: Host::parse("2001:db8::1").unwrap(),
+        port: 50000,
+        server_id: Some(ServerId([0x6f; 16])),
+        user: named("alice.b-c_d"),
+        user_id: UserId(65535),
+        hmac_key: HmacKey::new([0xab; 32]).unwrap(),
+        server_key: PrivateKey::generate().unwrap().public().clone(),
+        actions: BTreeMap::from([
+            (named("ssh"), ActionId::new(1).unwrap()),
+            (named("v1.2"), ActionId::new(255).unwrap()),
+        ]),
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for server_id in [None, Some(ServerId([1; 16]))] {
+        let before = Invite {
+            server_id,
+            ..invite()
+        };
+        let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
+        assert_eq!(format!("{before:?}"), format!("{after:?}"));
+        assert_eq!(before.hmac_key, after.hmac_key);
+    }
+}
+
+#[test]
+fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
+    let good = invite().to_toml().unwrap();
+    let cases = [
+        ("siglatch = 1", "siglatch = 2", "a newer one may read it"),
+        ("siglatch = 1\n", "", "missing field `siglatch`"),
+        ("port = 50000", "port = 0", "`port` is 0"),
+        (
+            "port = 50000",
+            "port = 70000",
+            "line 6: invalid value: integer `70000`, expected u16",
+        ),
+        (
+            "port = 50000",
+            "port = 50000\nprot = 1",
+            "line 7: unknown field `prot`",
+        ),
+        ("port = 50000", "port = ", "line 6: "),
+        (
+            "port = 50000",
+            "port = 50000\n\"\\u001b[31m\" = 1",
+            "line 7: unknown field ` [31m`",
+        ),
+        ("\"office\"", "\"../office\"", "`name` cannot be used"),
+        ("\"office\"", "\".office\"", "`name` cannot be used"),
+        ("\"office\"", "\"-office\"", "`name` cannot be used"),
+        ("\"office\"", "\"off\\nice\"", "`name` cannot be used"),
+        ("\"office\"", "\"\"", "`name` cannot be used"),
+        ("\"alice.b-c_d\"", "\"\\u001b[2J\"", "`user` cannot be used"),
+        ("\"2001:db8::1\"", "\"-oProxyCommand\"", "`host` is no host name"),
+        ("\"2001:db8::1\"", "\"a b\"", "`host` is no host name"),
+        (
+            "abab\"\nserver_key",
+            "aba\"\nserver_key",
+            "`hmac_key` is not 64 hex digits",
+        ),
+        ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
+        ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
+        ("\"ssh\" = 1", "\"ssh\" = 0", "`actions` holds the id 0"),
+        ("\"ssh\" = 1", "\"ssh\" = 256", "expected u8"),
+        ("\"ssh\" = 1", "\"s/h\" = 1", "`actions` cannot be used"),
+        ("\"ssh\" = 1", "\"ssh\" = 1\n\"ssh\" = 2", "duplicate key"),
+    ];
+    for (from, to, expected) in cases {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, *good, "{from} is there");
+        let said = Invite::parse(&text).unwrap_err().to_string();
+        assert!(said.contains(expected), "{to:?}: {said}");
+        assert!(!said.contains("abab"), "the key is shown: {said}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+}
+
+#[test]
+fn a_long_invite_is_refused_unread() {
+    let text = format!("{}#{}", *invite().to_toml().unwrap(), "x".repeat(16 * 1024));
+    assert_eq!(Invite::parse(&text).unwrap_err(), BadInvite::TooLong);
+}
+
+#[test]
+fn the_key_is_never_shown_even_where_its_line_is_wrong() {
+    let text = invite()
+        .to_toml()
+        .unwrap()
+        .replace("abab\"\nserver_key", "abab\nserver_key");
+    let said = Invite::parse(&text).unwrap_err().to_string();
+    assert!(said.starts_with("line 10: ") && !said.contains("abab"), "{said}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_an_invite_or_refused(text in "\\PC{0,200}") {
+        prop_assert!(Invite::parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_name_is_one_file_and_one_word(text in "\\PC{0,70}|[a-z./-]{0,70}") {
+        if let Some(name) = Name::parse(&text) {
+            let path = std::path::Path::new(name.as_str());
+            prop_assert_eq!(path.components().count(), 1);
+            prop_assert_eq!(path.file_name().unwrap(), name.as_str());
+            prop_assert!(!text.starts_with(['.', '-']) && text.len() <= 64);
+        }
+    }
+}
