@@ -30,3 +30,20 @@ pub struct Grant {
 /// Held by the judge alone.
 #[derive(Debug)]
 pub(super) struct Sealed;
+
+#[cfg(test)]
+impl Grant {
+    /// A grant that no judge made, for the tests of what comes after.
+    pub(crate) fn forged(user: Arc<User>, action: Arc<Action>, payload: &[u8]) -> Grant {
+        Grant {
+            knock: KnockId([0, 1, 2, 3, 4, 5, 6, 7]),
+            user,
+            action,
+            source: SocketAddr::from(([192, 0, 2, 7], 40000)),
+            timestamp: 1_700_000_000,
+            bound: Bound::None,
+            payload: payload.to_vec(),
+            _sealed: Sealed,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What becomes of a job.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::job::About;
+use super::jobs::Refusal;
+use super::output::{Piece, Stream};
+use crate::config::files::BadFile;
+use crate::judge::DropReason;
+
+/// Something that happened to a job. For each job: perhaps `Queued`, then either `Refused` or `Started`; after
+/// `Started` any of the others, and `Finished` as the last.
+#[derive(Debug)]
+pub struct JobEvent {
+    /// Whose job.
+    pub about: Arc<About>,
+    /// What.
+    pub what: Happened,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Happened {
+    /// It waits its turn.
+    Queued,
+    /// It does not run. To be counted under [`StartError::reason`].
+    Refused(StartError),
+    /// It runs. To be counted as ran.
+    Started,
+    /// It printed a line; escaped, at most 1 KiB and the mark of a cut line.
+    Line(Stream, String),
+    /// Its `max_output` is used up: what else it prints is thrown away.
+    OutputCut,
+    /// Its `timeout` is over; it was told to end.
+    TimedOut,
+    /// It could not be told to end: the daemon lacks the right to signal the user it runs as.
+    NotSignalled(Errno),
+    /// It ended.
+    Finished {
+        /// How.
+        how: How,
+        /// From its start.
+        took: Duration,
+    },
+}
+
+/// How a script ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By itself, with this code, 0 to 255.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// Unknown: the kernel gave its exit to somebody else.
+    Lost,
+}
+
+/// Why a job does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// As many run as may.
+    #[error("as many scripts as `max_running` or `max_jobs` allow run already")]
+    Busy,
+    /// The daemon is stopping.
+    #[error("siglatchd is stopping")]
+    Stopping,
+    /// The file changed since it was loaded, and is no longer fit.
+    #[error("{0}{hint}", hint = hint(.0))]
+    File(#[from] BadFile),
+    /// A shell would have to guess what it is, and none is asked.
+    #[error("{}: is neither an ELF program nor a script: begin it with a line like #!/bin/sh", .0.display())]
+    Format(PathBuf),
+    /// The kernel started it not.
+    #[error("{}: cannot start: {error}{}", program.display(), spawn_hint(error))]
+    Spawn {
+        /// The file.
+        program: PathBuf,
+        /// The kernel's reason.
+        error: io::Error,
+    },
+}
+
+impl StartError {
+    /// What it is counted under.
+    pub fn reason(&self) -> DropReason {
+        match self {
+            StartError::Busy => DropReason::Busy,
+            StartError::Stopping => DropReason::Stopping,
+            StartError::File(_) | StartError::Format(_) | StartError::Spawn { .. } => DropReason::StartFailed,
+        }
+    }
+}
+
+impl From<Refusal> for StartError {
+    fn from(refusal: Refusal) -> StartError {
+        match refusal {
+            Refusal::Busy => StartError::Busy,
+            Refusal::Stopping => StartError::Stopping,
+        }
+    }
+}
+
+impl From<Piece> for Happened {
+    fn from(piece: Piece) -> Happened {
+        match piece {
+            Piece::Line(stream, text) => Happened::Line(stream, text),
+            Piece::Cut => Happened::OutputCut,
+        }
+    }
+}
+
+fn hint(file: &BadFile) -> String {
+    file.hint
+        .as_ref()
+        .map(|hint| format!(": {hint}"))
+        .unwrap_or_default()
+}
+
+fn spawn_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // The file itself was there a moment ago.
+        Some(libc::ENOENT) => ": install the interpreter that its first line names",
+        Some(libc::ETXTBSY) => ": somebody has it open for writing",
+        Some(libc::EPERM) => ": only root can run it as the user that `run_as` names",
+        Some(libc::EACCES) => ": the user that `run_as` names may not execute it",
+        _ => "",
+    }
+}

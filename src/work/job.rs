@@ -1,0 +1,230 @@
+//! A grant, made into what is executed: program, arguments, environment, standard input.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::resolved::{Arg, Args, Stdin};
+use crate::config::{Action, User};
+use crate::judge::Grant;
+use crate::wire::KnockId;
+
+/// What is to be executed. Made from a [`Grant`] and from nothing else; keeps the configuration it was granted under
+/// over a reload.
+#[derive(Debug)]
+pub struct Job {
+    about: Arc<About>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    stdin: Option<Vec<u8>>,
+}
+
+/// Whose job it is, for the log.
+#[derive(Debug)]
+pub struct About {
+    /// Names the knock.
+    pub knock: KnockId,
+    /// Who knocked.
+    pub user: Arc<User>,
+    /// What runs.
+    pub action: Arc<Action>,
+    /// Where from; `::ffff:` folded.
+    pub source: SocketAddr,
+}
+
+impl From<Grant> for Job {
+    fn from(grant: Grant) -> Job {
+        let payload_base64 = STANDARD.encode(&grant.payload);
+        Job {
+            args: args(&grant, &payload_base64),
+            env: env(&grant, payload_base64),
+            stdin: match grant.action.stdin {
+                Stdin::Null => None,
+                Stdin::Payload => Some(grant.payload),
+            },
+            about: Arc::new(About {
+                knock: grant.knock,
+                user: grant.user,
+                action: grant.action,
+                source: grant.source,
+            }),
+        }
+    }
+}
+
+impl Job {
+    /// Whose it is.
+    pub fn about(&self) -> &Arc<About> {
+        &self.about
+    }
+
+    /// What runs; its `program`, `run_as`, `timeout`, `grace` and `max_output` hold for this job.
+    pub fn action(&self) -> &Action {
+        &self.about.action
+    }
+
+    /// The arguments behind the program's name.
+    pub fn args(&self) -> &[String] {
+        &self.args
+    }
+
+    /// The whole environment; where a name is there twice, the later one holds.
+    pub fn env(&self) -> &[(String, String)] {
+        &self.env
+    }
+
+    /// What it reads, 0 to 199 bytes; `None`: /dev/null.
+    pub fn stdin(&self) -> Option<&[u8]> {
+        self.stdin.as_deref()
+    }
+}
+
+/// WIRE.md "What an action script gets".
+fn args(grant: &Grant, payload_base64: &str) -> Vec<String> {
+    let one = |arg: &Arg| match arg {
+        Arg::Literal(text) => text.clone(),
+        Arg::Ip => grant.source.ip().to_string(),
+        Arg::User => grant.user.name.clone(),
+        Arg::UserId => grant.user.id.to_string(),
+        Arg::Action => grant.action.name.clone(),
+        Arg::ActionId => grant.action.id.to_string(),
+        Arg::PayloadBase64 => payload_base64.to_owned(),
+        Arg::KnockId => grant.knock.to_string(),
+    };
+    let encrypted = Arg::Literal("1".to_owned());
+    let fixed = grant.action.fixed_args.iter().cloned();
+    match &grant.action.args {
+        Args::List(list) => fixed.chain(list.iter().map(one)).collect(),
+        Args::Siglatch => {
+            let seven = [
+                Arg::Ip,
+                Arg::UserId,
+                Arg::User,
+                Arg::ActionId,
+                Arg::Action,
+                encrypted,
+                Arg::PayloadBase64,
+            ];
+            fixed.chain(seven.iter().map(one)).collect()
+        }
+    }
+}
+
+fn env(grant: &Grant, payload_base64: String) -> Vec<(String, String)> {
+    let set = [
+        ("PATH", PATH.to_owned()),
+        ("SIGLATCH_IP", grant.source.ip().to_string()),
+        ("SIGLATCH_PORT", grant.source.port().to_string()),
+        ("SIGLATCH_USER", grant.user.name.clone()),
+        ("SIGLATCH_USER_ID", grant.user.id.to_string()),
+        ("SIGLATCH_ACTION", grant.action.name.clone()),
+        ("SIGLATCH_ACTION_ID", grant.action.id.to_string()),
+        ("SIGLATCH_PAYLOAD_BASE64", payload_base64),
+        ("SIGLATCH_KNOCK_ID", grant.knock.to_string()),
+        ("SIGLATCH_TIMESTAMP", grant.timestamp.to_string()),
+    ];
+    let named = grant.action.env.clone();
+    set.map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .chain(named)
+        .collect()
+}
+
+/// Where a script looks for the programs that it names: the daemon's own PATH is its starter's business.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::testing;
+
+    #[test]
+    fn a_script_gets_the_seven_siglatch_arguments_behind_its_own() {
+        let mut action = testing::action(3, "open");
+        action.fixed_args = vec!["-v".to_owned()];
+        let job = testing::job(action, b"hello?>");
+        assert_eq!(
+            job.args(),
+            ["-v", "192.0.2.7", "5", "alice", "3", "open", "1", "aGVsbG8/Pg=="]
+        );
+    }
+
+    #[test]
+    fn an_empty_payload_is_an_empty_seventh_argument() {
+        let job = testing::job(testing::action(3, "open"), b"");
+        assert_eq!(job.args(), ["192.0.2.7", "5", "alice", "3", "open", "1", ""]);
+    }
+
+    #[test]
+    fn the_longest_payload_is_one_argument_without_line_breaks() {
+        let job = testing::job(testing::action(3, "open"), &[0xff; crate::wire::PAYLOAD_MAX]);
+        assert_eq!(job.args()[6], format!("{}/w==", "/".repeat(264)));
+    }
+
+    #[test]
+    fn a_list_replaces_the_seven_arguments_element_by_element() {
+        let mut action = testing::action(3, "open");
+        action.args = Args::List(vec![
+            Arg::Literal("{ip} as it stands".to_owned()),
+            Arg::Ip,
+            Arg::User,
+            Arg::UserId,
+            Arg::Action,
+            Arg::ActionId,
+            Arg::PayloadBase64,
+            Arg::KnockId,
+        ]);
+        let job = testing::job(action, b"hi");
+        assert_eq!(
+            job.args(),
+            [
+                "{ip} as it stands",
+                "192.0.2.7",
+                "alice",
+                "5",
+                "open",
+                "3",
+                "aGk=",
+                "0001020304050607"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_environment_is_the_documented_set_then_the_actions_own() {
+        let mut action = testing::action(3, "open");
+        action.env.insert("TABLE".to_owned(), "web".to_owned());
+        let job = testing::job(action, b"hi");
+        let env: Vec<String> = job
+            .env()
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            env,
+            [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "SIGLATCH_IP=192.0.2.7",
+                "SIGLATCH_PORT=40000",
+                "SIGLATCH_USER=alice",
+                "SIGLATCH_USER_ID=5",
+                "SIGLATCH_ACTION=open",
+                "SIGLATCH_ACTION_ID=3",
+                "SIGLATCH_PAYLOAD_BASE64=aGk=",
+                "SIGLATCH_KNOCK_ID=0001020304050607",
+                "SIGLATCH_TIMESTAMP=1700000000",
+                "TABLE=web",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_script_reads_the_payload_only_if_its_action_says_so() {
+        assert_eq!(testing::job(testing::action(3, "open"), b"hi").stdin(), None);
+        let mut action = testing::action(3, "open");
+        action.stdin = Stdin::Payload;
+        assert_eq!(testing::job(action, b"a\0b").stdin(), Some(&b"a\0b"[..]));
+    }
+}

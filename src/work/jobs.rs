@@ -1,0 +1,221 @@
+//! Which jobs run, which wait, and when a running one is told to end.
+//!
+//! Pure: it hears of starts, ends and the time, and says what is to be started or signalled. It knows no process.
+//!
+//! A job runs until its action's `timeout`, is then told to end (TERM), and is ended (KILL) a `grace` later.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::job::Job;
+use crate::config::Action;
+use crate::config::resolved::OnBusy;
+use crate::wire::ActionId;
+
+/// The place of a running job: the lowest that was free, so below the most that ever ran at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub usize);
+
+/// Running and waiting jobs.
+#[derive(Debug)]
+pub struct Jobs {
+    max: usize,
+    running: BTreeMap<Slot, Running>,
+    waiting: VecDeque<Job>,
+    doors: Doors,
+}
+
+/// What is to happen to a job.
+#[derive(Debug)]
+#[must_use]
+pub enum Admit {
+    /// Start it now, and say [`Jobs::started`] if that worked.
+    Start(Job),
+    /// It waits its turn and comes out of [`Jobs::next_waiting`].
+    Wait,
+    /// It does not run.
+    Refuse(Job, Refusal),
+}
+
+/// Why a job does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `max_running` of its action or `max_jobs` of all run, and its queue, if it has one, is full.
+    Busy,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// What a job's process group is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The time is up: end (TERM).
+    Terminate,
+    /// The grace is over: be ended (KILL).
+    Kill,
+}
+
+/// Where a running job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Within its timeout.
+    Running {
+        /// When it is told to end.
+        deadline: Duration,
+    },
+    /// Told to end.
+    Terminating {
+        /// When it is ended.
+        kill_at: Duration,
+    },
+    /// Ended, but not gone yet.
+    Killed,
+}
+
+#[derive(Debug)]
+struct Running {
+    action: ActionId,
+    grace: Duration,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doors {
+    Open,
+    Closed,
+}
+
+impl Jobs {
+    /// Nothing runs, and never more than `max` at once.
+    pub fn new(max: usize) -> Jobs {
+        Jobs {
+            max,
+            running: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            doors: Doors::Open,
+        }
+    }
+
+    /// After a reload: from now on no job is started while `max` run.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
+    /// Decides about a new job. Nobody overtakes a waiting job of the same action.
+    pub fn admit(&mut self, job: Job) -> Admit {
+        if self.doors == Doors::Closed {
+            return Admit::Refuse(job, Refusal::Stopping);
+        }
+        let id = job.action().id;
+        let ahead = self.waiting.iter().filter(|job| job.action().id == id).count();
+        if ahead == 0 && self.has_room(job.action()) {
+            return Admit::Start(job);
+        }
+        match job.action().on_busy {
+            OnBusy::Queue(most) if ahead < most => {
+                self.waiting.push_back(job);
+                Admit::Wait
+            }
+            OnBusy::Queue(_) | OnBusy::Refuse => Admit::Refuse(job, Refusal::Busy),
+        }
+    }
+
+    /// The longest-waiting job that there is room for, to be started now.
+    pub fn next_waiting(&mut self) -> Option<Job> {
+        let place = self.waiting.iter().position(|job| self.has_room(job.action()))?;
+        self.waiting.remove(place)
+    }
+
+    /// Where the next job that is started will be.
+    pub fn free_slot(&self) -> Slot {
+        let taken = self
+            .running
+            .keys()
+            .zip(0..)
+            .take_while(|(slot, at)| slot.0 == *at)
+            .count();
+        Slot(taken)
+    }
+
+    /// A job runs in [`Jobs::free_slot`] as of `now` (monotonic).
+    pub fn started(&mut self, now: Duration, action: &Action) {
+        self.running.insert(
+            self.free_slot(),
+            Running {
+                action: action.id,
+                grace: action.grace,
+                phase: Phase::Running {
+                    deadline: now.saturating_add(action.timeout),
+                },
+            },
+        );
+    }
+
+    /// A job is gone.
+    pub fn ended(&mut self, slot: Slot) {
+        self.running.remove(&slot);
+    }
+
+    /// The next order that is due; ask until there is none.
+    pub fn due(&mut self, now: Duration) -> Option<(Slot, Order)> {
+        self.running.iter_mut().find_map(|(slot, job)| match job.phase {
+            Phase::Running { deadline } if deadline <= now => {
+                // Counted from the order, not from the deadline: a late wake takes nobody's grace.
+                job.phase = Phase::Terminating {
+                    kill_at: now.saturating_add(job.grace),
+                };
+                Some((*slot, Order::Terminate))
+            }
+            Phase::Terminating { kill_at } if kill_at <= now => {
+                job.phase = Phase::Killed;
+                Some((*slot, Order::Kill))
+            }
+            Phase::Running { .. } | Phase::Terminating { .. } | Phase::Killed => None,
+        })
+    }
+
+    /// When (monotonic) the next order is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.running
+            .values()
+            .filter_map(|job| match job.phase {
+                Phase::Running { deadline } => Some(deadline),
+                Phase::Terminating { kill_at } => Some(kill_at),
+                Phase::Killed => None,
+            })
+            .min()
+    }
+
+    /// Where the job in `slot` is in its life.
+    pub fn phase(&self, slot: Slot) -> Option<Phase> {
+        self.running.get(&slot).map(|job| job.phase)
+    }
+
+    /// From now on nothing is admitted. What runs keeps its deadline; what waited is returned, to be refused.
+    pub fn stop(&mut self) -> impl Iterator<Item = Job> + use<> {
+        self.doors = Doors::Closed;
+        std::mem::take(&mut self.waiting).into_iter()
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn has_room(&self, action: &Action) -> bool {
+        let same = self
+            .running
+            .values()
+            .filter(|job| job.action == action.id)
+            .count();
+        same < action.max_running && self.running.len() < self.max
+    }
+}
+
+#[cfg(test)]
+mod tests;
