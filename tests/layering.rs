@@ -1,5 +1,15 @@
 //! The rooms of DESIGN's table, held apart: what a room may not touch does not stand in its sources.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    reason = "a test stops at what it did not expect"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@
 //! and escaped here, whoever wrote it, so that one event is one line.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 use env_logger::{Builder, Target};
 use log::kv::{self, Key, Value, VisitSource};

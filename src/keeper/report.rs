@@ -209,14 +209,12 @@ fn speak(event: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64
 
 /// What the sender or the administrator may want to look at.
 fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
-    match reason {
-        DropReason::Stale | DropReason::Ahead => {
-            let (now, sent) = (now.unix(), u64::from(verified.nonce.timestamp));
-            let side = if sent < now { "behind" } else { "ahead" };
-            format!("the sender's clock is {} s {side}", now.abs_diff(sent))
-        }
-        other => other.meaning().to_owned(),
+    if !matches!(reason, DropReason::Stale | DropReason::Ahead) {
+        return reason.meaning().to_owned();
     }
+    let (now, sent) = (now.unix(), u64::from(verified.nonce.timestamp));
+    let side = if sent < now { "behind" } else { "ahead" };
+    format!("the sender's clock is {} s {side}", now.abs_diff(sent))
 }
 
 /// Lines that a user's refusals may take at once.

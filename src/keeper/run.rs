@@ -24,8 +24,8 @@ use crate::exit::Exit;
 use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
 use crate::listener::ListenerError;
 use crate::store::StoreThread;
-use crate::store::thread::{QUEUE, Reply};
-use crate::work::{Drained, Happened, Job, Runner};
+use crate::store::thread::{Busy, QUEUE, Reply};
+use crate::work::{Drained, Job, Runner};
 
 struct Keeper {
     config: Arc<Config>,
@@ -33,6 +33,7 @@ struct Keeper {
     poll: Poll,
     signals: Signals,
     channel: Channel,
+    listener: JoinHandle<Result<(), ListenerError>>,
     judge: Judge,
     store: StoreThread<Claim>,
     /// Claims that the store has not answered.
@@ -64,10 +65,10 @@ enum More {
 
 /// Runs until a signal ends it.
 pub(super) fn run(started: Started) -> Result<(), Failure> {
-    let listener = started.listener;
     let mut keeper = Keeper::new(started)?;
-    keeper.serve()?;
-    keeper.finish(listener)
+    let served = keeper.serve();
+    let ended = keeper.finish();
+    served.and(ended)
 }
 
 impl Keeper {
@@ -79,7 +80,7 @@ impl Keeper {
             store,
             channel,
             addresses,
-            listener: _,
+            listener,
         } = started;
         let io = |error: std::io::Error| internal("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
@@ -107,6 +108,7 @@ impl Keeper {
             poll,
             signals,
             channel,
+            listener,
             judge,
             store,
             claims: 0,
@@ -197,8 +199,10 @@ impl Keeper {
         }
         if now.mono >= self.forget_at {
             let before = now.unix().saturating_sub(self.config.freshness.as_secs());
-            // Busy: the next one forgets as much more.
-            drop(self.store.forget(u32::try_from(before).unwrap_or(u32::MAX)));
+            match self.store.forget(u32::try_from(before).unwrap_or(u32::MAX)) {
+                // Busy: the next one forgets as much more.
+                Ok(()) | Err(Busy) => {}
+            }
             self.forget_at = now.mono.saturating_add(FORGET);
         }
     }
@@ -294,9 +298,9 @@ impl Keeper {
     }
 
     /// The loop is over: everything is closed in order, and the counts are told.
-    fn finish(mut self, listener: JoinHandle<Result<(), ListenerError>>) -> Result<(), Failure> {
+    fn finish(self) -> Result<(), Failure> {
         drop(self.channel);
-        let ended = match listener.join() {
+        let ended = match self.listener.join() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(listener_failed(&error.to_string())),
             Err(_) => Err(listener_failed("it panicked")),

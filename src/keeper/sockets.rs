@@ -1,7 +1,7 @@
 //! Binding the addresses of `listen`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -37,7 +37,7 @@ enum Stack {
 
 fn bind_one(address: SocketAddr, stack: Stack) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if let IpAddr::V6(_) = address.ip() {
+    if address.is_ipv6() {
         socket.set_only_v6(stack == Stack::Single)?;
     }
     // The kernel gives less where its maximum is lower.

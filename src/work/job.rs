@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::resolved::{Arg, Args, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
-use crate::wire::KnockId;
+use crate::wire::{Bound, KnockId};
 
 /// What is to be executed. Made from a [`Grant`] and from nothing else; keeps the configuration it was granted under
 /// over a reload.
@@ -32,6 +32,8 @@ pub struct About {
     pub action: Arc<Action>,
     /// Where from; `::ffff:` folded.
     pub source: SocketAddr,
+    /// What the knock was bound to.
+    pub bound: Bound,
 }
 
 impl From<Grant> for Job {
@@ -49,6 +51,7 @@ impl From<Grant> for Job {
                 user: grant.user,
                 action: grant.action,
                 source: grant.source,
+                bound: grant.bound,
             }),
         }
     }
