@@ -1,6 +1,17 @@
 //! A site in a temporary folder, the real daemon on it, and knocks over a real socket.
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::disallowed_methods, reason = "tests start processes and read clocks")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at what it did not expect"
+)]
+#![allow(unreachable_pub, missing_docs, reason = "a module of a test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -81,14 +92,20 @@ impl Site {
 
     /// The same with more keys in its table.
     pub fn action_with(&mut self, name: &str, id: u8, script: &str, keys: &str) -> &mut Site {
-        let path = self.file(&format!("actions/{name}"), format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755);
+        let path = self.file(
+            &format!("actions/{name}"),
+            format!("#!/bin/sh\n{script}\n").as_bytes(),
+            0o755,
+        );
         self.tables += &format!("\n[actions.{name}]\nid = {id}\nrun = [{path:?}]\n{keys}\n");
         self
     }
 
     /// A user with alice's key.
     pub fn user(&mut self, name: &str, id: u16, actions: &[&str], keys: &str) -> &mut Site {
-        self.tables += &format!("\n[users.{name}]\nid = {id}\nhmac_key = \"alice.hmac\"\nactions = {actions:?}\n{keys}\n");
+        self.tables += &format!(
+            "\n[users.{name}]\nid = {id}\nhmac_key = \"alice.hmac\"\nactions = {actions:?}\n{keys}\n"
+        );
         self
     }
 
@@ -102,7 +119,11 @@ impl Site {
 
     /// How often the script of [`Site::with_run`] ran.
     pub fn runs(&self) -> usize {
-        fs::read_to_string(self.path("ran")).unwrap_or_default().lines().filter(|line| *line == "--").count()
+        fs::read_to_string(self.path("ran"))
+            .unwrap_or_default()
+            .lines()
+            .filter(|line| *line == "--")
+            .count()
     }
 
     pub fn write_config(&self) -> PathBuf {
@@ -128,8 +149,14 @@ impl Site {
     /// Starts it without waiting until it is ready.
     pub fn spawn(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchd"));
-        command.arg("--config").arg(self.write_config()).env_remove("RUST_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg("--config")
+            .arg(self.write_config())
+            .env_remove("RUST_LOG");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         adjust(&mut command);
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -139,7 +166,12 @@ impl Site {
                 to.lock().unwrap().push(String::from_utf8(line.unwrap()).unwrap());
             }
         });
-        Daemon { child, log, reader: Some(reader), address: "127.0.0.1:0".parse().unwrap() }
+        Daemon {
+            child,
+            log,
+            reader: Some(reader),
+            address: "127.0.0.1:0".parse().unwrap(),
+        }
     }
 
     /// A sealed datagram of alice's for action 1, bound to the server, fresh.
@@ -148,7 +180,10 @@ impl Site {
     }
 
     pub fn sealed(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
-        self.key.public().seal(&knock.encode(&self.hmac, binding).unwrap()).unwrap()
+        self.key
+            .public()
+            .seal(&knock.encode(&self.hmac, binding).unwrap())
+            .unwrap()
     }
 }
 
@@ -164,7 +199,12 @@ pub fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
 }
 
 pub fn unix() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .try_into()
+        .unwrap()
 }
 
 /// A running siglatchd.
@@ -197,7 +237,10 @@ impl Daemon {
                 return Some(line.clone());
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("waiting for {what}: siglatchd ended ({status}):\n{}", log.join("\n"));
+                panic!(
+                    "waiting for {what}: siglatchd ended ({status}):\n{}",
+                    log.join("\n")
+                );
             }
             None
         })
@@ -205,7 +248,9 @@ impl Daemon {
 
     /// Waits until `count` lines fit.
     pub fn wait_count(&self, what: &str, count: usize, fits: impl Fn(&str) -> bool) {
-        until(what, || (self.log().iter().filter(|line| fits(line)).count() >= count).then_some(()));
+        until(what, || {
+            (self.log().iter().filter(|line| fits(line)).count() >= count).then_some(())
+        });
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -216,7 +261,10 @@ impl Daemon {
     pub fn ended(mut self) -> Stopped {
         let status = until("the end", || self.child.try_wait().unwrap());
         self.reader.take().unwrap().join().unwrap();
-        Stopped { status, log: self.log() }
+        Stopped {
+            status,
+            log: self.log(),
+        }
     }
 
     /// SIGTERM, then exit code 0 and balanced counts.
@@ -254,7 +302,11 @@ pub struct Stopped {
 impl Stopped {
     /// The counts of its last line.
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        let line = self.log.iter().find(|line| line.contains("code=stopped")).expect("a line with the counts");
+        let line = self
+            .log
+            .iter()
+            .find(|line| line.contains("code=stopped"))
+            .expect("a line with the counts");
         line.split(' ')
             .filter_map(|field| field.split_once('='))
             .filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))
@@ -268,8 +320,16 @@ impl Stopped {
     /// `received = ran + refused by reason`.
     pub fn assert_balanced(&self) {
         let counts = self.counts();
-        let refused: u64 = siglatch::reason::DropReason::ALL.iter().filter_map(|reason| counts.get(reason.code())).sum();
-        assert_eq!(counts["received"], counts["ran"] + refused, "{counts:?}\n{}", self.log.join("\n"));
+        let refused: u64 = siglatch::reason::DropReason::ALL
+            .iter()
+            .filter_map(|reason| counts.get(reason.code()))
+            .sum();
+        assert_eq!(
+            counts["received"],
+            counts["ran"] + refused,
+            "{counts:?}\n{}",
+            self.log.join("\n")
+        );
     }
 }
 
@@ -296,7 +356,10 @@ pub fn field(line: &str, key: &str) -> Option<String> {
 
 /// Says loudly that a test needs what is not here, and counts as skipped.
 pub fn skipped(why: &str) {
-    assert!(std::env::var_os("SIGLATCH_SKIP_NOTHING").is_none(), "nothing may be skipped, and this would be: {why}");
+    assert!(
+        std::env::var_os("SIGLATCH_SKIP_NOTHING").is_none(),
+        "nothing may be skipped, and this would be: {why}"
+    );
     println!("SKIPPED: {why}");
     eprintln!("SKIPPED: {why}");
 }
