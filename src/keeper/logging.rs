@@ -1,6 +1,6 @@
 //! Log lines: to standard error, as text for people or as JSON for machines.
 //!
-//! A line is a code and its fields. `RUST_LOG` overrides the configured level.
+//! A line is a message for people, a stable code for machines, and fields. `RUST_LOG` overrides the configured level.
 //!
 //! # Security considerations
 //!
@@ -44,12 +44,7 @@ pub(super) fn level(level: LevelFilter) {
 }
 
 fn text(record: &Record<'_>) -> String {
-    let mut fields = Text(format!(
-        "{} {:<5} {}",
-        time(),
-        record.level(),
-        Plain(&record.args().to_string())
-    ));
+    let mut fields = Text(format!("{} {:<5} {}", time(), record.level(), record.args()));
     // Writing to a string does not fail.
     drop(record.key_values().visit(&mut fields));
     fields.0.push('\n');
@@ -60,7 +55,7 @@ fn json(record: &Record<'_>) -> String {
     let mut fields = Json(serde_json::Map::new());
     fields.put("time", time());
     fields.put("level", record.level().as_str().to_lowercase());
-    fields.put("event", record.args().to_string());
+    fields.put("message", record.args().to_string());
     drop(record.key_values().visit(&mut fields));
     let mut line = serde_json::Value::Object(fields.0).to_string();
     line.push('\n');

@@ -10,14 +10,14 @@ pub(super) fn reload(old: &Config) -> Option<Arc<Config>> {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems.iter() {
-                log::error!(code = "config-problem", what = problem.summary(); "config-problem");
+                log::error!(code = "config-problem", what = problem.summary(); "the configuration has a problem");
             }
             log::error!(code = "reload-failed", problems = problems.len(); "not reloaded, the old configuration stays");
             return None;
         }
     };
     for warning in loaded.warnings.iter() {
-        log::warn!(code = "config-warning", what = warning.summary(); "config-warning");
+        log::warn!(code = "config-warning", what = warning.summary(); "the configuration has a weak spot");
     }
     let fixed = old.restart_changes(&loaded.config);
     if !fixed.is_empty() {

@@ -55,7 +55,7 @@ impl Report {
             .collect::<Vec<_>>()
             .join(" ");
         let (users, actions) = (config.users.len(), config.actions.len());
-        log::info!(code = "ready", listen, users, actions, version = env!("CARGO_PKG_VERSION"); "ready");
+        log::info!(code = "ready", listen, users, actions, version = env!("CARGO_PKG_VERSION"); "listening");
     }
 
     /// A datagram that was refused; with a line of its own if it was authentic.
@@ -70,7 +70,7 @@ impl Report {
         log::warn!(
             code = refusal.reason.code(), knock:% = verified.knock, user = verified.user.name, action,
             from:% = verified.source, bound:% = verified.bound, why = why(now, refusal.reason, verified);
-            "refused"
+            "knock refused"
         );
     }
 
@@ -79,35 +79,41 @@ impl Report {
         let about = &event.about;
         let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
         match &event.what {
-            Happened::Queued => log::info!(code = "queued", knock:%, user, action; "queued"),
+            Happened::Queued => {
+                log::info!(code = "queued", knock:%, user, action; "knock accepted, waits its turn")
+            }
             Happened::Refused(error) => self.not_started(now, about, error),
             Happened::Started => {
                 self.counts.ran();
                 let (from, bound) = (about.source, about.bound);
-                log::info!(code = "ran", knock:%, user, action, from:%, bound:%; "ran");
+                log::info!(code = "ran", knock:%, user, action, from:%, bound:%; "knock accepted");
             }
             Happened::Line(stream, text) => {
-                log::info!(code = "output", knock:%, action, stream:%, text; "output");
+                log::info!(code = "output", knock:%, action, stream:%, text; "script output");
             }
-            Happened::OutputCut => log::warn!(code = "output-cut", knock:%, action; "output-cut"),
-            Happened::TimedOut => log::warn!(code = "timeout", knock:%, action; "timeout"),
+            Happened::OutputCut => {
+                log::warn!(code = "output-cut", knock:%, action; "script output beyond max_output is thrown away")
+            }
+            Happened::TimedOut => {
+                log::warn!(code = "timeout", knock:%, action; "script told to end, its time is up")
+            }
             Happened::NotSignalled(error) => {
-                log::error!(code = "not-signalled", knock:%, action, error:%; "not-signalled")
+                log::error!(code = "not-signalled", knock:%, action, error:%; "script could not be told to end")
             }
             Happened::Finished { how, took } => {
                 let took = format!("{}ms", took.as_millis());
                 match how {
                     How::Exited(0) => {
-                        log::info!(code = "finished", knock:%, user, action, rc = 0, took; "finished")
+                        log::info!(code = "finished", knock:%, user, action, rc = 0, took; "script finished")
                     }
                     How::Exited(rc) => {
-                        log::warn!(code = "finished", knock:%, user, action, rc, took; "finished")
+                        log::warn!(code = "finished", knock:%, user, action, rc, took; "script finished")
                     }
                     How::Signaled(signal) => {
-                        log::warn!(code = "finished", knock:%, user, action, signal, took; "finished")
+                        log::warn!(code = "finished", knock:%, user, action, signal, took; "script finished")
                     }
                     How::Lost => {
-                        log::error!(code = "finished", knock:%, user, action, took; "finished, nobody knows how")
+                        log::error!(code = "finished", knock:%, user, action, took; "script finished, nobody knows how")
                     }
                 }
             }
@@ -116,12 +122,12 @@ impl Report {
 
     /// The store fails: knocks are refused.
     pub(super) fn store_failing(&self, error: &StoreError) {
-        log::error!(code = "store-failing", what = error.what, hint = error.hint; "store-failing");
+        log::error!(code = "store-failing", what = error.what, hint = error.hint; "the store fails: knocks are refused");
     }
 
     /// The store works again.
     pub(super) fn store_recovered(&self, refused: u64) {
-        log::info!(code = "store-recovered", refused; "store-recovered");
+        log::info!(code = "store-recovered", refused; "the store works again");
     }
 
     /// One line, if anything was refused without a line of its own since the last.
@@ -140,6 +146,7 @@ impl Report {
         let seconds = now.mono.saturating_sub(self.since).as_secs();
         speak(
             "summary",
+            "refused lately",
             &self.counts,
             &self.told,
             &[("seconds", seconds), ("muted", muted)],
@@ -152,6 +159,7 @@ impl Report {
     /// The totals, at the end.
     pub(super) fn stopped(&self) {
         speak(
+            "stopped",
             "stopped",
             &self.counts,
             &Counts::default(),
@@ -166,7 +174,7 @@ impl Report {
             log::warn!(
                 code = reason.code(), knock:% = about.knock, user = about.user.name, action = about.action.name,
                 from:% = about.source, bound:% = about.bound, why:% = error;
-                "refused"
+                "knock refused"
             );
         }
     }
@@ -185,9 +193,9 @@ impl Report {
 }
 
 /// One line with what came between two counts: received, ran, and each reason that counted anything.
-fn speak(event: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
+fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
     let between = |now: u64, then: u64| now.saturating_sub(then);
-    let mut fields = vec![("code", Value::from(event))];
+    let mut fields = vec![("code", Value::from(code))];
     fields.extend(more.iter().map(|(key, count)| (*key, Value::from(*count))));
     fields.push(("received", between(counts.received(), told.received()).into()));
     fields.push(("ran", between(counts.all_ran(), told.all_ran()).into()));
@@ -198,7 +206,7 @@ fn speak(event: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64
     }
     log::logger().log(
         &Record::builder()
-            .args(format_args!("{event}"))
+            .args(format_args!("{message}"))
             .level(Level::Info)
             .target(module_path!())
             .module_path_static(Some(module_path!()))

@@ -21,7 +21,7 @@ use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::crash;
 use crate::exit::Exit;
-use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Judge, Verdict};
 use crate::listener::ListenerError;
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
@@ -245,14 +245,9 @@ impl Keeper {
     }
 
     fn opened(&mut self, now: Now, opened: &Opened) {
-        if self.phase != Phase::Serving {
-            let refusal = Refusal {
-                reason: DropReason::Stopping,
-                verified: None,
-            };
-            return self.report.refused(now, &refusal, &self.config);
-        }
         let refusal = match self.judge.opened(now, opened) {
+            // Not claimed: its sender may send it again when the daemon is back.
+            Decision::Claim(claim) if self.phase != Phase::Serving => claim.refuse(DropReason::Stopping),
             Decision::Claim(claim) => match self.store.submit(claim.record(), claim) {
                 Ok(()) => {
                     self.claims = self.claims.saturating_add(1);
@@ -282,7 +277,7 @@ impl Keeper {
                     }
                     crash::point("keeper-started");
                 }
-                Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "forgot"),
+                Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "claims forgotten"),
                 Some(Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
                 None => return,

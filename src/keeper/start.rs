@@ -32,11 +32,11 @@ pub(super) struct Started {
 
 pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     for warning in loaded.warnings.iter() {
-        log::warn!(code = "config-warning", what = warning.summary(); "config-warning");
+        log::warn!(code = "config-warning", what = warning.summary(); "the configuration has a weak spot");
     }
     // A core dump would hold every key. Not inherited: exec makes a process dumpable again.
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        log::warn!(code = "core-dumps", error:%; "core-dumps");
+        log::warn!(code = "core-dumps", error:%; "core dumps cannot be turned off");
     }
     let config = Arc::new(loaded.config);
     let clock = Clock::start();
