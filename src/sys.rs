@@ -1,7 +1,5 @@
 //! The only `unsafe`.
 
-use std::io;
-
 /// Marks every open descriptor but 0, 1 and 2 close-on-exec: what this process was started with does not reach the
 /// programs that it starts.
 ///
@@ -9,7 +7,8 @@ use std::io;
 ///
 /// When /proc/self/fd can't be read, or a descriptor can't be marked.
 #[cfg(feature = "server")]
-pub fn close_on_exec() -> io::Result<()> {
+pub fn close_on_exec() -> std::io::Result<()> {
+    use std::io::Error;
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let Some(fd) = entry?
             .file_name()
@@ -25,8 +24,8 @@ pub fn close_on_exec() -> io::Result<()> {
         // already; a descriptor that was closed since it was listed gives EBADF.
         #[expect(unsafe_code, reason = "no safe wrapper takes a bare descriptor")]
         let marked = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        if marked == -1 && io::Error::last_os_error().raw_os_error() != Some(libc::EBADF) {
-            return Err(io::Error::last_os_error());
+        if marked == -1 && Error::last_os_error().raw_os_error() != Some(libc::EBADF) {
+            return Err(Error::last_os_error());
         }
     }
     Ok(())
