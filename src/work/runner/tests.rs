@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mio::{Events, Interest, Poll};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook_mio::v1_0::Signals;
 
 use super::*;
