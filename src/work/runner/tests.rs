@@ -207,8 +207,9 @@ fn a_script_sees_the_seven_arguments_byte_for_byte() {
 
 #[test]
 fn a_script_sees_the_documented_environment_and_nothing_of_the_daemons() {
-    assert!(
-        std::env::var_os("CARGO_PKG_NAME").is_some(),
+    assert_ne!(
+        std::env::vars_os().count(),
+        0,
         "something that must not reach the script"
     );
     let mut action = program(Path::new("/usr/bin/env"), &["-0"]);
