@@ -38,7 +38,7 @@ pub enum Happened {
     OutputCut,
     /// Its `timeout` is over; it was told to end.
     TimedOut,
-    /// It could not be told to end: the daemon lacks the right to signal the user it runs as.
+    /// It could not be signalled: most likely the daemon may not signal the user it runs as (CAP_KILL).
     NotSignalled(Errno),
     /// It ended.
     Finished {
@@ -75,7 +75,7 @@ pub enum StartError {
     /// A shell would have to guess what it is, and none is asked.
     #[error("{}: is neither an ELF program nor a script: begin it with a line like #!/bin/sh", .0.display())]
     Format(PathBuf),
-    /// The kernel started it not.
+    /// The kernel did not start it.
     #[error("{}: cannot start: {error}{}", program.display(), spawn_hint(error))]
     Spawn {
         /// The file.
@@ -127,7 +127,7 @@ fn spawn_hint(error: &io::Error) -> &'static str {
         Some(libc::ENOENT) => ": install the interpreter that its first line names",
         Some(libc::ETXTBSY) => ": somebody has it open for writing",
         Some(libc::EPERM) => ": only root can run it as the user that `run_as` names",
-        Some(libc::EACCES) => ": the user that `run_as` names may not execute it",
+        Some(libc::EACCES) => ": the user it runs as may not execute it",
         _ => "",
     }
 }

@@ -143,12 +143,15 @@ impl Script {
             .finish(&mut |piece| events.push(event(&self.about, piece.into())));
     }
 
-    /// Signals the process group.
+    /// Signals the process group; the script by itself too, if it left its group.
     pub(super) fn signal(&mut self, order: Order) -> Result<(), Errno> {
+        let pid = self.pid();
         match order {
-            Order::Terminate => killpg(self.pid(), Signal::SIGTERM),
-            // By itself too: it may have left its group.
-            Order::Kill => killpg(self.pid(), Signal::SIGKILL).and(kill(self.pid(), Signal::SIGKILL)),
+            Order::Terminate => killpg(pid, Signal::SIGTERM).or_else(|_| kill(pid, Signal::SIGTERM)),
+            Order::Kill => {
+                killpg(pid, Signal::SIGKILL).ok();
+                kill(pid, Signal::SIGKILL)
+            }
         }
     }
 
