@@ -1,6 +1,11 @@
 //! The store's promises, one file each: what both engines do, SQLite's files, disks that fail, processes that are
 //! killed, the thread, and a model that sees them all mixed.
 #![cfg(all(feature = "server", feature = "sqlite"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics has failed"
+)]
 
 mod claims;
 mod disk;
