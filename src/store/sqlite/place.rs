@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::store::StoreError;
@@ -45,17 +46,7 @@ impl Place {
             ));
         }
         check(folder, &meta, "700")?;
-        match opened.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) => return Err(refused(folder, "lock", &error)),
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError {
-                    what: format!("{}: is in use by another process", folder.display()),
-                    hint: "stop the other siglatchd, or give this one a `state_dir` of its own".to_owned(),
-                    exit: Exit::TryAgain,
-                });
-            }
-        }
+        lock(folder, &opened)?;
         let file = file_in(folder);
         make_file(&file)?;
         opened.sync_all().map_err(fail("sync"))?;
@@ -91,6 +82,22 @@ fn make(folder: &Path) -> Result<(), StoreError> {
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(|error| refused(parent, "sync", &error))
+}
+
+/// A child of ours that has not yet become its script holds a copy of the lock, for moments.
+fn lock(folder: &Path, opened: &File) -> Result<(), StoreError> {
+    for _ in 0..100 {
+        match opened.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(refused(folder, "lock", &error)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    Err(StoreError {
+        what: format!("{}: is in use by another process", folder.display()),
+        hint: "stop the other siglatchd, or give this one a `state_dir` of its own".to_owned(),
+        exit: Exit::TryAgain,
+    })
 }
 
 /// The engine gives its other files the mode of this one, so it must be right before the engine sees it.

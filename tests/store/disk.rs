@@ -1,0 +1,128 @@
+//! Disks that are full or read-only. They need root, for a small tmpfs of their own.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use siglatch::exit::Exit;
+use siglatch::store::{Outcome, Record, SqliteStore, Store as _, StoreError};
+
+use super::{NOON, WALL, boot, open, record, refusal};
+
+/// A tmpfs of 1 MiB.
+struct Disk {
+    temp: tempfile::TempDir,
+}
+
+impl Disk {
+    fn mount(test: &str) -> Option<Disk> {
+        let temp = tempfile::tempdir().unwrap();
+        let mounted = run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"], temp.path());
+        if !mounted {
+            eprintln!("SKIPPED {test}: cannot mount a tmpfs, needs root");
+            return None;
+        }
+        Some(Disk { temp })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.temp.path().join("state")
+    }
+
+    fn fill(&self) {
+        let mut filler = fs::File::create(self.temp.path().join("filler")).unwrap();
+        for size in [65536, 4096, 512, 1] {
+            while filler.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.temp.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run("umount", &["--lazy"], self.temp.path());
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "mounting needs a program")]
+fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
+    let output = Command::new(program).args(arguments).arg(path).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn assert_full(error: &StoreError) {
+    assert_eq!(error.exit, Exit::TryAgain, "{}", error.what);
+    assert!(
+        error.what.contains("full") || error.what.contains("I/O"),
+        "{}",
+        error.what
+    );
+    assert!(error.hint.contains("make room on its disk"), "{}", error.hint);
+}
+
+#[test]
+fn a_full_disk_refuses_claims_and_service_returns_by_itself() {
+    let Some(disk) = Disk::mount("a_full_disk_refuses_claims_and_service_returns_by_itself") else {
+        return;
+    };
+    SqliteStore::create(&disk.folder(), WALL, &boot("a")).unwrap();
+    let mut store = open(&disk.folder(), WALL).0;
+    let kept = record(NOON, 1);
+    assert_eq!(store.claim(WALL, &[kept]).unwrap(), [Outcome::New]);
+    for round in 1..3 {
+        disk.fill();
+        let batch: Vec<Record> = (0..400)
+            .map(|challenge| record(NOON + round, challenge))
+            .collect();
+        for _ in 0..3 {
+            assert_full(&store.claim(WALL, &batch).unwrap_err());
+        }
+        disk.make_room();
+        assert_eq!(store.claim(WALL, &batch).unwrap(), [Outcome::New; 400]);
+        assert!(matches!(
+            store.claim(WALL, &[kept, batch[9]]).unwrap()[..],
+            [Outcome::Known(_), Outcome::Known(_)]
+        ));
+    }
+}
+
+#[test]
+fn a_full_disk_is_seen_at_start() {
+    let Some(disk) = Disk::mount("a_full_disk_is_seen_at_start") else {
+        return;
+    };
+    SqliteStore::create(&disk.folder(), WALL, &boot("a")).unwrap();
+    disk.fill();
+    assert_full(&refusal(&disk.folder()));
+    disk.make_room();
+    open(&disk.folder(), WALL);
+}
+
+#[test]
+fn a_full_disk_is_seen_when_the_store_is_made() {
+    let Some(disk) = Disk::mount("a_full_disk_is_seen_when_the_store_is_made") else {
+        return;
+    };
+    disk.fill();
+    assert_full(&refusal(&disk.folder()));
+    disk.make_room();
+    open(&disk.folder(), WALL);
+}
+
+#[test]
+fn a_read_only_disk_is_seen_at_start() {
+    let Some(disk) = Disk::mount("a_read_only_disk_is_seen_at_start") else {
+        return;
+    };
+    SqliteStore::create(&disk.folder(), WALL, &boot("a")).unwrap();
+    assert!(run("mount", &["-o", "remount,ro"], disk.temp.path()));
+    for folder in [disk.folder(), disk.temp.path().join("new")] {
+        let error = refusal(&folder);
+        assert_eq!(error.exit, Exit::Permission, "{}", error.what);
+        assert!(error.what.contains("Read-only file system"), "{}", error.what);
+    }
+}

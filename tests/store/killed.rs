@@ -1,0 +1,117 @@
+//! kill -9 at every step: what ran once does not run again.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use siglatch::store::thread::Reply;
+use siglatch::store::{Boot, Outcome, SqliteStore, StoreThread};
+
+use super::{NOON, WALL, made, record};
+
+/// In the order in which a process meets them.
+const STEPS: [&str; 13] = [
+    "store-open-before",
+    "store-open-before-commit",
+    "store-open-after-commit",
+    "store-claim-before",
+    "store-claim-before-commit",
+    "store-claim-after-commit",
+    "store-claim-before-reply",
+    "store-forget-before",
+    "store-forget-before-commit",
+    "store-forget-after-commit",
+    "store-close-before",
+    "store-close-before-commit",
+    "store-close-after-commit",
+];
+
+/// Runs [`knocks`] in a process that is killed at `step`; returns what ran there.
+#[expect(clippy::disallowed_methods, reason = "a process to kill is needed")]
+fn process(folder: &Path, from: u32, step: Option<&str>) -> (BTreeSet<u32>, ExitStatus) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "killed::knocks", "--ignored", "--nocapture"]);
+    command
+        .env("STORE_FOLDER", folder)
+        .env("STORE_FROM", from.to_string());
+    match step {
+        Some(step) => command.env("SIGLATCH_CRASH_AT", step),
+        None => command.env_remove("SIGLATCH_CRASH_AT"),
+    };
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let ran = text
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("ran:")?.parse().ok())
+        .collect();
+    (ran, output.status)
+}
+
+/// Not a test: what [`process`] runs. Claims 30 knocks, some ahead of the clock, forgets some, closes.
+#[test]
+#[ignore = "run by the tests beside it"]
+fn knocks() {
+    let Some(folder) = std::env::var_os("STORE_FOLDER").map(PathBuf::from) else {
+        return;
+    };
+    let from: u32 = std::env::var("STORE_FROM").unwrap().parse().unwrap();
+    let (store, _) = SqliteStore::open(&folder, 1000, WALL, &Boot::read(WALL)).unwrap();
+    let (woken, wakes) = std::sync::mpsc::channel();
+    let wake = move || woken.send(()).unwrap_or_default();
+    let thread = StoreThread::start(Box::new(store), || WALL, wake).unwrap();
+    for challenge in from..from + 30 {
+        thread
+            .submit(record(NOON - 15 + challenge % 30, challenge), challenge)
+            .unwrap();
+        if challenge % 30 == 20 {
+            thread.forget(NOON - 10).unwrap();
+        }
+        wakes.recv_timeout(std::time::Duration::from_millis(100)).ok();
+        while let Some(reply) = thread.try_recv() {
+            run(&reply);
+        }
+    }
+    thread.close().iter().for_each(run);
+}
+
+fn run(reply: &Reply<u32>) {
+    if let Reply::Claimed(challenge, Ok(Outcome::New)) = reply {
+        println!(" ran:{challenge} ");
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+#[test]
+fn what_ran_before_a_kill_at_any_step_does_not_run_again() {
+    for step in STEPS {
+        let made = made();
+        let (before, status) = process(&made.folder, 0, None);
+        assert!(status.success());
+        assert_eq!(before.len(), 30);
+        // A second lot: its process is killed while the first lot's claims are there.
+        let (killed, status) = process(&made.folder, 30, Some(step));
+        assert_eq!(status.signal(), Some(9), "{step} is never reached");
+        let (after, status) = process(&made.folder, 30, None);
+        assert!(status.success(), "{step}");
+        assert!(killed.is_disjoint(&after), "{step}: {killed:?} {after:?}");
+        let (replayed, status) = process(&made.folder, 0, None);
+        assert!(status.success(), "{step}");
+        assert!(replayed.is_disjoint(&before), "{step}: {replayed:?}");
+    }
+}
+
+#[test]
+fn a_kill_while_the_store_is_made_leaves_one_that_can_be_opened() {
+    for step in &STEPS[..3] {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("state");
+        let (killed, status) = process(&folder, 0, Some(step));
+        assert_eq!((killed.len(), status.signal()), (0, Some(9)), "{step}");
+        let (ran, status) = process(&folder, 0, None);
+        assert!(status.success(), "{step}");
+        // The floor of a new file is the clock: only what is ahead of it ran.
+        assert_eq!(ran, (16..30).collect(), "{step}");
+    }
+}

@@ -1,0 +1,163 @@
+//! What is left of the claims after a kill, a crash of the machine, a lost file.
+
+use std::fs;
+use std::path::Path;
+
+use siglatch::store::sqlite::Found;
+use siglatch::store::{Boot, Outcome, SqliteStore, Store as _};
+
+use super::{NOON, WALL, boot, floor_of, known, made, open, record};
+
+#[test]
+fn claims_and_floor_outlive_a_killed_process() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store
+        .claim(WALL, &[record(NOON - 9, 1), record(NOON, 2)])
+        .unwrap();
+    store.forget(WALL, NOON - 5).unwrap();
+    drop(store);
+    let (mut store, found) = open(&made.folder, WALL + 60);
+    assert_eq!(found, Found::Intact);
+    assert_eq!(floor_of(&mut store, WALL + 60), NOON - 9);
+    assert_eq!(store.claim(WALL, &[record(NOON, 2)]).unwrap(), [known()]);
+}
+
+#[test]
+fn a_close_in_order_leaves_one_file_and_a_new_boot_raises_nothing() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON, 2)]).unwrap();
+    Box::new(store).close(WALL).unwrap();
+    let left: Vec<_> = fs::read_dir(&made.folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["claims.db"]);
+    let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL + 9, &boot("b")).unwrap();
+    assert_eq!(found, Found::Intact);
+    assert_eq!(floor_of(&mut store, WALL + 9), 0);
+}
+
+#[test]
+fn a_crash_of_the_machine_raises_the_floor_to_the_later_of_boot_and_last_sync() {
+    for (time, floor) in [(WALL - 1000, NOON + 7), (WALL + 90, NOON + 90)] {
+        let made = made();
+        let mut store = open(&made.folder, WALL).0;
+        store.forget(WALL + 7, 0).unwrap();
+        drop(store);
+        let next = Boot {
+            id: "b".to_owned(),
+            time,
+        };
+        let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL + 100, &next).unwrap();
+        assert_eq!(found, Found::Crashed { floor });
+        assert_eq!(floor_of(&mut store, WALL + 100), floor);
+    }
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_before_a_crash_locks_nobody_out() {
+    let made = made();
+    let mut store = open(&made.folder, WALL + 1_000_000).0;
+    // Set right: the sync that comes with it makes the clock of the last sync the right one.
+    store.claim(WALL, &[record(NOON, 1)]).unwrap();
+    drop(store);
+    let (_, found) = SqliteStore::open(&made.folder, 1000, WALL + 100, &boot("b")).unwrap();
+    assert_eq!(found, Found::Crashed { floor: NOON });
+}
+
+#[test]
+fn an_unknown_boot_counts_as_a_crash() {
+    let made = made();
+    drop(SqliteStore::open(&made.folder, 1000, WALL, &boot("")).unwrap());
+    let (_, found) = SqliteStore::open(&made.folder, 1000, WALL, &boot("")).unwrap();
+    assert_eq!(found, Found::Crashed { floor: NOON });
+}
+
+#[test]
+fn a_missing_file_is_a_lost_file() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mut store, found) = open(&temp.path().join("state"), WALL);
+    assert_eq!(found, Found::Lost { floor: NOON });
+    let outcomes = store
+        .claim(WALL, &[record(NOON, 1), record(NOON + 1, 1)])
+        .unwrap();
+    assert_eq!(outcomes, [Outcome::BelowFloor, Outcome::New]);
+}
+
+#[test]
+fn an_emptied_file_is_a_lost_file() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON, 1)]).unwrap();
+    drop(store);
+    fs::File::options()
+        .write(true)
+        .truncate(true)
+        .open(made.folder.join("claims.db"))
+        .unwrap();
+    assert_eq!(open(&made.folder, WALL).1, Found::Lost { floor: NOON });
+}
+
+#[test]
+fn a_log_that_was_removed_from_a_killed_store_is_a_lost_file() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON, 1)]).unwrap();
+    drop(store);
+    fs::remove_file(made.folder.join("claims.db-wal")).unwrap();
+    let (mut store, found) = open(&made.folder, WALL + 1);
+    assert_eq!(found, Found::Lost { floor: NOON + 1 });
+    assert_eq!(
+        store.claim(WALL + 1, &[record(NOON, 1)]).unwrap(),
+        [Outcome::BelowFloor]
+    );
+}
+
+#[test]
+fn making_a_store_again_keeps_its_claims_and_floor() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store
+        .claim(WALL, &[record(NOON - 9, 1), record(NOON, 2)])
+        .unwrap();
+    store.forget(WALL, NOON).unwrap();
+    drop(store);
+    SqliteStore::create(&made.folder, WALL, &boot("a")).unwrap();
+    let again = [record(NOON - 9, 1), record(NOON, 2)];
+    let outcomes = open(&made.folder, WALL).0.claim(WALL, &again).unwrap();
+    assert_eq!(outcomes, [Outcome::BelowFloor, known()]);
+}
+
+#[test]
+fn a_store_that_vanishes_while_in_use_refuses_all_that_it_may_have_known() {
+    let removals: [fn(&Path); 4] = [
+        |folder| fs::remove_dir_all(folder).unwrap(),
+        |folder| fs::remove_file(folder.join("claims.db")).unwrap(),
+        |folder| fs::remove_file(folder.join("claims.db-wal")).unwrap(),
+        |folder| {
+            let other = folder.with_file_name("other");
+            SqliteStore::create(&other, WALL, &boot("a")).unwrap();
+            fs::rename(other.join("claims.db"), folder.join("claims.db")).unwrap();
+        },
+    ];
+    for (case, remove) in removals.into_iter().enumerate() {
+        let made = made();
+        let mut store = open(&made.folder, WALL).0;
+        let ahead = record(NOON + 200, 1);
+        assert_eq!(store.claim(WALL, &[ahead]).unwrap(), [Outcome::New]);
+        remove(&made.folder);
+        let error = store.claim(WALL, &[record(NOON, 2)]).unwrap_err();
+        assert!(
+            error.what.contains("was removed or exchanged"),
+            "case {case}: {}",
+            error.what
+        );
+        let outcomes = store.claim(WALL, &[ahead, record(NOON + 201, 3)]).unwrap();
+        assert_eq!(outcomes, [Outcome::BelowFloor, Outcome::New], "case {case}");
+        drop(store);
+        let outcomes = open(&made.folder, WALL).0.claim(WALL, &[ahead]).unwrap();
+        assert_eq!(outcomes, [Outcome::BelowFloor], "case {case}, after a restart");
+    }
+}
