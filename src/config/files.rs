@@ -58,12 +58,11 @@ impl BadFile {
     }
 
     fn io(path: &Path, doing: &str, error: io::Error) -> BadFile {
-        let (what, hint) = match error.kind() {
-            io::ErrorKind::AlreadyExists => (
-                "is there already".to_owned(),
-                Some("nothing is overwritten without --force".to_owned()),
-            ),
-            _ => (format!("cannot {doing}: {error}"), None),
+        let (what, hint) = if error.kind() == io::ErrorKind::AlreadyExists {
+            let hint = "nothing is overwritten without --force".to_owned();
+            ("is there already".to_owned(), Some(hint))
+        } else {
+            (format!("cannot {doing}: {error}"), None)
         };
         BadFile {
             path: path.to_owned(),
