@@ -32,11 +32,11 @@ pub enum Existing {
 
 /// Why a file cannot be used; what, where and how to mend it.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
+#[error("{} {what}", path.display())]
 pub struct BadFile {
     /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// What is wrong with it, as a person says it behind its name: "is not executable".
     pub what: String,
     /// How to mend it, where that is known.
     pub hint: Option<String>,
@@ -55,12 +55,12 @@ impl BadFile {
         }
     }
 
-    fn io(path: &Path, doing: &str, error: io::Error) -> BadFile {
+    fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
         let hint = (error.kind() == io::ErrorKind::AlreadyExists)
             .then(|| "nothing is overwritten without --force".to_owned());
         BadFile {
             path: path.to_owned(),
-            what: format!("cannot {doing}: {error}"),
+            what: format!("cannot be {done}: {error}"),
             hint,
             io: Some(error),
         }
@@ -74,14 +74,15 @@ impl BadFile {
 /// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, or open to others.
 pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>>, BadFile> {
     // O_NONBLOCK: a FIFO in the file's place must not hang whoever opens it.
+    check_folders(path)?;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
         .open(path)
-        .map_err(|error| BadFile::io(path, "open", error))?;
+        .map_err(|error| BadFile::io(path, "opened", error))?;
     let meta = file
         .metadata()
-        .map_err(|error| BadFile::io(path, "inspect", error))?;
+        .map_err(|error| BadFile::io(path, "inspected", error))?;
     if !meta.is_file() {
         return Err(BadFile::new(path, "is not a regular file", "name a file"));
     }
@@ -126,25 +127,24 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
     }
     let real = path
         .canonicalize()
-        .map_err(|error| BadFile::io(path, "find", error))?;
-    let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
-    let named = folder(path);
+        .map_err(|error| BadFile::io(path, "found", error))?;
+    let named = folder_of(path);
     let named = named
         .canonicalize()
-        .map_err(|error| BadFile::io(&named, "find", error))?;
-    if named != folder(&real) {
+        .map_err(|error| BadFile::io(named, "found", error))?;
+    if named != folder_of(&real) {
         return Err(BadFile::new(
             path,
             "is a symbolic link out of its folder",
             format!("name the file itself: {}", real.display()),
         ));
     }
-    let file = File::open(&named).map_err(|error| BadFile::io(&named, "open", error))?;
+    let file = File::open(&named).map_err(|error| BadFile::io(&named, "opened", error))?;
     let meta = file
         .metadata()
-        .map_err(|error| BadFile::io(&named, "inspect", error))?;
+        .map_err(|error| BadFile::io(&named, "inspected", error))?;
     check_mode(&named, &meta, Secrecy::Public)?;
-    let meta = std::fs::metadata(&real).map_err(|error| BadFile::io(&real, "inspect", error))?;
+    let meta = std::fs::metadata(&real).map_err(|error| BadFile::io(&real, "inspected", error))?;
     if !meta.is_file() {
         return Err(BadFile::new(
             &real,
@@ -158,6 +158,28 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
         return Err(BadFile::new(&real, "is not executable", hint));
     }
     Ok(())
+}
+
+/// Checks that nobody else can put another file in the place of `path`, or of what it links to.
+fn check_folders(path: &Path) -> Result<(), BadFile> {
+    let real = path
+        .canonicalize()
+        .map_err(|error| BadFile::io(path, "opened", error))?;
+    for folder in [folder_of(path), folder_of(&real)] {
+        let meta = std::fs::metadata(folder).map_err(|error| BadFile::io(folder, "inspected", error))?;
+        // In a sticky folder, such as /tmp, everybody makes files but nobody replaces those of others.
+        if meta.mode() & 0o1000 == 0 {
+            check_mode(folder, &meta, Secrecy::Public)?;
+        }
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 /// Owner and mode of an opened file or folder: owned by root or by this process's user, written by nobody else, and
@@ -195,11 +217,8 @@ fn check_mode(path: &Path, meta: &Metadata, secrecy: Secrecy) -> Result<(), BadF
 ///
 /// [`BadFile`] when it is there already and [`Existing::Keep`] is asked for, or cannot be written.
 pub fn write(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> Result<(), BadFile> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    };
-    let fail = |error| BadFile::io(path, "write", error);
+    let folder = folder_of(path);
+    let fail = |error| BadFile::io(path, "written", error);
     let mut file = tempfile::Builder::new()
         .prefix(".siglatch-")
         .permissions(std::fs::Permissions::from_mode(mode))
