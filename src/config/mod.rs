@@ -2,11 +2,32 @@
 //!
 //! In: a path. Out: a [`Config`] that is valid by construction, or every problem at once, each with line, caret and
 //! hint. Never: sockets, processes, running state. A reload builds a new [`Config`] and swaps it, or keeps the old.
+//!
+//! A configuration's way: `load` reads the files, `shape` turns text into the keys of `raw`, `resolve` checks what they
+//! say. Each notes what is wrong and goes on with what is left.
 
 pub mod files;
 
 #[cfg(feature = "server")]
+mod include;
+#[cfg(feature = "server")]
+mod load;
+#[cfg(feature = "server")]
+pub mod problems;
+#[cfg(feature = "server")]
+mod raw;
+#[cfg(feature = "server")]
+mod resolve;
+#[cfg(feature = "server")]
 pub mod resolved;
+#[cfg(feature = "server")]
+mod shape;
+#[cfg(feature = "server")]
+mod units;
 
+#[cfg(feature = "server")]
+pub use load::{Loaded, load};
+#[cfg(feature = "server")]
+pub use problems::{Colours, Problem, Problems};
 #[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};

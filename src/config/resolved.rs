@@ -44,6 +44,29 @@ pub struct Config {
     pub actions: BTreeMap<ActionId, Arc<Action>>,
 }
 
+impl Config {
+    /// The settings that differ in `new` but take effect at a restart only.
+    pub fn restart_changes(&self, new: &Config) -> Vec<&'static str> {
+        let changes = [
+            ("listen", self.listen != new.listen),
+            (
+                "private_key",
+                self.private_key.public() != new.private_key.public(),
+            ),
+            ("state_dir", self.state_dir != new.state_dir),
+            ("runtime_dir", self.runtime_dir != new.runtime_dir),
+            ("store", self.store != new.store),
+            ("limits.workers", self.limits.workers != new.limits.workers),
+            ("limits.queue", self.limits.queue != new.limits.queue),
+            ("log.format", self.log.format != new.log.format),
+        ];
+        changes
+            .into_iter()
+            .filter_map(|(name, differs)| differs.then_some(name))
+            .collect()
+    }
+}
+
 /// Where claims are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {

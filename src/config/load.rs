@@ -1,0 +1,146 @@
+//! From a path to a [`Config`], or to everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::files::{self, Secrecy};
+use super::include;
+use super::problems::{Problem, Problems, Severity, Source};
+use super::raw::{Keys, RawAction, RawConfig, RawIncluded, RawUser, Text};
+use super::resolve;
+use super::resolved::Config;
+use super::shape::Document;
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What somebody should look at all the same.
+    pub warnings: Problems,
+}
+
+/// Reads and checks a configuration file, the files it includes, and the keys and programs it names.
+///
+/// # Errors
+///
+/// [`Problems`]: everything that is wrong, warnings among it.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    let mut notes = Vec::new();
+    let config = read(path, &mut notes).and_then(|written| resolve::resolve(written, &mut notes));
+    let usable = notes.iter().all(|note| note.severity() == Severity::Warning);
+    let problems = Problems::new(notes);
+    match config {
+        Some(config) if usable => Ok(Loaded {
+            config,
+            warnings: problems,
+        }),
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// The raw keys of all files.
+pub(super) struct Written {
+    pub(super) main: Rc<Document>,
+    pub(super) raw: RawConfig,
+    pub(super) users: Vec<Entry<RawUser>>,
+    pub(super) actions: Vec<Entry<RawAction>>,
+    /// Every file.
+    pub(super) documents: Vec<Rc<Document>>,
+}
+
+/// One user or action.
+pub(super) struct Entry<T> {
+    pub(super) document: Rc<Document>,
+    pub(super) name: Text,
+    pub(super) keys: Keys<T>,
+}
+
+fn read(path: &Path, notes: &mut Vec<Problem>) -> Option<Written> {
+    let source = source(path, 0, notes)?;
+    let (document, mut raw) = Document::read::<RawConfig>(&source, notes)?;
+    let main = Rc::new(document);
+    let mut written = Written {
+        users: entries(&main, std::mem::take(&mut raw.users)),
+        actions: entries(&main, std::mem::take(&mut raw.actions)),
+        documents: vec![Rc::clone(&main)],
+        main,
+        raw,
+    };
+    let patterns = written.raw.include.take();
+    for file in include::files(&written.main, patterns, notes) {
+        let included = self::source(&file, written.documents.len(), notes)
+            .and_then(|source| Document::read::<RawIncluded>(&source, notes));
+        let Some((document, raw)) = included else {
+            continue;
+        };
+        let document = Rc::new(document);
+        written.users.extend(entries(&document, raw.users));
+        written.actions.extend(entries(&document, raw.actions));
+        written.documents.push(document);
+    }
+    written.users = once("user", written.users, notes);
+    written.actions = once("action", written.actions, notes);
+    Some(written)
+}
+
+/// Reads one file; it must not be writable by others.
+fn source(path: &Path, order: usize, notes: &mut Vec<Problem>) -> Option<Arc<Source>> {
+    let text = match files::read(path, Secrecy::Public, TEXT_MAX) {
+        Ok(bytes) => String::from_utf8(bytes.to_vec()),
+        Err(file) => {
+            notes.push(Problem::unreadable(file));
+            return None;
+        }
+    };
+    match text {
+        Ok(text) => Some(Arc::new(Source::new(path, text, order))),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let source = Arc::new(Source::new(path, text, order));
+            let what = "this is no UTF-8";
+            notes.push(Problem::error(super::problems::Place::new(&source, at..at), what));
+            None
+        }
+    }
+}
+
+fn entries<T>(document: &Rc<Document>, tables: BTreeMap<Text, Keys<T>>) -> Vec<Entry<T>> {
+    let mut entries: Vec<_> = tables
+        .into_iter()
+        .map(|(name, keys)| Entry {
+            document: Rc::clone(document),
+            name,
+            keys,
+        })
+        .collect();
+    entries.sort_by_key(|entry| entry.name.span().start);
+    entries
+}
+
+/// Notes names that several files define, and keeps the first.
+fn once<T>(kind: &str, entries: Vec<Entry<T>>, notes: &mut Vec<Problem>) -> Vec<Entry<T>> {
+    let mut seen = BTreeMap::new();
+    let mut kept = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let place = entry.document.place(entry.name.span());
+        match seen.get(entry.name.get_ref()) {
+            None => {
+                seen.insert(entry.name.get_ref().clone(), place);
+                kept.push(entry);
+            }
+            Some(first) => notes.push(
+                Problem::error(place, format!("{kind} `{}` is defined twice", entry.name))
+                    .also(Clone::clone(first), "first here")
+                    .hint("leave one of the two out, or rename it"),
+            ),
+        }
+    }
+    kept
+}
+
+/// Longest file, in bytes.
+const TEXT_MAX: u64 = 1 << 20;

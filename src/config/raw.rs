@@ -1,0 +1,140 @@
+//! The configuration as it is written: which keys there are and of what shape, nothing about their values.
+//!
+//! `config/siglatchd.toml` documents every key; a test holds it to that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use toml::Spanned;
+
+/// Text and where it stands.
+pub(super) type Text = Spanned<String>;
+/// A list of texts.
+pub(super) type Texts = Spanned<Vec<Text>>;
+/// A whole number.
+pub(super) type Number = Spanned<i64>;
+/// A value of several possible types, told apart where it is used.
+pub(super) type Any = Spanned<toml::Value>;
+
+/// A table of the keys of `T`, and where its header stands.
+pub(super) type Keys<T> = Spanned<Table<T>>;
+
+/// The main file.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) listen: Option<Texts>,
+    pub(super) private_key: Option<Text>,
+    pub(super) server_id: Option<Text>,
+    pub(super) state_dir: Option<Text>,
+    pub(super) runtime_dir: Option<Text>,
+    pub(super) freshness: Option<Any>,
+    pub(super) store: Option<Text>,
+    pub(super) sandbox: Option<Text>,
+    pub(super) require_stamp: Option<Spanned<bool>>,
+    pub(super) bind: Option<Text>,
+    pub(super) reply: Option<Text>,
+    pub(super) allow_from: Option<Texts>,
+    pub(super) include: Option<Texts>,
+    pub(super) log: Option<Keys<RawLog>>,
+    pub(super) limits: Option<Keys<RawLimits>>,
+    pub(super) users: BTreeMap<Text, Keys<RawUser>>,
+    pub(super) actions: BTreeMap<Text, Keys<RawAction>>,
+}
+
+/// A file that the main one includes.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawIncluded {
+    pub(super) users: BTreeMap<Text, Keys<RawUser>>,
+    pub(super) actions: BTreeMap<Text, Keys<RawAction>>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) level: Option<Text>,
+    pub(super) format: Option<Text>,
+    pub(super) summary: Option<Any>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLimits {
+    pub(super) user_rate: Option<Number>,
+    pub(super) user_burst: Option<Number>,
+    pub(super) nonce_cache: Option<Number>,
+    pub(super) max_claims: Option<Number>,
+    pub(super) max_jobs: Option<Number>,
+    pub(super) workers: Option<Number>,
+    pub(super) queue: Option<Number>,
+}
+
+/// `[users.NAME]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawUser {
+    pub(super) id: Option<Number>,
+    pub(super) hmac_key: Option<Text>,
+    pub(super) actions: Option<Texts>,
+    pub(super) allow_from: Option<Texts>,
+    pub(super) bind: Option<Text>,
+    pub(super) enabled: Option<bool>,
+    pub(super) not_after: Option<Any>,
+    pub(super) public_key: Option<Any>,
+}
+
+/// `[actions.NAME]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAction {
+    pub(super) id: Option<Number>,
+    pub(super) run: Option<Texts>,
+    pub(super) args: Option<Texts>,
+    pub(super) env: Option<Spanned<BTreeMap<Text, Text>>>,
+    pub(super) stdin: Option<Text>,
+    pub(super) run_as: Option<Text>,
+    pub(super) timeout: Option<Any>,
+    pub(super) grace: Option<Any>,
+    pub(super) max_running: Option<Number>,
+    pub(super) on_busy: Option<Text>,
+    pub(super) max_queue: Option<Number>,
+    pub(super) max_output: Option<Any>,
+    pub(super) payload: Option<Text>,
+    pub(super) max_payload: Option<Number>,
+    pub(super) allow_from: Option<Texts>,
+    pub(super) bind: Option<Text>,
+    pub(super) enabled: Option<bool>,
+    pub(super) undo: Option<Any>,
+    pub(super) hold: Option<Any>,
+    pub(super) nft: Option<Any>,
+}
+
+/// A table: what serde derives would take a list for one too, key by key.
+#[derive(Debug, Default)]
+pub(super) struct Table<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Table<T>, D::Error> {
+        struct TableVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+            type Value = Table<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Table<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Table)
+            }
+        }
+
+        deserializer.deserialize_map(TableVisitor(PhantomData))
+    }
+}

@@ -1,0 +1,306 @@
+//! Raw keys to a [`Config`]: values, references and files are checked; what is wrong is noted, and the rest goes on.
+
+mod action;
+mod args;
+mod listen;
+mod run_as;
+mod section;
+mod user;
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::ops::Range;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::load::{Entry, Written};
+use super::problems::{Place, Problem};
+use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
+use super::resolved::{Config, Limits, Log, LogFormat, StoreKind};
+use super::shape::Document;
+use crate::wire::rsa_key::BadRsaKey;
+use crate::wire::{PrivateKey, ServerId};
+use section::{Bounds, Section, ServerIdGiven};
+
+/// The configuration; `None`, or something to use for nothing but finding more problems, when any was noted.
+pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Config> {
+    let raw = &written.raw;
+    let bindings = match raw.server_id {
+        Some(_) => ServerIdGiven::Yes,
+        None => ServerIdGiven::No,
+    };
+    let actions = action::resolve_all(&written.actions, bindings, notes);
+    let names = action::names(&written);
+    let users = user::resolve_all(&written.users, &names, bindings, notes);
+    let document = &*written.main;
+    let log = log(document, &raw.log, notes);
+    let limits = limits(document, &raw.limits, notes);
+    let mut top = section(document, "", 0..0, notes);
+    later(&mut top, raw);
+    let freshness = top.duration("freshness", &raw.freshness, FRESHNESS);
+    if let (Some(value), true) = (&raw.freshness, freshness.subsec_nanos() > 0) {
+        let what = "`freshness` takes whole seconds";
+        top.error(value.span(), what, "packets carry no smaller unit");
+    }
+    let folder = |value: &Option<_>, default: &str| match value {
+        Some(text) => top.path(text),
+        None => default.into(),
+    };
+    let state_dir = folder(&raw.state_dir, "/var/lib/siglatch");
+    let runtime_dir = folder(&raw.runtime_dir, "/run/siglatch");
+    let listen = listen::resolve(&mut top, &raw.listen);
+    let server_id = server_id(&mut top, raw);
+    let store = store(&mut top, raw);
+    let bind = top.bind(&raw.bind, bindings);
+    let allow_from = top.addresses(&raw.allow_from);
+    let private_key = private_key(&mut top, raw)?;
+    Some(Config {
+        path: document.source.absolute.clone(),
+        listen,
+        private_key,
+        server_id,
+        state_dir,
+        runtime_dir,
+        freshness,
+        store,
+        bind,
+        allow_from,
+        log,
+        limits,
+        users,
+        actions,
+    })
+}
+
+fn section<'a>(
+    document: &'a Document,
+    name: &str,
+    header: Range<usize>,
+    notes: &'a mut Vec<Problem>,
+) -> Section<'a> {
+    Section {
+        document,
+        name: name.to_owned(),
+        header,
+        notes,
+    }
+}
+
+/// Keys whose other values come with features that aren't built yet.
+fn later(top: &mut Section<'_>, raw: &RawConfig) {
+    top.choice(
+        "sandbox",
+        &raw.sandbox,
+        (),
+        &[("off", ())],
+        &["best-effort", "required"],
+    );
+    top.choice("reply", &raw.reply, (), &[("never", ())], &["receipt"]);
+    if let Some(stamp) = raw.require_stamp.as_ref().filter(|stamp| *stamp.get_ref()) {
+        top.unbuilt(stamp.span(), "require_stamp = true", "what works is false");
+    }
+}
+
+fn server_id(top: &mut Section<'_>, raw: &RawConfig) -> Option<ServerId> {
+    let text = raw.server_id.as_ref()?;
+    let id = ServerId::parse(text.get_ref());
+    if id.is_none() {
+        top.error(
+            text.span(),
+            "`server_id` takes 32 hex digits",
+            "make one with `openssl rand -hex 16`",
+        );
+    }
+    id
+}
+
+fn store(top: &mut Section<'_>, raw: &RawConfig) -> StoreKind {
+    let memory = ("memory", StoreKind::Memory);
+    let sqlite = ("sqlite", StoreKind::Sqlite);
+    if cfg!(feature = "sqlite") {
+        return top.choice(
+            "store",
+            &raw.store,
+            StoreKind::Sqlite,
+            &[sqlite, memory],
+            &["postgres"],
+        );
+    }
+    if raw.store.is_none() {
+        top.error(
+            0..0,
+            "this build has no SQLite",
+            "write store = \"memory\", which forgets at exit",
+        );
+    }
+    top.choice(
+        "store",
+        &raw.store,
+        StoreKind::Memory,
+        &[memory],
+        &["sqlite", "postgres"],
+    )
+}
+
+fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<PrivateKey> {
+    let text = top.required(
+        "private_key",
+        &raw.private_key,
+        "write private_key = \"server.key.pem\"",
+    )?;
+    let (path, pem) = top.secret(text, PEM_MAX)?;
+    let key = std::str::from_utf8(&pem)
+        .map_err(|_| BadRsaKey::Unreadable("private key (PEM)"))
+        .and_then(PrivateKey::from_pem);
+    key.map_err(|bad| {
+        let what = format!("{}: {bad}", path.display());
+        top.error(
+            text.span(),
+            what,
+            "make one with `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`",
+        );
+    })
+    .ok()
+}
+
+fn log(document: &Document, raw: &Option<Keys<RawLog>>, notes: &mut Vec<Problem>) -> Log {
+    let missing = Keys::new(0..0, Table::default());
+    let keys = raw.as_ref().unwrap_or(&missing);
+    let mut log = section(document, "log", keys.span(), notes);
+    let Table(raw) = keys.get_ref();
+    let levels = [
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+    ];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    Log {
+        level: log.choice("level", &raw.level, LevelFilter::Info, &levels, &[]),
+        format: log.choice("format", &raw.format, LogFormat::Text, &formats, &[]),
+        summary: log.duration("summary", &raw.summary, SUMMARY),
+    }
+}
+
+fn limits(document: &Document, raw: &Option<Keys<RawLimits>>, notes: &mut Vec<Problem>) -> Limits {
+    let missing = Keys::new(0..0, Table::default());
+    let keys = raw.as_ref().unwrap_or(&missing);
+    let mut limits = section(document, "limits", keys.span(), notes);
+    let Table(raw) = keys.get_ref();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = Bounds {
+        default: cores.min(WORKERS_MAX),
+        min: 1,
+        max: WORKERS_MAX,
+    };
+    Limits {
+        user_rate: limits.number("user_rate", &raw.user_rate, USER_RATE),
+        user_burst: limits.number("user_burst", &raw.user_burst, USER_BURST),
+        nonce_cache: limits.number("nonce_cache", &raw.nonce_cache, NONCE_CACHE),
+        max_claims: limits.number("max_claims", &raw.max_claims, MAX_CLAIMS),
+        max_jobs: limits.number("max_jobs", &raw.max_jobs, MAX_JOBS),
+        workers: limits.number("workers", &raw.workers, workers),
+        queue: limits.number("queue", &raw.queue, QUEUE),
+    }
+}
+
+/// Who took which id.
+struct Taken<I> {
+    /// "user" or "action".
+    kind: &'static str,
+    by: BTreeMap<I, (String, Place)>,
+}
+
+impl<I: Copy + Ord + std::fmt::Display> Taken<I> {
+    fn new(kind: &'static str) -> Taken<I> {
+        Taken {
+            kind,
+            by: BTreeMap::new(),
+        }
+    }
+
+    /// Notes an id that somebody has already.
+    fn take(&mut self, id: I, name: &str, place: Place, notes: &mut Vec<Problem>) {
+        let Some((other, first)) = self.by.get(&id) else {
+            self.by.insert(id, (name.to_owned(), place));
+            return;
+        };
+        let what = format!(
+            "{} id {id} is used by `{other}` ({}) and `{name}` ({})",
+            self.kind,
+            first.beside(&place),
+            place.beside(&place),
+        );
+        let free = "give one of them an id of its own";
+        notes.push(
+            Problem::error(place, what)
+                .also(first.clone(), "here too")
+                .hint(free),
+        );
+    }
+}
+
+/// Notes a name that could not stand in a log line or a script's arguments as it is.
+fn check_name<T>(of: &str, entry: &Entry<T>, notes: &mut Vec<Problem>) {
+    let name = entry.name.get_ref();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !(1..=NAME_MAX).contains(&name.len()) || !name.chars().all(fits) {
+        let hint = format!("a name has 1 to {NAME_MAX} of the characters A-Z a-z 0-9 . _ -");
+        let place = entry.document.place(entry.name.span());
+        notes.push(Problem::error(place, format!("this is no name for {of}")).hint(hint));
+    }
+}
+
+/// The packet's timestamp counts seconds; a nonce is remembered this long.
+const FRESHNESS: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(300),
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(3600),
+};
+
+const SUMMARY: Bounds<Duration> = Bounds {
+    default: Duration::from_secs(60),
+    min: Duration::from_secs(10),
+    max: Duration::from_secs(3600),
+};
+
+const USER_RATE: Bounds<u32> = Bounds {
+    default: 10,
+    min: 1,
+    max: 100_000,
+};
+const USER_BURST: Bounds<u32> = Bounds {
+    default: 50,
+    min: 1,
+    max: 100_000,
+};
+const NONCE_CACHE: Bounds<usize> = Bounds {
+    default: 10_000,
+    min: 1,
+    max: 10_000_000,
+};
+const MAX_CLAIMS: Bounds<u64> = Bounds {
+    default: 1_000_000,
+    min: 1,
+    max: 100_000_000,
+};
+const MAX_JOBS: Bounds<usize> = Bounds {
+    default: 64,
+    min: 1,
+    max: 4096,
+};
+const QUEUE: Bounds<usize> = Bounds {
+    default: 256,
+    min: 1,
+    max: 65_536,
+};
+const WORKERS_MAX: usize = 256;
+
+/// Longest name of a user or action, in bytes.
+const NAME_MAX: usize = 64;
+
+/// Longest private key file, in bytes: 8192 bits take 6400.
+const PEM_MAX: u64 = 64 << 10;

@@ -1,0 +1,181 @@
+//! `[users.NAME]`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::section::{Section, ServerIdGiven, enabled};
+use super::{Taken, check_name, section};
+use crate::config::load::Entry;
+use crate::config::problems::Problem;
+use crate::config::raw::{Any, RawUser, Table, Text, Texts};
+use crate::config::resolved::User;
+use crate::config::shape::closest;
+use crate::wire::{ActionId, HmacKey, UserId};
+
+/// Every action's name; `None` where its id is wrong, which was noted there.
+pub(super) type ActionNames = BTreeMap<String, Option<ActionId>>;
+
+/// All users, by id.
+pub(super) fn resolve_all(
+    entries: &[Entry<RawUser>],
+    actions: &ActionNames,
+    server_id: ServerIdGiven,
+    notes: &mut Vec<Problem>,
+) -> BTreeMap<UserId, Arc<User>> {
+    let mut taken = Taken::new("user");
+    let mut users = BTreeMap::new();
+    let mut keys = Vec::new();
+    for entry in entries {
+        let Some(user) = resolve(entry, actions, server_id, &mut taken, notes) else {
+            continue;
+        };
+        let user = Arc::new(user);
+        keys.push((Arc::clone(&user), entry));
+        users.entry(user.id).or_insert(user);
+    }
+    warn_of_shared_keys(keys, notes);
+    users
+}
+
+fn resolve(
+    entry: &Entry<RawUser>,
+    actions: &ActionNames,
+    server_id: ServerIdGiven,
+    taken: &mut Taken<UserId>,
+    notes: &mut Vec<Problem>,
+) -> Option<User> {
+    let Table(raw) = entry.keys.get_ref();
+    let name = entry.name.get_ref();
+    check_name("a user", entry, notes);
+    let mut user = section(
+        &entry.document,
+        &format!("users.{name}"),
+        entry.keys.span(),
+        notes,
+    );
+    let id = user
+        .required("id", &raw.id, "write id = and a number that no other user has")
+        .and_then(|id| user.whole("id", id, 0..=u16::MAX, "a packet has two bytes for it"))
+        .map(UserId);
+    if let (Some(id), Some(number)) = (id, &raw.id) {
+        taken.take(id, name, user.place(number.span()), user.notes);
+    }
+    if let Some(value) = &raw.public_key {
+        user.unbuilt(value.span(), "public_key", "leave it out");
+    }
+    let hmac_key = hmac_key(&mut user, raw);
+    let may_run = may_run(&mut user, &entry.name, &raw.actions, actions);
+    let allow_from = user.addresses(&raw.allow_from);
+    let bind = user.bind(&raw.bind, server_id);
+    let not_after = raw.not_after.as_ref().and_then(|value| moment(&mut user, value));
+    Some(User {
+        id: id?,
+        name: name.clone(),
+        hmac_key: hmac_key?,
+        actions: may_run,
+        allow_from,
+        bind,
+        enabled: enabled(raw.enabled),
+        not_after,
+    })
+}
+
+fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
+    let hint = "name a file of 32 random bytes, or of 64 hex digits";
+    let text = user.required("hmac_key", &raw.hmac_key, hint)?;
+    let (path, bytes) = user.secret(text, KEY_FILE_MAX)?;
+    HmacKey::parse(&bytes)
+        .map_err(|bad| {
+            let hint = format!("make one with `head -c 32 /dev/urandom > {}`", path.display());
+            user.error(text.span(), format!("{}: {bad}", path.display()), hint);
+        })
+        .ok()
+}
+
+fn may_run(
+    user: &mut Section<'_>,
+    name: &Text,
+    written: &Option<Texts>,
+    actions: &ActionNames,
+) -> Vec<ActionId> {
+    let texts = written
+        .as_ref()
+        .map(|texts| texts.get_ref().as_slice())
+        .unwrap_or_default();
+    if texts.is_empty() {
+        let span = written.as_ref().map_or(name.span(), |texts| texts.span());
+        user.warning(
+            span,
+            format!("user `{name}` may run nothing"),
+            "write actions = [\"...\"]",
+        );
+    }
+    let mut listed = BTreeSet::new();
+    let mut may_run = Vec::new();
+    for text in texts {
+        if !listed.insert(text.get_ref()) {
+            let what = format!("`{text}` is listed twice");
+            user.warning(text.span(), what, "leave one of the two out");
+            continue;
+        }
+        match actions.get(text.get_ref()) {
+            Some(Some(id)) => may_run.push(*id),
+            Some(None) => {}
+            None => {
+                let known = actions.keys().map(String::as_str);
+                let hint = match closest(text.get_ref(), known) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("define it: [actions.{text}]"),
+                };
+                user.error(text.span(), format!("there is no action `{text}`"), hint);
+            }
+        }
+    }
+    may_run
+}
+
+/// An RFC 3339 timestamp, as text or as TOML's own: since the Unix epoch.
+fn moment(user: &mut Section<'_>, value: &Any) -> Option<Duration> {
+    let text = match value.get_ref() {
+        Value::String(text) => Some(text.clone()),
+        Value::Datetime(moment) => Some(moment.to_string()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => None,
+    };
+    let moment = text
+        .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+        .and_then(|moment| Duration::try_from(moment.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok());
+    if moment.is_none() {
+        let what = "`not_after` takes a moment since 1970 with its offset from UTC";
+        user.error(
+            value.span(),
+            what,
+            "write 2030-12-31T23:59:59Z or 2030-12-31T23:59:59+01:00",
+        );
+    }
+    moment
+}
+
+/// Two users with one key can knock as each other.
+fn warn_of_shared_keys(mut users: Vec<(Arc<User>, &Entry<RawUser>)>, notes: &mut Vec<Problem>) {
+    users.sort_by(|(a, _), (b, _)| a.hmac_key.bytes().cmp(b.hmac_key.bytes()));
+    for pair in users.windows(2) {
+        let [(first, there), (second, here)] = pair else {
+            continue;
+        };
+        if first.hmac_key == second.hmac_key {
+            let what = format!(
+                "`{}` and `{}` have the same HMAC key: each can knock as the other",
+                first.name, second.name
+            );
+            let place = |entry: &Entry<RawUser>| entry.document.place(entry.name.span());
+            let problem = Problem::warning(place(here), what).also(place(there), "the other");
+            notes.push(problem.hint("make a key for each"));
+        }
+    }
+}
+
+/// Longest HMAC key file, in bytes: 64 digits and room for white space.
+const KEY_FILE_MAX: u64 = 1024;
