@@ -82,10 +82,12 @@ fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
 }
 
 fn unreadable(place: &str, error: &io::Error) -> Failure {
-    Failure::new(
-        Exit::of_io(error),
-        format!("{place}: cannot read the payload: {error}"),
-    )
+    let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+        Exit::Permission
+    } else {
+        Exit::Usage
+    };
+    Failure::new(exit, format!("{place}: cannot read the payload: {error}"))
 }
 
 fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -> Result<(), Failure> {

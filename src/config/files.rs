@@ -5,13 +5,11 @@
 //! A key that others can read is refused, not warned about; so is one in a folder where others can swap it. What is
 //! checked is the opened file, so nothing can be exchanged between the check and the reading.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use zeroize::Zeroizing;
 
 /// Who may read a file.
@@ -34,11 +32,11 @@ pub enum Existing {
 
 /// Why a file cannot be used; what, where and how to mend it.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {what}", path.display())]
+#[error("{} {what}", path.display())]
 pub struct BadFile {
     /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// What is wrong with it, as a person says it behind its name: "is not executable".
     pub what: String,
     /// How to mend it, where that is known.
     pub hint: Option<String>,
@@ -57,17 +55,12 @@ impl BadFile {
         }
     }
 
-    fn io(path: &Path, doing: &str, error: io::Error) -> BadFile {
-        let (what, hint) = match error.kind() {
-            io::ErrorKind::AlreadyExists => (
-                "is there already".to_owned(),
-                Some("nothing is overwritten without --force".to_owned()),
-            ),
-            _ => (format!("cannot {doing}: {error}"), None),
-        };
+    fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
+        let hint = (error.kind() == io::ErrorKind::AlreadyExists)
+            .then(|| "nothing is overwritten without --force".to_owned());
         BadFile {
             path: path.to_owned(),
-            what,
+            what: format!("cannot be {done}: {error}"),
             hint,
             io: Some(error),
         }
@@ -78,23 +71,18 @@ impl BadFile {
 ///
 /// # Errors
 ///
-/// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, open to others, or in a folder
-/// where others could exchange it.
+/// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, or open to others.
 pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>>, BadFile> {
-    let folder = folder_of(path);
-    let opened = File::open(folder).map_err(|error| BadFile::io(folder, "open", error))?;
-    check_folder(folder, &opened)?;
-    let name = path
-        .file_name()
-        .ok_or_else(|| BadFile::new(path, "is not a regular file", "name a file"))?;
     // O_NONBLOCK: a FIFO in the file's place must not hang whoever opens it.
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file: File = nix::fcntl::openat(&opened, name, flags, Mode::empty())
-        .map_err(|errno| BadFile::io(path, "open", errno.into()))?
-        .into();
+    check_folders(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| BadFile::io(path, "opened", error))?;
     let meta = file
         .metadata()
-        .map_err(|error| BadFile::io(path, "inspect", error))?;
+        .map_err(|error| BadFile::io(path, "inspected", error))?;
     if !meta.is_file() {
         return Err(BadFile::new(path, "is not a regular file", "name a file"));
     }
@@ -139,25 +127,24 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
     }
     let real = path
         .canonicalize()
-        .map_err(|error| BadFile::io(path, "find", error))?;
-    let folder = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
-    let named = folder(path);
+        .map_err(|error| BadFile::io(path, "found", error))?;
+    let named = folder_of(path);
     let named = named
         .canonicalize()
-        .map_err(|error| BadFile::io(&named, "find", error))?;
-    if named != folder(&real) {
+        .map_err(|error| BadFile::io(named, "found", error))?;
+    if named != folder_of(&real) {
         return Err(BadFile::new(
             path,
             "is a symbolic link out of its folder",
             format!("name the file itself: {}", real.display()),
         ));
     }
-    let file = File::open(&named).map_err(|error| BadFile::io(&named, "open", error))?;
+    let file = File::open(&named).map_err(|error| BadFile::io(&named, "opened", error))?;
     let meta = file
         .metadata()
-        .map_err(|error| BadFile::io(&named, "inspect", error))?;
+        .map_err(|error| BadFile::io(&named, "inspected", error))?;
     check_mode(&named, &meta, Secrecy::Public)?;
-    let meta = std::fs::metadata(&real).map_err(|error| BadFile::io(&real, "inspect", error))?;
+    let meta = std::fs::metadata(&real).map_err(|error| BadFile::io(&real, "inspected", error))?;
     if !meta.is_file() {
         return Err(BadFile::new(
             &real,
@@ -173,17 +160,19 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
     Ok(())
 }
 
-/// A folder whose files only root and this process's user can exchange. Everybody may write a sticky one (`/tmp`), but
-/// nobody there touches what is another's.
-fn check_folder(path: &Path, folder: &File) -> Result<(), BadFile> {
-    let meta = folder
-        .metadata()
-        .map_err(|error| BadFile::io(path, "inspect", error))?;
-    if meta.mode() & 0o1000 == 0 {
-        check_mode(path, &meta, Secrecy::Public)
-    } else {
-        Ok(())
+/// Checks that nobody else can put another file in the place of `path`, or of what it links to.
+fn check_folders(path: &Path) -> Result<(), BadFile> {
+    let real = path
+        .canonicalize()
+        .map_err(|error| BadFile::io(path, "opened", error))?;
+    for folder in [folder_of(path), folder_of(&real)] {
+        let meta = std::fs::metadata(folder).map_err(|error| BadFile::io(folder, "inspected", error))?;
+        // In a sticky folder, such as /tmp, everybody makes files but nobody replaces those of others.
+        if meta.mode() & 0o1000 == 0 {
+            check_mode(folder, &meta, Secrecy::Public)?;
+        }
     }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -229,7 +218,7 @@ fn check_mode(path: &Path, meta: &Metadata, secrecy: Secrecy) -> Result<(), BadF
 /// [`BadFile`] when it is there already and [`Existing::Keep`] is asked for, or cannot be written.
 pub fn write(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> Result<(), BadFile> {
     let folder = folder_of(path);
-    let fail = |error| BadFile::io(path, "write", error);
+    let fail = |error| BadFile::io(path, "written", error);
     let mut file = tempfile::Builder::new()
         .prefix(".siglatch-")
         .permissions(std::fs::Permissions::from_mode(mode))

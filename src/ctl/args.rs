@@ -24,6 +24,7 @@ pub(super) enum Command {
     /// Lists actions
     #[command(subcommand)]
     Action(Action),
+    Check(Check),
 }
 
 /// Makes keys, server id, an action to try and a configuration that starts as it is
@@ -97,6 +98,16 @@ pub(super) struct UserAdd {
     pub(super) at: At,
 }
 
+/// Says everything that is wrong with a configuration
+///
+/// The same check that siglatchd makes at start and at a reload: exit code 78 if it would refuse the file.
+#[derive(Args, Debug)]
+pub(super) struct Check {
+    /// The daemon's configuration
+    #[arg(value_name = "FILE", default_value = CONFIG)]
+    pub(super) file: PathBuf,
+}
+
 /// Which configuration.
 #[derive(Args, Debug)]
 pub(super) struct At {
@@ -122,6 +133,7 @@ const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org
   siglatchctl user add alice --action hello
   siglatchctl user list
+  siglatchctl check
 
 Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";
 

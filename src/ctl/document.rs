@@ -197,7 +197,9 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Failure> {
         let fits = name
             .to_str()
             .and_then(|name| name.strip_prefix(front)?.strip_suffix(back));
-        if fits.is_some() {
+        // As in a shell: an editor's half-written files are passed by.
+        let hidden = front.is_empty() && name.as_encoded_bytes().starts_with(b".");
+        if fits.is_some() && !hidden {
             files.push(entry.path());
         }
     }

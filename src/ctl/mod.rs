@@ -9,6 +9,7 @@
 //! name becomes a file name and a script's argument, so it is a [`crate::wire::invite::Name`].
 
 mod args;
+mod check;
 mod document;
 mod init;
 mod list;
@@ -36,6 +37,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::User(User::Add(args)) => user::add(&args),
             Command::User(User::List(at)) => list::users(&at.config),
             Command::Action(Action::List(at)) => list::actions(&at.config),
+            Command::Check(args) => check::check(&args.file),
         }),
         Err(code) => code,
     }

@@ -57,11 +57,7 @@ pub(super) fn env(action: &mut Section<'_>, raw: &RawAction) -> BTreeMap<String,
             );
         } else if text == "PATH" || text.starts_with("SIGLATCH_") {
             let what = format!("{text} is set by siglatchd itself");
-            action.error(
-                name.span(),
-                what,
-                "choose another name; programs can be called by their whole path",
-            );
+            action.error(name.span(), what, "choose another name");
         }
         action.no_nul(value);
         env.insert(text.clone(), value.get_ref().clone());

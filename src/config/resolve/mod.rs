@@ -98,7 +98,7 @@ fn later(top: &mut Section<'_>, raw: &RawConfig) {
     );
     top.choice("reply", &raw.reply, (), &[("never", ())], &["receipt"]);
     if let Some(stamp) = raw.require_stamp.as_ref().filter(|stamp| *stamp.get_ref()) {
-        top.unbuilt(stamp.span(), "require_stamp", "what works is false");
+        top.unbuilt(stamp.span(), "require_stamp = true", "what works is false");
     }
 }
 

@@ -159,26 +159,32 @@ impl Section<'_> {
         let Some(value) = value else {
             return default;
         };
-        if let Some((_, chosen)) = choices.iter().find(|(word, _)| word == value.get_ref()) {
+        let written = value.get_ref();
+        if let Some((_, chosen)) = choices.iter().find(|(word, _)| word == written) {
             return *chosen;
         }
         let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let words = words.join(", ");
-        if later.iter().any(|start| value.get_ref().starts_with(start)) {
-            self.unbuilt(value.span(), key, &format!("what works is {words}"));
-        } else {
-            let hint = closest(value.get_ref(), choices.iter().map(|(word, _)| *word)).map_or_else(
-                || "choose one of these".to_owned(),
-                |word| format!("did you mean \"{word}\"?"),
+        let words = words.join(" or ");
+        if later.iter().any(|start| written.starts_with(start)) {
+            self.unbuilt(
+                value.span(),
+                &format!("{key} = \"{written}\""),
+                &format!("what works is {words}"),
             );
-            self.error(value.span(), format!("`{key}` takes {words}"), hint);
+            return default;
         }
+        let problem = Problem::error(self.place(value.span()), format!("`{key}` takes {words}"));
+        self.notes
+            .push(match closest(written, choices.iter().map(|(word, _)| *word)) {
+                Some(meant) => problem.hint(format!("did you mean \"{meant}\"?")),
+                None => problem,
+            });
         default
     }
 
     /// Notes a value whose feature isn't built yet.
-    pub(super) fn unbuilt(&mut self, span: Range<usize>, key: &str, hint: &str) {
-        self.error(span, format!("this value of `{key}` is not built yet"), hint);
+    pub(super) fn unbuilt(&mut self, span: Range<usize>, written: &str, hint: &str) {
+        self.error(span, format!("`{written}` is not built yet"), hint);
     }
 
     /// The least binding that is accepted.
@@ -246,8 +252,7 @@ impl Section<'_> {
     }
 
     pub(super) fn bad_file(&mut self, span: Range<usize>, bad: &BadFile) {
-        let what = format!("{} {}", bad.path.display(), bad.what);
-        let problem = Problem::error(self.place(span), what);
+        let problem = Problem::error(self.place(span), bad.to_string());
         self.notes.push(match &bad.hint {
             Some(hint) => problem.hint(hint),
             None => problem,

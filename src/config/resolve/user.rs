@@ -1,6 +1,6 @@
 //! `[users.NAME]`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,16 +113,15 @@ fn may_run(
             "write actions = [\"...\"]",
         );
     }
+    let mut listed = BTreeSet::new();
     let mut may_run = Vec::new();
     for text in texts {
+        if !listed.insert(text.get_ref()) {
+            let what = format!("`{text}` is listed twice");
+            user.warning(text.span(), what, "leave one of the two out");
+            continue;
+        }
         match actions.get(text.get_ref()) {
-            Some(Some(id)) if may_run.contains(id) => {
-                user.warning(
-                    text.span(),
-                    format!("`{text}` is listed twice"),
-                    "leave one of the two out",
-                );
-            }
             Some(Some(id)) => may_run.push(*id),
             Some(None) => {}
             None => {
