@@ -56,8 +56,11 @@ impl BadFile {
     }
 
     fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
-        let hint = (error.kind() == io::ErrorKind::AlreadyExists)
-            .then(|| "nothing is overwritten without --force".to_owned());
+        let hint = match error.kind() {
+            io::ErrorKind::AlreadyExists => Some("nothing is overwritten without --force".to_owned()),
+            io::ErrorKind::NotFound => Some("make it, or name the right one".to_owned()),
+            _ => None,
+        };
         BadFile {
             path: path.to_owned(),
             what: format!("cannot be {done}: {error}"),

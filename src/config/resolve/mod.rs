@@ -155,11 +155,7 @@ fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<PrivateKey> {
         .and_then(PrivateKey::from_pem);
     key.map_err(|bad| {
         let what = format!("{}: {bad}", path.display());
-        top.error(
-            text.span(),
-            what,
-            "make one with `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`",
-        );
+        top.error(text.span(), what, "`siglatchctl init` makes one");
     })
     .ok()
 }

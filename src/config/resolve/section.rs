@@ -163,8 +163,7 @@ impl Section<'_> {
         if let Some((_, chosen)) = choices.iter().find(|(word, _)| word == written) {
             return *chosen;
         }
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let words = words.join(" or ");
+        let words = any_of(choices.iter().map(|(word, _)| *word));
         if later.iter().any(|start| written.starts_with(start)) {
             self.unbuilt(
                 value.span(),
@@ -279,7 +278,16 @@ pub(super) enum ServerIdGiven {
     No,
 }
 
-/// `on`, unless told otherwise.
+/// `"a", "b" or "c"`
+fn any_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    let words: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some(_) | None => words.concat(),
+    }
+}
+
+/// On, unless told otherwise.
 pub(super) fn enabled(value: Option<bool>) -> Enabled {
     match value {
         Some(true) | None => Enabled::Yes,
