@@ -56,10 +56,12 @@ impl BadFile {
     }
 
     fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
-        let hint = match error.kind() {
-            io::ErrorKind::AlreadyExists => Some("nothing is overwritten without --force".to_owned()),
-            io::ErrorKind::NotFound => Some("make it, or name the right one".to_owned()),
-            _ => None,
+        let hint = if error.kind() == io::ErrorKind::AlreadyExists {
+            Some("nothing is overwritten without --force".to_owned())
+        } else if error.kind() == io::ErrorKind::NotFound {
+            Some("make it, or name the right one".to_owned())
+        } else {
+            None
         };
         BadFile {
             path: path.to_owned(),

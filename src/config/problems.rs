@@ -105,13 +105,13 @@ impl Problem {
         }
     }
 
-    /// A file of the configuration cannot be read, so there is no line to show.
-    pub(super) fn unreadable(file: BadFile) -> Problem {
+    /// A file cannot be used; `at` is where it is named, if that is in a file.
+    pub(super) fn bad_file(at: Option<Place>, bad: &BadFile) -> Problem {
         Problem {
             severity: Severity::Error,
-            what: shown(&file.to_string()),
-            places: Vec::new(),
-            hint: file.hint.as_deref().map(shown),
+            what: shown(&bad.to_string()),
+            places: at.into_iter().map(|at| Marked { at, note: None }).collect(),
+            hint: bad.hint.as_deref().map(shown),
         }
     }
 

@@ -251,11 +251,8 @@ impl Section<'_> {
     }
 
     pub(super) fn bad_file(&mut self, span: Range<usize>, bad: &BadFile) {
-        let problem = Problem::error(self.place(span), bad.to_string());
-        self.notes.push(match &bad.hint {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        });
+        let problem = Problem::bad_file(Some(self.place(span)), bad);
+        self.notes.push(problem);
     }
 
     /// A path, relative to the file that names it.
