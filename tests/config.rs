@@ -599,6 +599,28 @@ fn a_configuration_that_others_can_write_is_refused() {
 }
 
 #[test]
+fn a_program_that_its_user_may_not_execute_is_warned_about() {
+    let folder = Folder::new();
+    let text = format!("{SERVER}{OK_ACTION}run_as = \"nobody\"\n");
+    let shown = match folder.load(&text) {
+        Ok(loaded) => folder.shown(&loaded.warnings),
+        // Without root, running as somebody else is an error as well.
+        Err(problems) => folder.shown(&problems),
+    };
+    if nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .unwrap()
+        .unwrap()
+        .name
+        != "nobody"
+    {
+        let told = "warning: nobody may not execute HERE/open @ 6:10 => chmod o+x HERE/open";
+        assert!(brief(&shown).starts_with(told), "{shown}");
+    }
+    folder.chmod("open", 0o755);
+    assert!(!format!("{:?}", folder.load(&text)).contains("may not execute"));
+}
+
+#[test]
 fn a_reload_tells_which_settings_need_a_restart() {
     let folder = Folder::new();
     let old = folder.load(SERVER).unwrap().config;
