@@ -650,7 +650,9 @@ fn a_file_full_of_mistakes_is_told_in_part_and_soon() {
     let deep = format!("a = {}", "[".repeat(500_000));
     let keys = format!("{} = 1", vec!["a"; 250_000].join("."));
     let long = " ".repeat(1 << 20);
+    let networks = format!("allow_from = [{}]", "\"x\",".repeat(20_000));
     let cases = [
+        (networks, 20_000, "and 19900 more"),
         (many, 51, "there is more wrong with this file"),
         (deep, 1, "this is no TOML: cannot recurse further"),
         (keys, 1, "this is no TOML: recursion limit"),

@@ -26,9 +26,10 @@ use section::{Bounds, Section, ServerIdGiven};
 /// The configuration; `None`, or something to use for nothing but finding more problems, when any was noted.
 pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Config> {
     let raw = &written.raw;
-    let bindings = match raw.server_id {
-        Some(_) => ServerIdGiven::Yes,
-        None => ServerIdGiven::No,
+    let bindings = if raw.server_id.is_some() || written.main.excused.contains("server_id") {
+        ServerIdGiven::Yes
+    } else {
+        ServerIdGiven::No
     };
     let actions = action::resolve_all(&written.actions, bindings, notes);
     let names = action::names(&written);
