@@ -56,8 +56,13 @@ impl BadFile {
     }
 
     fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
-        let hint = (error.kind() == io::ErrorKind::AlreadyExists)
-            .then(|| "nothing is overwritten without --force".to_owned());
+        let hint = if error.kind() == io::ErrorKind::AlreadyExists {
+            Some("nothing is overwritten without --force".to_owned())
+        } else if error.kind() == io::ErrorKind::NotFound {
+            Some("make it, or name the right one".to_owned())
+        } else {
+            None
+        };
         BadFile {
             path: path.to_owned(),
             what: format!("cannot be {done}: {error}"),
@@ -67,14 +72,15 @@ impl BadFile {
     }
 }
 
-/// Reads a file of at most `max` bytes, after its owner and mode have been checked.
+/// Reads a file of at most `max` bytes, after its owner and mode, and those of its folder, have been checked.
 ///
 /// # Errors
 ///
-/// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, or open to others.
+/// [`BadFile`] when it is missing, no regular file, too long, owned by somebody else, or open to others; or when it is
+/// in a folder where others could swap it.
 pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>>, BadFile> {
-    // O_NONBLOCK: a FIFO in the file's place must not hang whoever opens it.
     check_folders(path)?;
+    // O_NONBLOCK: a FIFO in the file's place must not hang whoever opens it.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
@@ -167,8 +173,8 @@ fn check_folders(path: &Path) -> Result<(), BadFile> {
         .map_err(|error| BadFile::io(path, "opened", error))?;
     for folder in [folder_of(path), folder_of(&real)] {
         let meta = std::fs::metadata(folder).map_err(|error| BadFile::io(folder, "inspected", error))?;
-        // In a sticky folder, such as /tmp, everybody makes files but nobody replaces those of others.
-        if meta.mode() & 0o1000 == 0 {
+        // In a sticky folder of root's, such as /tmp, everybody makes files but nobody replaces those of others.
+        if meta.mode() & 0o1000 == 0 || meta.uid() != 0 {
             check_mode(folder, &meta, Secrecy::Public)?;
         }
     }

@@ -1,32 +1,39 @@
 //! Which files `include` names: a path, or one `*` in its last component; sorted, relative to the main file.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::problems::Problem;
+use super::problems::{Place, Problem};
 use super::raw::{Text, Texts};
 use super::shape::Document;
 
-/// All files, each once, pattern by pattern.
-pub(super) fn files(document: &Document, patterns: Option<Texts>, notes: &mut Vec<Problem>) -> Vec<PathBuf> {
+/// All files, each once, pattern by pattern, with the place that names it.
+pub(super) fn files(
+    document: &Document,
+    patterns: Option<Texts>,
+    notes: &mut Vec<Problem>,
+) -> Vec<(PathBuf, Place)> {
     let mut files = Vec::new();
-    let mut seen = BTreeSet::new();
+    // A pattern that fits the main file doesn't mean it.
+    let mut seen = BTreeSet::from([document.source.path.clone()]);
     for pattern in patterns.map(toml::Spanned::into_inner).unwrap_or_default() {
+        let place = document.place(pattern.span());
         match matches(&document.source.path, &pattern) {
-            Ok(found) if found.is_empty() => notes.push(Problem::warning(
-                document.place(pattern.span()),
-                format!("no file matches {}", pattern.get_ref()),
-            )),
-            Ok(found) => files.extend(found.into_iter().filter(|file| seen.insert(file.clone()))),
-            Err((what, hint)) => {
-                notes.push(Problem::error(document.place(pattern.span()), what).hint(hint));
+            Ok(found) if found.is_empty() => {
+                let what = format!("no file matches {pattern}");
+                notes.push(Problem::warning(place, what).hint("leave it, if one is to come"));
             }
+            Ok(found) => {
+                let new = found.into_iter().filter(|file| seen.insert(file.clone()));
+                files.extend(new.map(|file| (file, place.clone())));
+            }
+            Err((what, hint)) => notes.push(Problem::error(place, what).hint(hint)),
         }
         if files.len() > FILES_MAX {
             let what = format!("more than {FILES_MAX} files are included");
-            notes.push(
-                Problem::error(document.place(pattern.span()), what).hint("put several users into one file"),
-            );
+            let place = document.place(pattern.span());
+            notes.push(Problem::error(place, what).hint("put several users into one file"));
             return Vec::new();
         }
     }
@@ -35,7 +42,7 @@ pub(super) fn files(document: &Document, patterns: Option<Texts>, notes: &mut Ve
 
 /// The files that a pattern names, or what is wrong with it and how to mend that.
 fn matches(main: &Path, pattern: &Text) -> Result<BTreeSet<PathBuf>, (String, String)> {
-    let path = main.with_file_name("").join(pattern.get_ref());
+    let path = main.parent().unwrap_or(Path::new("")).join(pattern.get_ref());
     let Some(last) = path.file_name().and_then(|name| name.to_str()) else {
         return Err((
             "`include` takes files, not folders".to_owned(),
@@ -57,19 +64,18 @@ fn matches(main: &Path, pattern: &Text) -> Result<BTreeSet<PathBuf>, (String, St
             "write users.d/*.toml for all files of a folder".to_owned(),
         ));
     }
-    let folder = path.with_file_name("");
-    let listed = std::fs::read_dir(&folder).map_err(|error| {
-        let what = format!("{}: cannot list: {error}", folder.display());
-        (what, "make the folder, or leave the pattern out".to_owned())
-    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let fail = |error: io::Error| {
+        let what = format!("{} cannot be listed: {error}", folder.display());
+        (what, "siglatchd must be able to read it".to_owned())
+    };
+    let listed = match std::fs::read_dir(Path::new(".").join(folder)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        listed => listed.map_err(fail)?,
+    };
     let mut found = BTreeSet::new();
     for entry in listed {
-        let entry = entry.map_err(|error| {
-            (
-                format!("{}: cannot list: {error}", folder.display()),
-                "try again".to_owned(),
-            )
-        })?;
+        let entry = entry.map_err(fail)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let fits = name.len() >= start.len().saturating_add(end.len())
@@ -77,7 +83,7 @@ fn matches(main: &Path, pattern: &Text) -> Result<BTreeSet<PathBuf>, (String, St
             && name.ends_with(end);
         // As in a shell, and so that an editor's and our own half-written files are passed by.
         if fits && (start.starts_with('.') || !name.starts_with('.')) {
-            found.insert(entry.path());
+            found.insert(folder.join(entry.file_name()));
         }
     }
     Ok(found)

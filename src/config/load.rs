@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::files::{self, Secrecy};
 use super::include;
-use super::problems::{Problem, Problems, Severity, Source};
+use super::problems::{Place, Problem, Problems, Severity, Source};
 use super::raw::{Keys, RawAction, RawConfig, RawIncluded, RawUser, Text};
 use super::resolve;
 use super::resolved::Config;
@@ -59,7 +59,7 @@ pub(super) struct Entry<T> {
 }
 
 fn read(path: &Path, notes: &mut Vec<Problem>) -> Option<Written> {
-    let source = source(path, 0, notes)?;
+    let source = source(path, 0, None, notes)?;
     let (document, mut raw) = Document::read::<RawConfig>(&source, notes)?;
     let main = Rc::new(document);
     let mut written = Written {
@@ -70,8 +70,8 @@ fn read(path: &Path, notes: &mut Vec<Problem>) -> Option<Written> {
         raw,
     };
     let patterns = written.raw.include.take();
-    for file in include::files(&written.main, patterns, notes) {
-        let included = self::source(&file, written.documents.len(), notes)
+    for (file, named) in include::files(&written.main, patterns, notes) {
+        let included = self::source(&file, written.documents.len(), Some(named), notes)
             .and_then(|source| Document::read::<RawIncluded>(&source, notes));
         let Some((document, raw)) = included else {
             continue;
@@ -86,12 +86,12 @@ fn read(path: &Path, notes: &mut Vec<Problem>) -> Option<Written> {
     Some(written)
 }
 
-/// Reads one file; it must not be writable by others.
-fn source(path: &Path, order: usize, notes: &mut Vec<Problem>) -> Option<Arc<Source>> {
+/// Reads one file, `named` by another; it must not be writable by others.
+fn source(path: &Path, order: usize, named: Option<Place>, notes: &mut Vec<Problem>) -> Option<Arc<Source>> {
     let text = match files::read(path, Secrecy::Public, TEXT_MAX) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()),
-        Err(file) => {
-            notes.push(Problem::unreadable(file));
+        Err(bad) => {
+            notes.push(Problem::bad_file(named, &bad));
             return None;
         }
     };
@@ -102,7 +102,7 @@ fn source(path: &Path, order: usize, notes: &mut Vec<Problem>) -> Option<Arc<Sou
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let source = Arc::new(Source::new(path, text, order));
             let what = "this is no UTF-8";
-            notes.push(Problem::error(super::problems::Place::new(&source, at..at), what));
+            notes.push(Problem::error(Place::new(&source, at..at), what));
             None
         }
     }

@@ -39,15 +39,20 @@ impl Problems {
         self.0.iter()
     }
 
-    /// All of them as a person reads them, an empty line between two, with a line end behind the last.
+    /// All of them (of very many, the first hundred) as a person reads them, an empty line between two, with a line end
+    /// behind the last.
     pub fn render(&self, colours: Colours) -> String {
         let mut text = String::new();
-        for problem in &self.0 {
+        for problem in self.0.iter().take(SHOWN_MAX) {
             if !text.is_empty() {
                 text.push('\n');
             }
             text.push_str(&problem.render(colours));
             text.push('\n');
+        }
+        let left = self.len().saturating_sub(SHOWN_MAX);
+        if left > 0 {
+            text.push_str(&format!("\nand {left} more\n"));
         }
         text
     }
@@ -105,13 +110,13 @@ impl Problem {
         }
     }
 
-    /// A file of the configuration cannot be read, so there is no line to show.
-    pub(super) fn unreadable(file: BadFile) -> Problem {
+    /// A file cannot be used; `at` is where it is named, if that is in a file.
+    pub(super) fn bad_file(at: Option<Place>, bad: &BadFile) -> Problem {
         Problem {
             severity: Severity::Error,
-            what: shown(&file.to_string()),
-            places: Vec::new(),
-            hint: file.hint.as_deref().map(shown),
+            what: shown(&bad.to_string()),
+            places: at.into_iter().map(|at| Marked { at, note: None }).collect(),
+            hint: bad.hint.as_deref().map(shown),
         }
     }
 
@@ -270,3 +275,6 @@ fn snippet<'a>(source: &'a Source, places: &'a [Marked]) -> Snippet<'a, Annotati
             Some(_) => mark(AnnotationKind::Context, place),
         }))
 }
+
+/// Problems that are shown at once.
+const SHOWN_MAX: usize = 100;

@@ -138,3 +138,37 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
         deserializer.deserialize_map(TableVisitor(PhantomData))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../../config/siglatchd.toml");
+
+    #[test]
+    fn the_documented_file_names_every_key() {
+        let mut parts = DOCUMENTED.split("\n# --- ");
+        let _about = parts.next();
+        let checked = [
+            missing::<RawConfig>(parts.next(), &["log", "limits", "users", "actions"]),
+            missing::<RawLog>(parts.next(), &[]),
+            missing::<RawLimits>(parts.next(), &[]),
+            missing::<RawUser>(parts.next(), &[]),
+            missing::<RawAction>(parts.next(), &[]),
+        ];
+        assert_eq!(checked, [const { Vec::<String>::new() }; 5]);
+    }
+
+    /// The keys of `T` that `part` does not show as a setting, or names as not built yet.
+    fn missing<T: serde::de::DeserializeOwned>(part: Option<&str>, tables: &[&str]) -> Vec<String> {
+        let part = part.unwrap();
+        let error = toml::from_str::<T>("'?' = 1").err().unwrap();
+        let (_, keys) = error.message().split_once(", expected one of ").unwrap();
+        keys.split(", ")
+            .map(|key| key.trim_matches('`').to_owned())
+            .filter(|key| !tables.contains(&key.as_str()))
+            .filter(|key| !part.contains(&format!("\n{key} = ")))
+            .filter(|key| !part.contains(&format!("\n#{key} = ")) && !part.contains(&format!("`{key}`")))
+            .collect()
+    }
+}

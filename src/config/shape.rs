@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
+use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::problems::{Place, Problem, Source};
 
@@ -57,56 +57,47 @@ impl Document {
 
     /// Mends what `error` points at, and says what was wrong with it; `None` when it is not in `table`.
     fn mend_table(&mut self, table: &mut DeTable<'_>, section: &str, error: &Error) -> Option<Problem> {
-        for (key, value) in table.iter_mut() {
-            let problem = match value.get_mut() {
-                DeValue::Table(inner) => self.mend_table(inner, &dotted(section, key.get_ref()), error),
-                DeValue::Array(list) => self.mend_list(list, &dotted(section, key.get_ref()), error),
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_) => None,
-            };
-            if problem.is_some() {
-                return problem;
-            }
-        }
         let at = span(error);
-        let (key, _) = table
+        let pointed = table
             .iter()
-            .find(|(key, value)| key.span() == at || value.span() == at)?;
-        let key = key.clone();
+            .find(|(key, value)| key.span() == at || value.span() == at)
+            .map(|(key, _)| key.clone());
+        let Some(key) = pointed else {
+            return table.iter_mut().find_map(|(key, value)| {
+                self.mend_value(value.get_mut(), &dotted(section, key.get_ref()), error)
+            });
+        };
         let value = table.remove(&key)?;
         let place = self.place(at);
         match known_keys(error.message(), key.get_ref()) {
             Some(known) => Some(misspelt(table, section, &key, value, &known, place)),
             None => {
-                self.excused.insert(dotted(section, key.get_ref()));
-                Some(wrong_type(key.get_ref(), error.message(), place))
+                let name = dotted(section, key.get_ref());
+                let problem = wrong_type(&name, error.message(), place);
+                self.excused.insert(name);
+                Some(problem)
             }
         }
     }
 
-    fn mend_list(&mut self, list: &mut DeArray<'_>, name: &str, error: &Error) -> Option<Problem> {
-        for value in list.iter_mut() {
-            let problem = match value.get_mut() {
-                DeValue::Table(inner) => self.mend_table(inner, name, error),
-                DeValue::Array(inner) => self.mend_list(inner, name, error),
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_) => None,
-            };
-            if problem.is_some() {
-                return problem;
-            }
-        }
+    fn mend_value(&mut self, value: &mut DeValue<'_>, name: &str, error: &Error) -> Option<Problem> {
+        let list = match value {
+            DeValue::Table(table) => return self.mend_table(table, name, error),
+            DeValue::Array(list) => list,
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => return None,
+        };
         let at = span(error);
-        list.iter().find(|value| value.span() == at)?;
+        if list.iter().all(|value| value.span() != at) {
+            return list
+                .iter_mut()
+                .find_map(|value| self.mend_value(value.get_mut(), name, error));
+        }
         *list = list.iter().filter(|value| value.span() != at).cloned().collect();
-        let key = name.rsplit('.').next().unwrap_or(name);
-        Some(wrong_type(key, error.message(), self.place(at)))
+        Some(wrong_type(name, error.message(), self.place(at)))
     }
 }
 
@@ -152,15 +143,18 @@ fn syntax<'i>(source: &'i Arc<Source>, notes: &mut Vec<Problem>) -> Option<Spann
         .partition(|error| error.message() == "duplicate key");
     if let Some(first) = broken.into_iter().min_by_key(|error| span(error).start) {
         let what = format!("this is no TOML: {}", first.message());
-        notes.push(Problem::error(Place::new(source, span(first)), what));
+        // A word without quotes looks to the parser like the start of a number.
+        let hint = match first.message() {
+            bare if bare.starts_with("invalid float") || bare.contains("quoted") => "write text in quotes",
+            _ => "everything behind it is read when it is mended",
+        };
+        notes.push(Problem::error(Place::new(source, span(first)), what).hint(hint));
         return None;
     }
     notes.extend(doubles.into_iter().take(NOTED_MAX).map(|error| {
-        Problem::error(
-            Place::new(source, span(error)),
-            "this key was there before in the same table",
-        )
-        .hint("leave one of the two out")
+        let key = source.text.get(span(error)).unwrap_or_default();
+        let what = format!("`{key}` stands twice in this table");
+        Problem::error(Place::new(source, span(error)), what).hint("leave one of the two out")
     }));
     Some(table)
 }
@@ -197,24 +191,21 @@ fn misspelt<'i>(
     problem.hint(format!("did you mean `{meant}`?"))
 }
 
-fn wrong_type(key: &str, message: &str, place: Place) -> Problem {
-    if message.starts_with("invalid value") {
-        return Problem::error(place, format!("`{key}` is out of range"));
+fn wrong_type(name: &str, message: &str, place: Place) -> Problem {
+    let key = name.rsplit('.').next().unwrap_or(name);
+    if message.starts_with("invalid value") || message.contains(" as i128") {
+        return Problem::error(place, format!("`{key}` is out of range")).hint("write a smaller number");
     }
     let expected = message.rsplit(", expected ").next().unwrap_or(message);
     let (expected, hint) = match expected {
-        "a string" => ("a string", Some("write it in quotes")),
-        "a sequence" => ("a list", Some("write it in brackets, [ and ]")),
-        "i64" => ("a whole number", Some("write digits alone, without quotes")),
-        "a boolean" => ("true or false", Some("write it without quotes")),
-        "a map" => ("a table", None),
-        other => (other, None),
+        "a string" => ("a string", "write it in quotes".to_owned()),
+        "a sequence" => ("a list", "write it in brackets, [ and ]".to_owned()),
+        "i64" => ("a whole number", "write digits alone, without quotes".to_owned()),
+        "a boolean" => ("true or false", "write it without quotes".to_owned()),
+        "a map" | "a table" => ("a table", format!("write [{name}] and its keys below")),
+        other => (other, "config/siglatchd.toml shows how it is written".to_owned()),
     };
-    let problem = Problem::error(place, format!("`{key}` takes {expected}"));
-    match hint {
-        Some(hint) => problem.hint(hint),
-        None => problem,
-    }
+    Problem::error(place, format!("`{key}` takes {expected}")).hint(hint)
 }
 
 fn span(error: &Error) -> Range<usize> {

@@ -66,10 +66,11 @@ fn resolve(
     let args = args::args(&mut action, raw);
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
+    let program = run.as_ref().map(|(program, _)| program.as_path());
     let run_as = raw
         .run_as
         .as_ref()
-        .and_then(|text| run_as::resolve(&mut action, text));
+        .and_then(|text| run_as::resolve(&mut action, text, program));
     let timeout = action.duration("timeout", &raw.timeout, TIMEOUT);
     let grace = action.duration("grace", &raw.grace, GRACE);
     let max_running = action.number("max_running", &raw.max_running, MAX_RUNNING);

@@ -26,9 +26,10 @@ use section::{Bounds, Section, ServerIdGiven};
 /// The configuration; `None`, or something to use for nothing but finding more problems, when any was noted.
 pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Config> {
     let raw = &written.raw;
-    let bindings = match raw.server_id {
-        Some(_) => ServerIdGiven::Yes,
-        None => ServerIdGiven::No,
+    let bindings = if raw.server_id.is_some() || written.main.excused.contains("server_id") {
+        ServerIdGiven::Yes
+    } else {
+        ServerIdGiven::No
     };
     let actions = action::resolve_all(&written.actions, bindings, notes);
     let names = action::names(&written);
@@ -155,11 +156,7 @@ fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<PrivateKey> {
         .and_then(PrivateKey::from_pem);
     key.map_err(|bad| {
         let what = format!("{}: {bad}", path.display());
-        top.error(
-            text.span(),
-            what,
-            "make one with `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`",
-        );
+        top.error(text.span(), what, "`siglatchctl init` makes one");
     })
     .ok()
 }

@@ -163,8 +163,7 @@ impl Section<'_> {
         if let Some((_, chosen)) = choices.iter().find(|(word, _)| word == written) {
             return *chosen;
         }
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let words = words.join(" or ");
+        let words = any_of(choices.iter().map(|(word, _)| *word));
         if later.iter().any(|start| written.starts_with(start)) {
             self.unbuilt(
                 value.span(),
@@ -252,11 +251,8 @@ impl Section<'_> {
     }
 
     pub(super) fn bad_file(&mut self, span: Range<usize>, bad: &BadFile) {
-        let problem = Problem::error(self.place(span), bad.to_string());
-        self.notes.push(match &bad.hint {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        });
+        let problem = Problem::bad_file(Some(self.place(span)), bad);
+        self.notes.push(problem);
     }
 
     /// A path, relative to the file that names it.
@@ -279,7 +275,16 @@ pub(super) enum ServerIdGiven {
     No,
 }
 
-/// `on`, unless told otherwise.
+/// `"a", "b" or "c"`
+fn any_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    let words: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some(_) | None => words.concat(),
+    }
+}
+
+/// On, unless told otherwise.
 pub(super) fn enabled(value: Option<bool>) -> Enabled {
     match value {
         Some(true) | None => Enabled::Yes,

@@ -89,7 +89,10 @@ fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
     let (path, bytes) = user.secret(text, KEY_FILE_MAX)?;
     HmacKey::parse(&bytes)
         .map_err(|bad| {
-            let hint = format!("make one with `head -c 32 /dev/urandom > {}`", path.display());
+            let hint = format!(
+                "make one: umask 077; head -c 32 /dev/urandom > {}",
+                path.display()
+            );
             user.error(text.span(), format!("{}: {bad}", path.display()), hint);
         })
         .ok()
