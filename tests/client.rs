@@ -494,6 +494,7 @@ fn a_hostile_invite_installs_nothing() {
         good.replace("\"hello\"", "\"hel lo\""),
         format!("{good}\n{}", "#".repeat(16 * 1024)),
         good.replace("siglatch = 1", "siglatch = 1\nrun = \"rm\""),
+        format!("x = {}", "[".repeat(16_000)),
         String::new(),
         "\u{0}".to_owned(),
     ];
