@@ -236,6 +236,10 @@ fn a_knock_can_be_bound_to_its_source() {
     let datagram = receive(&socket);
     assert_eq!(see(&desk, &datagram, "127.0.0.1").bound, Some(Bound::Source));
     assert_eq!(see(&desk, &datagram, "127.0.0.2").bound, None);
+    for any in ["::", "0.0.0.0", "localhost"] {
+        desk.siglatch(&["knock", "office", "hello", "--source", any])
+            .failed(64, "no IP address that a knock could come from");
+    }
 }
 
 /// The options that stand in a profile's place.
@@ -494,6 +498,7 @@ fn a_hostile_invite_installs_nothing() {
         good.replace("\"hello\"", "\"hel lo\""),
         format!("{good}\n{}", "#".repeat(16 * 1024)),
         good.replace("siglatch = 1", "siglatch = 1\nrun = \"rm\""),
+        format!("x = {}", "[".repeat(16_000)),
         String::new(),
         "\u{0}".to_owned(),
     ];

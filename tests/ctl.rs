@@ -410,20 +410,44 @@ fn an_invite_goes_from_server_to_user_through_a_pipe() {
 #[test]
 fn a_configuration_behind_a_link_is_edited_where_it_is() {
     let desk = made();
-    symlink("srv/siglatchd.toml", desk.path("link.toml")).unwrap();
-    desk.ctl(&[
-        "user",
-        "add",
-        "alice",
-        "--action",
-        "hello",
-        "--config",
-        "link.toml",
-    ])
-    .ok();
-    assert!(desk.path("link.toml").is_symlink());
-    assert!(desk.read("srv/siglatchd.toml").contains("[users.alice]"));
-    assert!(desk.path("srv/keys/alice.hmac").exists());
+    desk.write("real/siglatchd.toml", desk.read("srv/siglatchd.toml"), 0o600);
+    std::fs::remove_file(desk.path("srv/siglatchd.toml")).unwrap();
+    symlink("../real/siglatchd.toml", desk.path("srv/siglatchd.toml")).unwrap();
+    add(&desk, &["alice", "--action", "hello"]).ok();
+    assert!(desk.path("srv/siglatchd.toml").is_symlink());
+    assert!(desk.read("real/siglatchd.toml").contains("[users.alice]"));
+    desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
+}
+
+#[test]
+fn what_init_and_user_add_make_is_what_the_daemon_takes() {
+    let desk = made();
+    add(&desk, &["alice", "--action", "hello"]).ok();
+    let said = desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
+    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 1\n");
+    assert_eq!(said.err, "");
+}
+
+#[test]
+fn check_says_everything_that_is_wrong_with_its_line() {
+    let desk = made();
+    let text = desk.read("srv/siglatchd.toml");
+    let text = text
+        .replace("bind =", "bnid =")
+        .replace("id = 1\n", "id = 0\n")
+        .replace("vpn.example.org", "a b");
+    desk.write("srv/siglatchd.toml", text, 0o600);
+    let said = desk.ctl(&["check", "srv/siglatchd.toml"]);
+    for part in [
+        "did you mean `bind`",
+        "`public_host` takes",
+        "siglatchd would not take",
+        "srv/siglatchd.toml:",
+    ] {
+        assert!(said.err.contains(part), "{part:?} is not in {}", said.err);
+    }
+    said.failed(78, "`id` takes a whole number from 1 to 255");
+    desk.ctl(&["check", "none.toml"]).failed(78, "none.toml");
 }
 
 #[test]
@@ -493,7 +517,7 @@ fn a_folder_with_an_odd_name_is_written_as_toml() {
 fn help_names_every_command_and_usage_errors_end_with_64() {
     let desk = Desk::new();
     let help = desk.ctl(&["--help"]).ok().out;
-    for command in ["init", "user", "action"] {
+    for command in ["init", "user", "action", "check"] {
         assert!(
             help.contains(&format!("\n  {command} ")),
             "{command} is not in {help}"

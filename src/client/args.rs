@@ -66,7 +66,7 @@ pub(super) struct Knock {
     #[arg(long, value_name = "ADDR", help_heading = "Addresses")]
     pub(super) bind_address: Option<IpAddr>,
     /// Sign for this source: the server takes the knock from no other address. Behind NAT it is the one outside
-    #[arg(long, value_name = "ADDR", help_heading = "Addresses")]
+    #[arg(long, value_name = "ADDR", help_heading = "Addresses", value_parser = source)]
     pub(super) source: Option<IpAddr>,
 
     #[command(flatten)]
@@ -128,6 +128,15 @@ pub(super) struct Join {
 
 fn host(text: &str) -> Result<Host, &'static str> {
     Host::parse(text).ok_or("no host name and no IP address")
+}
+
+/// All zero stands for any source on the wire: a binding to it would be none.
+fn source(text: &str) -> Result<IpAddr, &'static str> {
+    let address = text
+        .parse()
+        .ok()
+        .filter(|address: &IpAddr| !address.is_unspecified());
+    address.ok_or("no IP address that a knock could come from")
 }
 
 fn server_id(text: &str) -> Result<ServerId, &'static str> {

@@ -29,6 +29,7 @@ pub(super) struct RawConfig {
     pub(super) listen: Option<Texts>,
     pub(super) private_key: Option<Text>,
     pub(super) server_id: Option<Text>,
+    pub(super) public_host: Option<Text>,
     pub(super) state_dir: Option<Text>,
     pub(super) runtime_dir: Option<Text>,
     pub(super) freshness: Option<Any>,

@@ -16,17 +16,21 @@ use crate::wire::invite::Name;
 /// A configuration file, and those it includes.
 pub(super) struct Document {
     path: PathBuf,
+    /// The file itself, where `path` is a link: a link is not to be replaced by a file.
+    real: PathBuf,
     main: DocumentMut,
     included: Vec<DocumentMut>,
 }
 
 impl Document {
-    /// Reads the file at the end of any symbolic link, and what it includes.
+    /// Reads the file and what it includes.
     pub(super) fn open(path: &Path) -> Result<Document, Failure> {
-        let path = path.canonicalize().map_err(|error| {
+        let missing = |error| {
             let what = format!("{}: cannot be read: {error}", path.display());
             Failure::new(Exit::Config, what).hint("make one with siglatchctl init, or name it with --config")
-        })?;
+        };
+        let real = path.canonicalize().map_err(missing)?;
+        let path = std::path::absolute(path).map_err(missing)?;
         let main = parse(&path)?;
         let patterns = main.get("include").and_then(Item::as_array);
         let patterns = patterns
@@ -40,10 +44,15 @@ impl Document {
                 included.push(parse(&file)?);
             }
         }
-        Ok(Document { path, main, included })
+        Ok(Document {
+            path,
+            real,
+            main,
+            included,
+        })
     }
 
-    /// The file itself.
+    /// The file, as it is named.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -122,14 +131,14 @@ impl Document {
 
     /// Replaces the file, whole, with the mode it has.
     pub(super) fn save(&self) -> Result<(), Failure> {
-        let mode = self.path.metadata().map_err(|error| {
-            let what = format!("{}: cannot be inspected: {error}", self.path.display());
+        let mode = self.real.metadata().map_err(|error| {
+            let what = format!("{}: cannot be inspected: {error}", self.real.display());
             Failure::new(Exit::of_io(&error), what)
         })?;
         let mode = mode.permissions().mode() & 0o7777;
         let text = self.main.to_string();
         Ok(files::write(
-            &self.path,
+            &self.real,
             text.as_bytes(),
             mode,
             Existing::Replace,

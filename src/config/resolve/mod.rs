@@ -19,6 +19,7 @@ use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
 use super::resolved::{Config, Limits, Log, LogFormat, StoreKind};
 use super::shape::Document;
+use crate::wire::invite::Host;
 use crate::wire::rsa_key::BadRsaKey;
 use crate::wire::{PrivateKey, ServerId};
 use section::{Bounds, Section, ServerIdGiven};
@@ -38,6 +39,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let log = log(document, &raw.log, notes);
     let limits = limits(document, &raw.limits, notes);
     let mut top = section(document, "", 0..0, notes);
+    public_host(&mut top, raw);
     later(&mut top, raw);
     let freshness = top.duration("freshness", &raw.freshness, FRESHNESS);
     if let (Some(value), true) = (&raw.freshness, freshness.subsec_nanos() > 0) {
@@ -114,6 +116,20 @@ fn server_id(top: &mut Section<'_>, raw: &RawConfig) -> Option<ServerId> {
         );
     }
     id
+}
+
+/// What invites call this server: for `siglatchctl user add`, the daemon has no use for it.
+fn public_host(top: &mut Section<'_>, raw: &RawConfig) {
+    let Some(text) = &raw.public_host else {
+        return;
+    };
+    if Host::parse(text.get_ref()).is_none() {
+        top.error(
+            text.span(),
+            "`public_host` takes a host name or an IP address",
+            "leave out the port, users get that of `listen`",
+        );
+    }
 }
 
 fn store(top: &mut Section<'_>, raw: &RawConfig) -> StoreKind {
