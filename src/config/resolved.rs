@@ -105,7 +105,7 @@ pub struct Limits {
     pub user_burst: u32,
     /// Nonces remembered in front of the store.
     pub nonce_cache: usize,
-    /// Unexpired claims in the store.
+    /// Unexpired claims in the store. At restart only.
     pub max_claims: u64,
     /// Scripts that run at once, over all actions.
     pub max_jobs: usize,

@@ -64,13 +64,29 @@ fn what_is_no_folder_or_no_file_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let at = |name: &str| temp.path().join(name);
     fs::write(at("file"), "").unwrap();
-    assert!(refusal(&at("file")).what.ends_with("is not a folder"));
+    let error = refusal(&at("file"));
+    assert_eq!(error.exit, Exit::Config);
+    assert!(
+        error.what.ends_with("file: cannot open: not a directory"),
+        "{}",
+        error.what
+    );
     assert_eq!(refusal(&at("missing/state")).exit, Exit::Config);
     fs::create_dir(at("linked")).unwrap();
     fs::set_permissions(at("linked"), fs::Permissions::from_mode(0o700)).unwrap();
     symlink(at("file"), at("linked/claims.db")).unwrap();
     let error = refusal(&at("linked"));
     assert!(error.what.contains("claims.db: cannot open"), "{}", error.what);
+}
+
+#[test]
+fn the_folder_may_be_named_by_a_link() {
+    let made = made();
+    let link = made.folder.with_file_name("link");
+    symlink(&made.folder, &link).unwrap();
+    let mut store = open(&link, WALL).0;
+    assert_eq!(store.claim(WALL, &[record(NOON, 1)]).unwrap(), [Outcome::New]);
+    Box::new(store).close(WALL).unwrap();
 }
 
 #[test]

@@ -57,6 +57,17 @@ fn a_crash_of_the_machine_raises_the_floor_to_the_later_of_boot_and_last_sync() 
 }
 
 #[test]
+fn a_claim_beyond_the_last_sync_is_synced_with_its_clock() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    // Past for the clock, but later than anything that a crash would refuse.
+    store.claim(WALL + 60, &[record(NOON + 50, 1)]).unwrap();
+    drop(store);
+    let (_, found) = SqliteStore::open(&made.folder, 1000, WALL - 9, &boot("b")).unwrap();
+    assert_eq!(found, Found::Crashed { floor: NOON + 60 });
+}
+
+#[test]
 fn a_clock_that_was_far_ahead_before_a_crash_locks_nobody_out() {
     let made = made();
     let mut store = open(&made.folder, WALL + 1_000_000).0;

@@ -1,10 +1,12 @@
 //! The store's promises, one file each: what both engines do, SQLite's files, disks that fail, processes that are
 //! killed, the thread, and a model that sees them all mixed.
 #![cfg(all(feature = "server", feature = "sqlite"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a failed test")]
+#![allow(clippy::arithmetic_side_effects, reason = "so is an overflow")]
 #![allow(
-    clippy::unwrap_used,
-    clippy::arithmetic_side_effects,
-    reason = "a test that panics has failed"
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test says is for the console"
 )]
 
 mod claims;

@@ -32,15 +32,15 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let record = (-40_i64..40, 1_u16..3, 0_u32..2, 1_u8..3);
+    let record = (-40_i64..15, 1_u16..3, 0_u32..2, 1_u8..3);
     prop_oneof![
-        8 => prop::collection::vec(record, 1..5).prop_map(Op::Claim),
+        8 => prop::collection::vec(record, 1..4).prop_map(Op::Claim),
         3 => Just(Op::ReplayAll),
         2 => (0_u32..60).prop_map(Op::Forget),
-        4 => (-60_i64..60).prop_map(Op::Clock),
+        6 => (-60_i64..60).prop_map(Op::Clock),
         1 => Just(Op::Kill),
         1 => Just(Op::Close),
-        3 => (0_usize..6, -60_i64..60, 0_u64..20).prop_map(|(lose, step, since)| Op::Crash(lose, step, since)),
+        4 => (0_usize..6, -60_i64..60, 0_u64..20).prop_map(|(lose, step, since)| Op::Crash(lose, step, since)),
         1 => Just(Op::LostWhileStopped),
         1 => Just(Op::LostWhileOpen),
     ]
@@ -309,7 +309,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_nonce_is_ever_new_twice_and_a_naive_model_agrees(ops in prop::collection::vec(op(), 1..40)) {
+    fn no_nonce_is_ever_new_twice_and_a_naive_model_agrees(ops in prop::collection::vec(op(), 1..80)) {
         let mut world = World::new();
         for op in &ops {
             world.step(op);

@@ -39,11 +39,7 @@ impl Place {
         let opened = File::open(folder).map_err(fail("open"))?;
         let meta = opened.metadata().map_err(fail("inspect"))?;
         if !meta.is_dir() {
-            return Err(wrong(
-                folder,
-                "is not a folder",
-                "name a folder in `state_dir`".to_owned(),
-            ));
+            return Err(refused(folder, "open", &io::ErrorKind::NotADirectory.into()));
         }
         check(folder, &meta, "700")?;
         lock(folder, &opened)?;
