@@ -352,7 +352,7 @@ fn what_was_sent_can_be_kept_to_be_sent_again() {
     assert_eq!(std::fs::read(desk.path("datagram")).unwrap(), datagram);
     assert_eq!(desk.mode("datagram"), 0o600);
     desk.siglatch(&knock)
-        .failed(78, "datagram cannot be written: File exists")
+        .failed(78, "datagram is there already")
         .failed(78, "nothing was sent");
     assert_silent(&socket);
 }
@@ -457,7 +457,7 @@ fn an_invite_is_installed_once_under_its_name_or_another() {
         0o600,
     );
     desk.siglatch(&["join", "second.toml"])
-        .failed(78, "office.toml cannot be written: File exists")
+        .failed(78, "office.toml is there already")
         .failed(78, "--force");
     assert_eq!(desk.read(profile), before);
 
@@ -523,7 +523,7 @@ fn a_hostile_invite_installs_nothing() {
         .failed(78, "is no text");
     assert_eq!(programs::names(&desk.path("home/.config/siglatch")), [""; 0]);
     desk.siglatch(&["join", "missing.toml"])
-        .failed(78, "missing.toml cannot be opened");
+        .failed(78, "missing.toml is not there");
 }
 
 #[test]

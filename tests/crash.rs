@@ -22,8 +22,9 @@ use common::{Daemon, Site, until};
 
 /// Every step at which a claim's way can be cut.
 const STEPS: &[&str] = &[
-    "store-claim-before-begin",
+    "store-claim-before",
     "store-claim-before-commit",
+    "store-claim-after-commit",
     "store-claim-before-reply",
     "keeper-claimed",
     "keeper-started",
@@ -61,7 +62,7 @@ fn kill_9_at_every_step_runs_a_knock_at_most_once() {
         assert!(stopped.count("ran") >= 1, "{step}: it serves after the kill");
         assert!(site.runs() <= 2, "{step}: {} runs of two knocks", site.runs());
     }
-    assert_eq!(STEPS.len(), 5);
+    assert_eq!(STEPS.len(), 6);
 }
 
 #[test]

@@ -15,8 +15,8 @@ mod common;
 
 use std::fs;
 
-use common::{Site, field, knock, recorded, unix, until};
-use siglatch::wire::{Binding, Knock, UserId};
+use common::{Site, field, knock};
+use siglatch::wire::Binding;
 
 #[test]
 fn a_knock_runs_its_script_with_the_seven_arguments() {

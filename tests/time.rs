@@ -16,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
 use common::{Daemon, Site, knock, recorded, unix, until};
 use siglatch::wire::{Binding, Knock};
 
@@ -62,15 +63,8 @@ fn unhex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-#[test]
-fn the_recorded_datagrams_of_real_v1_clients_run_their_actions_once() {
-    if library().is_none() {
-        return;
-    }
-    let vectors = recorded();
-    let datagrams = vectors["datagrams"].as_array().unwrap();
-    assert_eq!(datagrams.len(), 8);
-
+/// Its users and actions are the recorded ones; each script writes its arguments, NUL behind each.
+fn recorded_site(datagrams: &[serde_json::Value]) -> Site {
     let mut site = Site::new();
     let mut users = std::collections::BTreeMap::<u64, Vec<String>>::new();
     for datagram in datagrams {
@@ -94,12 +88,25 @@ fn the_recorded_datagrams_of_real_v1_clients_run_their_actions_once() {
         let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
         site.user(&format!("user{user}"), (*user).try_into().unwrap(), &actions, "");
     }
+    site
+}
+
+#[test]
+fn the_recorded_datagrams_of_real_v1_clients_run_their_actions_once() {
+    if library().is_none() {
+        return;
+    }
+    let vectors = recorded();
+    let datagrams = vectors["datagrams"].as_array().unwrap();
+    assert_eq!(datagrams.len(), 8);
+
+    let site = recorded_site(datagrams);
     // The store as it would have been: made before they were sent.
     fs::remove_dir_all(site.path("state")).unwrap();
     let sent_at = datagrams[0]["timestamp"].as_i64().unwrap();
     let clock = Clock(&site);
     clock.set(sent_at - 60 - i64::from(unix()));
-    let mut daemon = clock.start();
+    let daemon = clock.start();
     clock.set(sent_at - i64::from(unix()));
 
     for datagram in datagrams {
@@ -107,7 +114,6 @@ fn the_recorded_datagrams_of_real_v1_clients_run_their_actions_once() {
         daemon.send(&bytes);
         let name = datagram["name"].as_str().unwrap();
         let args = until(name, || fs::read(site.path(name)).ok());
-        use base64::Engine as _;
         let payload = unhex(datagram["payload_hex"].as_str().unwrap());
         let user = datagram["user_id"].as_u64().unwrap();
         let expected = [

@@ -56,17 +56,20 @@ impl BadFile {
     }
 
     fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
-        let hint = if error.kind() == io::ErrorKind::AlreadyExists {
-            Some("nothing is overwritten without --force".to_owned())
+        let (what, hint) = if error.kind() == io::ErrorKind::AlreadyExists {
+            (
+                "is there already".to_owned(),
+                Some("nothing is overwritten without --force"),
+            )
         } else if error.kind() == io::ErrorKind::NotFound {
-            Some("make it, or name the right one".to_owned())
+            ("is not there".to_owned(), Some("make it, or name the right one"))
         } else {
-            None
+            (format!("cannot be {done}: {error}"), None)
         };
         BadFile {
             path: path.to_owned(),
-            what: format!("cannot be {done}: {error}"),
-            hint,
+            what,
+            hint: hint.map(str::to_owned),
             io: Some(error),
         }
     }

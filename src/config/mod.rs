@@ -9,6 +9,8 @@
 pub mod files;
 
 #[cfg(feature = "server")]
+mod check;
+#[cfg(feature = "server")]
 mod include;
 #[cfg(feature = "server")]
 mod load;
@@ -25,6 +27,8 @@ mod shape;
 #[cfg(feature = "server")]
 mod units;
 
+#[cfg(feature = "server")]
+pub use check::{check, load_telling};
 #[cfg(feature = "server")]
 pub use load::{Loaded, load};
 #[cfg(feature = "server")]

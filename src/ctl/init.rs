@@ -6,8 +6,12 @@ use toml_edit::{Array, Value};
 
 use super::args::{FOLDER, Init};
 use super::{Begun, cannot, internal, make_folder, random};
+#[cfg(feature = "sqlite")]
+use crate::clock;
 use crate::config::files::Existing;
 use crate::exit::{self, Exit, Failure};
+#[cfg(feature = "sqlite")]
+use crate::store::{Boot, SqliteStore};
 use crate::wire::{PrivateKey, ServerId};
 
 /// Runs the command. Everything is looked at and made in memory first, then written, the configuration last.
@@ -99,10 +103,16 @@ fn toml_path(path: &Path) -> Result<String, Failure> {
     Ok(Value::from(text).to_string())
 }
 
-/// The folder of accepted knocks. An old one is kept, and so is what it remembers.
+/// The folder of accepted knocks, with a store that refuses none: no knock is older than the keys that are made here. An
+/// old store is kept, and so is what it remembers.
 fn make_state(folder: &Path) -> Result<(), Failure> {
-    // CALL SITE: the fresh store (floor 0) is created here.
-    make_folder(folder, 0o700)
+    make_folder(folder, 0o700)?;
+    #[cfg(feature = "sqlite")]
+    {
+        let wall = clock::wall().as_secs();
+        SqliteStore::create(folder, wall, &Boot::read(wall))?;
+    }
+    Ok(())
 }
 
 const TEMPLATE: &str = include_str!("siglatchd.toml");

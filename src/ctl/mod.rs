@@ -9,7 +9,6 @@
 //! name becomes a file name and a script's argument, so it is a [`crate::wire::invite::Name`].
 
 mod args;
-mod check;
 mod document;
 mod init;
 mod list;
@@ -25,7 +24,7 @@ use std::process::ExitCode;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
-use crate::config::files::{self, Existing};
+use crate::config::{self, files, files::Existing};
 use crate::exit::{self, Exit, Failure};
 use args::{Action, Cli, Command, User};
 
@@ -37,7 +36,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::User(User::Add(args)) => user::add(&args),
             Command::User(User::List(at)) => list::users(&at.config),
             Command::Action(Action::List(at)) => list::actions(&at.config),
-            Command::Check(args) => check::check(&args.file),
+            Command::Check(args) => config::check(&args.file),
         }),
         Err(code) => code,
     }

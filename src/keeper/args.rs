@@ -1,11 +1,8 @@
 //! siglatchd's command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
-
-use crate::exit::Exit;
 
 /// Runs what the administrator mapped to a knock.
 #[derive(Debug, Parser)]
@@ -25,13 +22,4 @@ pub(super) struct Args {
     /// Check the configuration and everything it names, then end
     #[arg(long)]
     pub(super) check: bool,
-}
-
-/// Reads the command line; an `Err` has been said already.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
-    Args::try_parse_from(args).map_err(|error| {
-        // Help for a closed pipe is nobody's.
-        drop(error.print());
-        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
-    })
 }

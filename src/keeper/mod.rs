@@ -13,72 +13,35 @@ mod sockets;
 mod start;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::config;
-use crate::exit::Exit;
-use crate::store::StoreError;
+use crate::exit::{self, Exit, Failure};
+use crate::{config, exit::end};
 
 /// siglatchd.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = match args::parse(args) {
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match exit::parse::<args::Args>(args) {
         Ok(args) => args,
-        Err(exit) => return exit.into(),
-    };
-    // A closed stderr takes the words, not the exit code.
-    let mut stderr = std::io::stderr().lock();
-    let loaded = match config::load(&args.config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            drop(writeln!(stderr, "{problems}"));
-            return Exit::Config.into();
-        }
+        Err(code) => return code,
     };
     if args.check {
-        drop(write!(stderr, "{}", loaded.warnings));
-        let (users, actions) = (loaded.config.users.len(), loaded.config.actions.len());
-        drop(writeln!(
-            stderr,
-            "{}: good: {users} users, {actions} actions",
-            args.config.display()
-        ));
-        return Exit::Ok.into();
+        return end(config::check(&args.config));
     }
-    drop(stderr);
+    let loaded = match config::load_telling(&args.config) {
+        Ok(loaded) => loaded,
+        Err(failure) => return end(Err(failure)),
+    };
     logging::start(loaded.config.log);
     match start::start(loaded).and_then(run::run) {
         Ok(()) => Exit::Ok.into(),
-        Err(failure) => {
-            log::error!(code = "failed", what:% = failure.what, hint:% = failure.hint; "failed");
-            failure.exit.into()
-        }
-    }
-}
-
-/// Why the daemon cannot start, or had to stop.
-#[derive(Debug)]
-struct Failure {
-    what: String,
-    hint: String,
-    exit: Exit,
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        Failure {
-            what: error.what,
-            hint: error.hint,
-            exit: error.exit,
+        Err(Failure { exit, what, hint }) => {
+            log::error!(code = "failed", what, hint = hint.unwrap_or_default(); "failed");
+            exit.into()
         }
     }
 }
 
 /// The machine gave no thread, descriptor or the like.
 fn internal(doing: &str, error: &std::io::Error) -> Failure {
-    Failure {
-        what: format!("cannot {doing}: {error}"),
-        hint: "try again".to_owned(),
-        exit: Exit::TryAgain,
-    }
+    Failure::new(Exit::TryAgain, format!("cannot {doing}: {error}"))
 }

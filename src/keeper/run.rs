@@ -15,12 +15,12 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::report::Report;
 use super::start::Started;
-use super::{Failure, internal, logging, reload};
+use super::{internal, logging, reload};
 use crate::channel::{Channel, MESSAGE_MAX, Opened, Received, Sent, ToKeeper, ToListener};
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::crash;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::judge::{Claim, Decision, DropReason, Judge, Verdict};
 use crate::listener::ListenerError;
 use crate::store::StoreThread;
@@ -311,11 +311,7 @@ impl Keeper {
 }
 
 fn listener_failed(why: &str) -> Failure {
-    Failure {
-        what: format!("the listener failed: {why}"),
-        hint: "report this".to_owned(),
-        exit: Exit::Internal,
-    }
+    Failure::new(Exit::Internal, format!("the listener failed: {why}")).hint("report this")
 }
 
 const CHANNEL: Token = Token(0);

@@ -6,12 +6,12 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::{Failure, internal, sockets};
+use super::{internal, sockets};
 use crate::channel::{Channel, Sent, Setup, SocketId, ToListener};
 use crate::clock::{self, Clock};
 use crate::config::resolved::StoreKind;
 use crate::config::{Config, Loaded};
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::judge::{Decoys, Judge};
 use crate::listener::{self, ListenerError};
 #[cfg(feature = "sqlite")]
@@ -40,10 +40,12 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     }
     let config = Arc::new(loaded.config);
     let clock = Clock::start();
-    let sockets = sockets::bind(&config.listen).map_err(|(address, error)| Failure {
-        what: format!("cannot listen on {address}: {error}"),
-        hint: "see `listen`, and who has the port: ss -ulpn".to_owned(),
-        exit: Exit::of_io(&error),
+    let sockets = sockets::bind(&config.listen).map_err(|(address, error)| {
+        Failure::new(
+            Exit::of_io(&error),
+            format!("cannot listen on {address}: {error}"),
+        )
+        .hint("see `listen`, and who has the port: ss -ulpn")
     })?;
     let addresses = sockets
         .iter()
@@ -115,11 +117,8 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
             Ok(Box::new(store))
         }
         #[cfg(not(feature = "sqlite"))]
-        StoreKind::Sqlite => Err(Failure {
-            what: "this build has no SQLite".to_owned(),
-            hint: "set `store = \"memory\"`, or build with the feature `sqlite`".to_owned(),
-            exit: Exit::Config,
-        }),
+        StoreKind::Sqlite => Err(Failure::new(Exit::Config, "this build has no SQLite".to_owned())
+            .hint("set `store = \"memory\"`, or build with the feature `sqlite`")),
     }
 }
 

@@ -29,6 +29,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use thread::StoreThread;
 
+use crate::exit::{Exit, Failure};
 use crate::wire::Nonce;
 
 /// A nonce to be claimed.
@@ -91,7 +92,13 @@ pub struct StoreError {
     /// How to mend it.
     pub hint: String,
     /// The program's exit code, when it happens at start.
-    pub exit: crate::exit::Exit,
+    pub exit: Exit,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::new(error.exit, error.what).hint(error.hint)
+    }
 }
 
 /// A wall clock in the packet's unit; past its end (2106) it stands still, and refuses.
