@@ -432,7 +432,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/gone\"]",
-        "error: HERE/gone cannot be found: No such file or directory (os error 2) @ 5:8 => make it, or name the right one",
+        "error: HERE/gone is not there @ 5:8 => make it, or name the right one",
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/shared\"]",

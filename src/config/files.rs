@@ -121,7 +121,8 @@ pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>
 }
 
 /// Checks that a program can be started and that nobody but root and this process's user can change it: absolute, a
-/// regular executable file, it and its folder writable by their owner alone, no symbolic link out of its folder.
+/// regular executable file, a program or a script with `#!`, it and its folder writable by their owner alone, no symbolic
+/// link out of its folder.
 ///
 /// # Errors
 ///
@@ -166,7 +167,23 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
         let hint = format!("chmod +x {}", real.display());
         return Err(BadFile::new(&real, "is not executable", hint));
     }
+    if starts_as_nothing(&real) {
+        let what = "is neither an ELF program nor a script that names its interpreter";
+        return Err(BadFile::new(&real, what, "begin it with a line like #!/bin/sh"));
+    }
     Ok(())
+}
+
+/// Whether a shell would have to guess what the file is: execvp would ask one.
+fn starts_as_nothing(program: &Path) -> bool {
+    let mut start = [0; 4];
+    // What may be executed but not read is left to the kernel.
+    File::open(program).is_ok_and(|mut file| {
+        !matches!(
+            (file.read(&mut start), start),
+            (Ok(_), [b'#', b'!', ..] | [0x7f, b'E', b'L', b'F'])
+        )
+    })
 }
 
 /// Checks that nobody else can put another file in the place of `path`, or of what it links to.

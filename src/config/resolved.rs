@@ -58,6 +58,10 @@ impl Config {
             ("store", self.store != new.store),
             ("limits.workers", self.limits.workers != new.limits.workers),
             ("limits.queue", self.limits.queue != new.limits.queue),
+            (
+                "limits.max_claims",
+                self.limits.max_claims != new.limits.max_claims,
+            ),
             ("log.format", self.log.format != new.log.format),
         ];
         changes

@@ -194,6 +194,9 @@ impl Report {
 
 /// One line with what came between two counts: received, ran, and each reason that counted anything.
 fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
+    if Level::Info > log::max_level() {
+        return;
+    }
     let between = |now: u64, then: u64| now.saturating_sub(then);
     let mut fields = vec![("code", Value::from(code))];
     fields.extend(more.iter().map(|(key, count)| (*key, Value::from(*count))));

@@ -72,9 +72,6 @@ pub enum StartError {
     /// The file changed since it was loaded, and is no longer fit.
     #[error("{0}{hint}", hint = hint(.0))]
     File(#[from] BadFile),
-    /// A shell would have to guess what it is, and none is asked.
-    #[error("{}: is neither an ELF program nor a script: begin it with a line like #!/bin/sh", .0.display())]
-    Format(PathBuf),
     /// The kernel did not start it.
     #[error("{}: cannot start: {error}{}", program.display(), spawn_hint(error))]
     Spawn {
@@ -91,7 +88,7 @@ impl StartError {
         match self {
             StartError::Busy => DropReason::Busy,
             StartError::Stopping => DropReason::Stopping,
-            StartError::File(_) | StartError::Format(_) | StartError::Spawn { .. } => DropReason::StartFailed,
+            StartError::File(_) | StartError::Spawn { .. } => DropReason::StartFailed,
         }
     }
 }

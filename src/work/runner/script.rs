@@ -1,10 +1,8 @@
 //! One process: its start, its two pipes, its signals, its end.
 
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +67,6 @@ impl Script {
     ) -> Result<Script, StartError> {
         let program = &job.action().program;
         files::check_program(program)?;
-        check_format(program)?;
         Script::spawn(registry, tokens, now, job).map_err(|error| StartError::Spawn {
             program: program.clone(),
             error,
@@ -231,19 +228,6 @@ fn stdin(job: &Job) -> io::Result<Stdio> {
     let (reader, mut writer) = io::pipe()?;
     writer.write_all(payload)?;
     Ok(reader.into())
-}
-
-/// What is neither a program nor a script that names its interpreter would be handed to a shell by execvp.
-fn check_format(program: &Path) -> Result<(), StartError> {
-    let mut start = [0; 4];
-    // What may be executed but not read is left to the kernel.
-    let Ok(mut file) = File::open(program) else {
-        return Ok(());
-    };
-    match (file.read(&mut start), start) {
-        (Ok(_), [b'#', b'!', ..] | [0x7f, b'E', b'L', b'F']) => Ok(()),
-        (Ok(_) | Err(_), _) => Err(StartError::Format(program.to_owned())),
-    }
 }
 
 fn how(status: ExitStatus) -> How {
