@@ -306,7 +306,7 @@ const MAX_JOBS: Bounds<usize> = Bounds {
     max: 4096,
 };
 const QUEUE: Bounds<usize> = Bounds {
-    default: 256,
+    default: 2048,
     min: 1,
     max: 65_536,
 };

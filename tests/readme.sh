@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The README's commands for server and client, run as they stand there, on two hosts of their own: network namespaces
+# joined by a cable, /etc, /usr/local/bin and /var/lib of their own laid over the machine's, real nftables.
+#
+# tests/readme.sh BINARIES: the folder with the built programs. Needs root.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+binaries=$1
+work=$(mktemp -d)
+server=siglatch-s-$$ client=siglatch-c-$$
+
+clean_up() {
+    for ns in "$server" "$client"; do
+        ip netns pids "$ns" 2>/dev/null | xargs -r kill 2>/dev/null || true
+        ip netns del "$ns" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+
+# block HOST: what the README says is typed there.
+block() {
+    awk -v host="<!-- $1 -->" '
+        $0 == host { wanted = 1; next }
+        wanted && /^```sh/ { printing = 1; next }
+        /^```/ { printing = 0; wanted = 0 }
+        printing { print }' "$root/README.md"
+}
+
+for ns in "$server" "$client"; do ip netns add "$ns"; done
+ip link add cable0 netns "$server" type veth peer name cable1 netns "$client"
+ip -n "$server" addr add 10.77.0.1/24 dev cable0
+ip -n "$client" addr add 10.77.0.2/24 dev cable1
+ip -n "$client" addr add 10.77.0.3/24 dev cable1
+ip -n "$server" addr add fd77::1/64 dev cable0 nodad
+ip -n "$client" addr add fd77::2/64 dev cable1 nodad
+for ns in "$server" "$client"; do ip -n "$ns" link set lo up; done
+ip -n "$server" link set cable0 up
+ip -n "$client" link set cable1 up
+
+# What both hosts do first: folders of their own over the machine's, and a name for the server.
+cat > "$work/host" <<HOST
+set -euo pipefail
+mount -t tmpfs tmpfs /mnt
+for folder in /etc /usr/local/bin /var/lib; do
+    mkdir -p /mnt\$folder/upper /mnt\$folder/work
+    mount -t overlay -o lowerdir=\$folder,upperdir=/mnt\$folder/upper,workdir=/mnt\$folder/work overlay \$folder
+done
+printf '10.77.0.1 vpn.example.org\nfd77::1 vpn6.example.org\n' >> /etc/hosts
+cd "$root"
+HOST
+
+wait_for() {
+    for _ in $(seq 200); do
+        if "$@"; then return; fi
+        sleep 0.05
+    done
+    echo "waited 10 s for: $*"
+    cat "$work/server.log"
+    exit 1
+}
+
+# The server: the README's commands, built programs in place of a release build, and something on port 22.
+{
+    cat "$work/host"
+    block server | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&|"
+    echo "cp alice.invite.toml $work/ && rm alice.invite.toml"
+    cat <<'SERVER'
+exec perl -MIO::Socket::INET -e '
+    my $port = IO::Socket::INET->new(LocalPort => 22, Listen => 5, ReuseAddr => 1) or die;
+    while (my $client = $port->accept) { print $client "SSH-2.0-test\n" }'
+SERVER
+} > "$work/server"
+grep -q 'siglatchctl init' "$work/server"
+ip netns exec "$server" bash "$work/server" >"$work/said" 2>&1 &
+wait_for grep -qs code=ready "$work/server.log"
+
+# The client: everything but the ssh itself, for which a connection to its port stands.
+{
+    cat "$work/host"
+    echo "export XDG_CONFIG_HOME=$work/home PATH=$binaries:\$PATH"
+    echo "cp $work/alice.invite.toml $work/client-copy && cd $work && mkdir laptop && cd laptop && cp ../client-copy alice.invite.toml"
+    cat <<'CLIENT'
+answers() { timeout 2 bash -c "head -n 1 < /dev/tcp/$1/22" 2>/dev/null | grep -q SSH; }
+closed() { if answers "$1"; then echo "port 22 of $1 is open"; exit 1; fi; }
+closed vpn.example.org
+CLIENT
+    block client | sed 's|^ssh \(.*\)|for _ in 1 2 3; do sleep 0.5; answers \1 \&\& break; done; answers \1|'
+    echo "ip addr del 10.77.0.2/24 dev cable1"
+    echo "closed vpn.example.org"
+} > "$work/client"
+grep -q 'answers vpn.example.org && break' "$work/client"
+if ! ip netns exec "$client" bash -x "$work/client" >"$work/client.log" 2>&1; then
+    cat "$work/said" "$work/server.log" "$work/client.log"
+    exit 1
+fi
+grep -q 'code=ran.*action=ssh.*from=10.77.0.2:' "$work/server.log"
+ip netns exec "$server" nft list set inet siglatch open4 | grep -q '10.77.0.2 timeout 1h'
+echo "the README's commands work"
