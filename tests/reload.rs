@@ -157,6 +157,109 @@ fn a_script_that_ignores_term_does_not_hold_the_stop_up() {
 }
 
 #[test]
+fn a_second_signal_waits_for_nothing() {
+    let mut site = Site::new();
+    let pid = site.path("pid");
+    site.action(
+        "long",
+        1,
+        &format!("echo $$ > {}; echo begun; sleep 100", pid.display()),
+    );
+    site.user("alice", 1, &["long"], "");
+    let mut daemon = site.start();
+    daemon.send(&site.datagram());
+    daemon.wait("its begin", |line| line.contains("text=begun"));
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait("the stop", |line| line.contains("code=stopping"));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().status.code(), Some(0));
+    let script = fs::read_to_string(pid).unwrap();
+    until("the script's end", || {
+        (!fs::exists(format!("/proc/{}", script.trim())).unwrap()).then_some(())
+    });
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_knock() {
+    let mut site = Site::new().with_run();
+    site.action_with(
+        "loud",
+        2,
+        "yes 0123456789 | head -c 900000",
+        "max_output = \"1MiB\"",
+    );
+    site.tables = site
+        .tables
+        .replace("actions = [\"run\"]", "actions = [\"run\", \"loud\"]");
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    site.top = site.top.replace("127.0.0.1:0", &free.to_string());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_siglatchd"))
+        .arg("--config")
+        .arg(site.write_config())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = |action| {
+        let datagram = site.sealed(&knock(action, b""), Binding::None);
+        socket.send_to(&datagram, free).unwrap();
+    };
+    until("the first knock", || {
+        send(1);
+        std::thread::sleep(Duration::from_millis(200));
+        (site.runs() > 0).then_some(())
+    });
+    (0..4).for_each(|_| send(2));
+    std::thread::sleep(Duration::from_millis(1500));
+    let before = site.runs();
+    send(1);
+    until("a knock while the log is stuck", || {
+        (site.runs() > before).then_some(())
+    });
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    let status = until("the end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_crash_leaves_no_core_with_the_keys() {
+    let site = Site::new().with_run();
+    let dumps = |command: &str| {
+        use std::os::unix::process::ExitStatusExt as _;
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(site.dir.path())
+            .args(["-c", &format!("ulimit -c unlimited; {command}")]);
+        shell.status().unwrap().core_dumped()
+    };
+    if !dumps("kill -QUIT $$") {
+        // Without this the test would prove nothing.
+        return println!("this machine writes no core dumps at all");
+    }
+    let daemon = site.start_with(|command| {
+        let siglatchd = format!(
+            "ulimit -c unlimited; exec {} --config $0",
+            env!("CARGO_BIN_EXE_siglatchd")
+        );
+        let config = site.path("siglatchd.toml");
+        *command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(siglatchd)
+            .arg(config)
+            .stderr(std::process::Stdio::piped());
+    });
+    daemon.signal(Signal::SIGQUIT);
+    use std::os::unix::process::ExitStatusExt as _;
+    let status = daemon.ended().status;
+    assert!(status.signal().is_some() && !status.core_dumped(), "{status:?}");
+}
+
+#[test]
 fn a_second_daemon_on_the_port_says_who_to_ask() {
     let mut site = Site::new().with_run();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();

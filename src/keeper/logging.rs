@@ -8,38 +8,115 @@
 //! and escaped here, whoever wrote it, so that one event is one line.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use env_logger::{Builder, Target};
 use log::kv::{self, Key, Value, VisitSource};
-use log::{LevelFilter, Record};
+use log::{Level, LevelFilter, Record};
 
 use crate::clock;
 use crate::config::resolved::{Log, LogFormat};
 
 /// Starts logging; once.
-pub(super) fn start(log: Log) {
+///
+/// # Errors
+///
+/// No thread can be started.
+pub(super) fn start(log: Log) -> io::Result<()> {
+    let (sender, lines) = sync_channel(LINES);
+    let writer = move || write_lines(&lines, log.format);
+    std::thread::Builder::new().name("log".to_owned()).spawn(writer)?;
+    let sender = WRITER.get_or_init(|| sender).clone();
+
     let mut builder = Builder::new();
-    builder.target(Target::Stderr);
+    builder.target(Target::Pipe(Box::new(Lines(sender))));
     match std::env::var("RUST_LOG") {
         Ok(filters) => builder.parse_filters(&filters),
         Err(_) => builder.filter_module("siglatch", LevelFilter::Trace),
     };
-    builder.format(move |out, record| {
-        let line = match log.format {
-            LogFormat::Text => text(record),
-            LogFormat::Json => json(record),
-        };
-        out.write_all(line.as_bytes())
-    });
+    builder.format(move |out, record| out.write_all(line(log.format, record).as_bytes()));
     builder.init();
     level(log.level);
+    Ok(())
+}
+
+/// Waits until what was said is written, but not long: nobody may be reading.
+pub(super) fn finish() {
+    let Some(writer) = WRITER.get() else { return };
+    let (done, written) = sync_channel(1);
+    if writer.try_send(Message::Tell(done)).is_ok() {
+        match written.recv_timeout(PATIENCE) {
+            // Not written in time: whoever reads has stopped reading.
+            Ok(()) | Err(_) => {}
+        }
+    }
 }
 
 /// Changes the configured level.
 pub(super) fn level(level: LevelFilter) {
     if std::env::var_os("RUST_LOG").is_none() {
         log::set_max_level(level);
+    }
+}
+
+/// Standard error, written by a thread of its own: a reader that has stopped reading holds up no knock.
+struct Lines(SyncSender<Message>);
+
+enum Message {
+    /// To be written.
+    Line(Vec<u8>),
+    /// To be answered when all before it is written.
+    Tell(SyncSender<()>),
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.0.try_send(Message::Line(line.to_vec())).is_err() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_lines(lines: &Receiver<Message>, format: LogFormat) {
+    while let Ok(message) = lines.recv() {
+        match message {
+            // A closed standard error takes the words, not the daemon.
+            Message::Line(line) => drop(io::stderr().write_all(&line)),
+            Message::Tell(done) => drop(done.try_send(())),
+        }
+        let lost = LOST.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            drop(io::stderr().write_all(lost_line(format, lost).as_bytes()));
+        }
+    }
+}
+
+fn lost_line(format: LogFormat, lost: u64) -> String {
+    let fields = [("code", Value::from("log-lost")), ("lost", Value::from(lost))];
+    let args = format_args!("nobody read the log, lines are lost");
+    line(
+        format,
+        &Record::builder()
+            .level(Level::Warn)
+            .args(args)
+            .key_values(&fields)
+            .build(),
+    )
+}
+
+fn line(format: LogFormat, record: &Record<'_>) -> String {
+    match format {
+        LogFormat::Text => text(record),
+        LogFormat::Json => json(record),
     }
 }
 
@@ -113,17 +190,28 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
+static WRITER: OnceLock<SyncSender<Message>> = OnceLock::new();
+
+/// Lines thrown away since the last time that was told.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that may wait to be written, at most some 8 MiB.
+const LINES: usize = 4096;
+
+/// For the last lines at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(format: fn(&Record<'_>) -> String, value: &str) -> String {
+    fn shown(format: fn(&Record<'_>) -> String, value: &str) -> String {
         let fields = [("text", value)];
         let args = format_args!("output");
         format(
             &Record::builder()
                 .args(args)
-                .level(log::Level::Info)
+                .level(Level::Info)
                 .key_values(&fields)
                 .build(),
         )
@@ -132,13 +220,13 @@ mod tests {
     #[test]
     fn hostile_text_stays_one_line_and_one_field() {
         let hostile = "a\nINFO ran user=root \u{1b}[2J \u{202e} \" x=1";
-        let text = line(text, hostile);
+        let text = shown(text, hostile);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(
             text.ends_with("text=\"a\\nINFO ran user=root \\u{1b}[2J \\u{202e} \\\" x=1\"\n"),
             "{text}"
         );
-        let json = line(json, hostile);
+        let json = shown(json, hostile);
         assert_eq!(json.matches('\n').count(), 1);
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read["text"], hostile);
@@ -146,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_plain_word_needs_no_quotes() {
-        assert!(line(text, "192.0.2.1:7").ends_with(" INFO  output text=192.0.2.1:7\n"));
-        assert!(line(text, "").ends_with(" text=\"\"\n"));
+        assert!(shown(text, "192.0.2.1:7").ends_with(" INFO  output text=192.0.2.1:7\n"));
+        assert!(shown(text, "").ends_with(" text=\"\"\n"));
     }
 }

@@ -31,14 +31,18 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(loaded) => loaded,
         Err(failure) => return end(Err(failure)),
     };
-    logging::start(loaded.config.log);
-    match start::start(loaded).and_then(run::run) {
-        Ok(()) => Exit::Ok.into(),
+    if let Err(error) = logging::start(loaded.config.log) {
+        return end(Err(internal("start the log", &error)));
+    }
+    let code = match start::start(loaded).and_then(run::run) {
+        Ok(()) => Exit::Ok,
         Err(Failure { exit, what, hint }) => {
             log::error!(code = "failed", what, hint = hint.unwrap_or_default(); "failed");
-            exit.into()
+            exit
         }
-    }
+    };
+    logging::finish();
+    code.into()
 }
 
 /// The machine gave no thread, descriptor or the like.

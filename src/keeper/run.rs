@@ -41,8 +41,10 @@ struct Keeper {
     runner: Runner,
     report: Report,
     phase: Phase,
-    /// The channel's last receive stopped early.
-    more: More,
+    /// Whether the channel may have more to say.
+    unread: More,
+    /// Whether the store may.
+    unheard: More,
     summary_at: Duration,
     forget_at: Duration,
 }
@@ -55,6 +57,8 @@ enum Phase {
     Stopping,
     /// It is gone.
     Alone,
+    /// A second signal: nothing is waited for.
+    Hurried,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,8 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
     let mut keeper = Keeper::new(started)?;
     let served = keeper.serve();
     let ended = keeper.finish();
-    served.and(ended)
+    // Why the listener ended says more than that it ended.
+    ended.and(served)
 }
 
 impl Keeper {
@@ -114,13 +119,14 @@ impl Keeper {
             claims: 0,
             runner,
             phase: Phase::Serving,
-            more: More::No,
+            unread: More::No,
+            unheard: More::No,
         })
     }
 
     fn serve(&mut self) -> Result<(), Failure> {
         let mut events = Events::with_capacity(256);
-        while !(self.phase == Phase::Alone && self.claims == 0 && self.runner.is_idle()) {
+        while !self.is_done() {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
@@ -140,8 +146,17 @@ impl Keeper {
         Ok(())
     }
 
+    fn is_done(&self) -> bool {
+        match self.phase {
+            Phase::Serving | Phase::Stopping => false,
+            Phase::Alone => self.claims == 0 && self.runner.is_idle(),
+            Phase::Hurried => true,
+        }
+    }
+
     fn timeout(&self) -> Duration {
-        if self.more == More::Yes || self.runner.more() == Drained::More {
+        let may_read = self.unread == More::Yes && self.claims < QUEUE;
+        if may_read || self.unheard == More::Yes || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
         let due = [
@@ -180,6 +195,7 @@ impl Keeper {
 
     fn stop(&mut self, signal: i32) {
         if self.phase != Phase::Serving {
+            self.phase = Phase::Hurried;
             return;
         }
         log::info!(code = "stopping", signal, running = self.runner.running(); "stopping");
@@ -210,9 +226,9 @@ impl Keeper {
     /// Messages of the listener, as long as the store has room for what they may claim.
     fn channel(&mut self, now: Now) -> Result<(), Failure> {
         let mut buffer = zeroize::Zeroizing::new([0; MESSAGE_MAX]);
-        self.more = More::No;
+        self.unread = More::Yes;
         for _ in 0..BUDGET {
-            if self.claims >= QUEUE || self.phase == Phase::Alone {
+            if self.claims >= QUEUE {
                 return Ok(());
             }
             let message = match self.channel.receive(&mut buffer) {
@@ -220,8 +236,14 @@ impl Keeper {
                     buffer.get(..len).and_then(|bytes| ToKeeper::decode(bytes).ok())
                 }
                 Received::Message(_, Some(_)) => None,
-                Received::Empty => return Ok(()),
-                Received::End => return self.alone(),
+                Received::Empty => {
+                    self.unread = More::No;
+                    return Ok(());
+                }
+                Received::End => {
+                    self.unread = More::No;
+                    return self.alone();
+                }
             };
             match message {
                 Some(ToKeeper::Opened(opened)) => self.opened(now, &opened),
@@ -230,17 +252,17 @@ impl Keeper {
                 None => return Err(listener_failed("it sent a malformed message")),
             }
         }
-        self.more = More::Yes;
         Ok(())
     }
 
     fn alone(&mut self) -> Result<(), Failure> {
         match self.phase {
             Phase::Serving => Err(listener_failed("it ended")),
-            Phase::Stopping | Phase::Alone => {
+            Phase::Stopping => {
                 self.phase = Phase::Alone;
                 Ok(())
             }
+            Phase::Alone | Phase::Hurried => Ok(()),
         }
     }
 
@@ -262,10 +284,7 @@ impl Keeper {
 
     /// What the store has answered; starts scripts.
     fn claimed(&mut self, now: Now) {
-        if self.claims >= QUEUE {
-            // The channel was left alone for want of room.
-            self.more = More::Yes;
-        }
+        self.unheard = More::Yes;
         for _ in 0..STARTS {
             match self.store.try_recv() {
                 Some(Reply::Claimed(claim, outcome)) => {
@@ -280,10 +299,12 @@ impl Keeper {
                 Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "claims forgotten"),
                 Some(Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
-                None => return,
+                None => {
+                    self.unheard = More::No;
+                    return;
+                }
             }
         }
-        self.more = More::Yes;
     }
 
     fn scripts(&mut self, now: Now) {
