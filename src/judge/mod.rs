@@ -5,7 +5,7 @@
 //!
 //! # Security considerations
 //!
-//! Until [`verify`] has named a binding a packet may have been made by anybody; nothing is remembered about it, and
+//! Until [`mac::verify`](crate::wire::mac::verify) has named a binding a packet may have been made by anybody; nothing is remembered about it, and
 //! one outcome, [`DropReason::NotAuthentic`], covers all that can be wrong with it, at one cost. Its nonce is claimed
 //! before anything asks whether it is permitted, so that a knock that was denied does not come alive after a reload. A
 //! copy is recognised before the user's bucket is touched: who replays a captured knock must not lock its sender out.
