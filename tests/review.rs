@@ -14,7 +14,9 @@ mod common;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use common::Site;
+use common::{Site, skipped, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Lets another program start the daemon.
 fn by(command: &mut Command, starter: &[&str]) {
@@ -37,4 +39,25 @@ fn a_starter_that_blocks_signals_keeps_none_from_the_daemon() {
     daemon.send(&site.datagram());
     daemon.wait("the script to be reaped", |line| line.contains("code=finished"));
     daemon.stop();
+}
+
+#[test]
+fn orphans_that_fall_to_a_daemon_that_is_init_are_reaped() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("a namespace of process ids takes root");
+    }
+    let mut site = Site::new();
+    let out = site.path("orphan");
+    let script = format!("(sleep 0.2; echo > {}) & exit 0", out.display());
+    site.action("orphan", 1, &script)
+        .user("alice", 1, &["orphan"], "");
+    let mut daemon = site.start_with(|command| by(command, &["unshare", "--pid", "--fork", "--kill-child"]));
+    let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let init = children(daemon.pid()).trim().parse().unwrap();
+    daemon.send(&site.datagram());
+    daemon.wait("the script's end", |line| line.contains("code=finished"));
+    until("the orphan's end", || out.exists().then_some(()));
+    until("no zombie", || children(init).trim().is_empty().then_some(()));
+    kill(Pid::from_raw(init), Signal::SIGTERM).unwrap();
+    daemon.ended().assert_balanced();
 }
