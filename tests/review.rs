@@ -61,3 +61,32 @@ fn orphans_that_fall_to_a_daemon_that_is_init_are_reaped() {
     kill(Pid::from_raw(init), Signal::SIGTERM).unwrap();
     daemon.ended().assert_balanced();
 }
+
+#[test]
+fn a_knock_that_waits_does_not_outlive_the_permission_for_it() {
+    let mut site = Site::new();
+    let (go, out) = (site.path("go"), site.path("ran"));
+    let script = format!(
+        "echo -- >> {}; while [ ! -e {} ]; do sleep 0.05; done",
+        out.display(),
+        go.display()
+    );
+    site.action_with("run", 1, &script, "max_running = 1\non_busy = \"queue\"");
+    let without_alice = site.tables.clone();
+    site.user("alice", 1, &["run"], "");
+    let mut daemon = site.start();
+    daemon.send(&site.datagram());
+    daemon.wait("the first", |line| line.contains("code=ran"));
+    daemon.send(&site.datagram());
+    daemon.wait("the second", |line| line.contains("code=queued"));
+
+    site.tables = without_alice;
+    site.write_config();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait("the refusal", |line| line.contains("code=user-gone"));
+    fs::write(&go, "").unwrap();
+    daemon.wait("the first's end", |line| line.contains("code=finished"));
+    let stopped = daemon.stop();
+    assert_eq!((stopped.count("ran"), stopped.count("user-gone")), (1, 1));
+    assert_eq!(site.runs(), 1);
+}

@@ -25,7 +25,7 @@ use crate::judge::{Claim, Decision, DropReason, Judge, Verdict};
 use crate::listener::ListenerError;
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
-use crate::work::{Drained, Job, Runner};
+use crate::work::{About, Drained, Job, Runner};
 
 struct Keeper {
     config: Arc<Config>,
@@ -187,7 +187,12 @@ impl Keeper {
 
     fn swap(&mut self, now: Now, config: Arc<Config>) {
         self.judge.reload(Arc::clone(&config));
-        self.runner.set_max_jobs(now, config.limits.max_jobs);
+        let permits = |about: &About| {
+            let (user, action) = (&about.user, about.action.id);
+            self.judge
+                .permits(now, user, action, about.source.ip(), about.bound)
+        };
+        self.runner.reload(now, config.limits.max_jobs, permits);
         logging::level(config.log.level);
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;

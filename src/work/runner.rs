@@ -27,6 +27,7 @@ use super::event::{Happened, JobEvent, StartError};
 use super::job::{About, Job};
 use super::jobs::{Admit, Jobs, Order, Phase, Slot};
 use crate::clock::Now;
+use crate::judge::DropReason;
 use crate::sys;
 use script::{READ_MAX, Reaped, Rest, Script};
 
@@ -73,9 +74,12 @@ impl Runner {
         })
     }
 
-    /// After a reload: how many may run at once from now on.
-    pub fn set_max_jobs(&mut self, now: Now, max_jobs: usize) {
+    /// After a reload: how many may run at once from now on, and what of that which waits may still run.
+    pub fn reload(&mut self, now: Now, max_jobs: usize, permits: impl Fn(&About) -> Result<(), DropReason>) {
         self.jobs.set_max(max_jobs);
+        for (about, reason) in self.jobs.withdraw(permits) {
+            self.tell(&about, Happened::Refused(StartError::Withdrawn(reason)));
+        }
         self.start_waiting(now);
     }
 
