@@ -90,3 +90,25 @@ fn a_knock_that_waits_does_not_outlive_the_permission_for_it() {
     assert_eq!((stopped.count("ran"), stopped.count("user-gone")), (1, 1));
     assert_eq!(site.runs(), 1);
 }
+
+#[test]
+fn a_reload_that_takes_long_holds_up_neither_knock_nor_stop() {
+    let mut site = Site::new().with_run();
+    for id in 2..6000 {
+        let key = if id % 2 == 0 { "alice.hmac" } else { "bob.hmac" };
+        site.tables += &format!("[users.u{id}]\nid = {id}\nhmac_key = \"{key}\"\nactions = [\"run\"]\n");
+    }
+    site.file("bob.hmac", &[5; 32], 0o600);
+    let mut daemon = site.start();
+    let before = daemon.log().len();
+    daemon.signal(Signal::SIGHUP);
+    daemon.send(&site.datagram());
+    daemon.wait("the knock", |line| line.contains("code=ran"));
+    let line = |code: &str| daemon.log()[before..].iter().position(|line| line.contains(code));
+    assert_eq!(
+        line("code=config-warning"),
+        None,
+        "the knock ran before the reload was through"
+    );
+    daemon.stop();
+}
