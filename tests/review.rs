@@ -112,3 +112,18 @@ fn a_reload_that_takes_long_holds_up_neither_knock_nor_stop() {
     );
     daemon.stop();
 }
+
+#[test]
+fn a_configuration_with_thousands_of_weak_spots_writes_a_hundred_lines() {
+    let mut site = Site::new().with_run();
+    for id in 2..3000 {
+        site.tables += &format!("[users.u{id}]\nid = {id}\nhmac_key = \"alice.hmac\"\n");
+    }
+    let mut daemon = site.start();
+    let before = daemon.log().len();
+    daemon.signal(Signal::SIGHUP);
+    let line = daemon.wait("the reload", |line| line.contains("code=reloaded"));
+    assert!(line.contains("warnings=5996"), "{line}");
+    assert!(daemon.log().len() - before < 110, "{} lines", daemon.log().len());
+    daemon.stop();
+}

@@ -96,6 +96,6 @@ fn accept(old: &Config, read: Result<Loaded, Problems>) -> Option<Arc<Config>> {
         return None;
     }
     let (users, actions) = (loaded.config.users.len(), loaded.config.actions.len());
-    log::info!(code = "reloaded", users, actions; "reloaded");
+    log::info!(code = "reloaded", users, actions, warnings = loaded.warnings.len(); "reloaded");
     Some(Arc::new(loaded.config))
 }
