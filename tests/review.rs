@@ -12,11 +12,15 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use common::{Site, skipped, until};
+use common::{Site, field, knock, skipped, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use siglatch::wire::Binding;
 
 /// Lets another program start the daemon.
 fn by(command: &mut Command, starter: &[&str]) {
@@ -126,4 +130,49 @@ fn a_configuration_with_thousands_of_weak_spots_writes_a_hundred_lines() {
     assert!(line.contains("warnings=5996"), "{line}");
     assert!(daemon.log().len() - before < 110, "{} lines", daemon.log().len());
     daemon.stop();
+}
+
+#[test]
+fn a_script_that_floods_a_slow_log_washes_out_no_line_about_a_knock() {
+    let mut site = Site::new().with_run();
+    site.action_with("flood", 2, "yes '' | head -c 200000", "max_output = \"1MiB\"");
+    site.tables = site.tables.replace("[\"run\"]", "[\"run\", \"flood\"]");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_siglatchd"))
+        .arg("--config")
+        .arg(site.write_config())
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let address = field(&log.next().unwrap(), "listen").unwrap();
+    let slowly = std::thread::spawn(move || {
+        let slow = |(number, line): (usize, String)| {
+            if number % 10 == 0 {
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            line
+        };
+        log.enumerate()
+            .map(slow)
+            .filter(|line| !line.contains("code=output "))
+            .collect::<Vec<_>>()
+    });
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..6 {
+        let flood = site.sealed(&knock(2, b""), Binding::None);
+        socket.send_to(&flood, &address).unwrap();
+    }
+    for number in 1..=20 {
+        socket.send_to(&site.datagram(), &address).unwrap();
+        until("the knock", || (site.runs() == number).then_some(()));
+    }
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let log = slowly.join().unwrap();
+    assert!(child.wait().unwrap().success());
+    let lines = |code: &str| log.iter().filter(|line| line.contains(code)).count();
+    assert!(lines("code=log-lost") > 0, "the log was never full");
+    assert_eq!((lines("code=ran"), lines("code=finished")), (26, 26));
 }
