@@ -14,12 +14,13 @@ mod common;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
+use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{Site, field, knock, skipped, until};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use siglatch::wire::Binding;
 
 /// Lets another program start the daemon.
@@ -47,7 +48,7 @@ fn a_starter_that_blocks_signals_keeps_none_from_the_daemon() {
 
 #[test]
 fn orphans_that_fall_to_a_daemon_that_is_init_are_reaped() {
-    if !nix::unistd::geteuid().is_root() {
+    if !geteuid().is_root() {
         return skipped("a namespace of process ids takes root");
     }
     let mut site = Site::new();
@@ -175,4 +176,27 @@ fn a_script_that_floods_a_slow_log_washes_out_no_line_about_a_knock() {
     let lines = |code: &str| log.iter().filter(|line| line.contains(code)).count();
     assert!(lines("code=log-lost") > 0, "the log was never full");
     assert_eq!((lines("code=ran"), lines("code=finished")), (26, 26));
+}
+
+#[test]
+fn a_program_below_a_folder_of_somebody_else_is_refused() {
+    if !geteuid().is_root() {
+        return skipped("a folder of somebody else takes root");
+    }
+    let mut site = Site::new();
+    let home = site.path("home");
+    fs::create_dir_all(home.join("actions")).unwrap();
+    let program = site.file("home/actions/run", b"#!/bin/sh\n", 0o755);
+    site.tables = format!("[actions.run]\nid = 1\nrun = [{program:?}]\n");
+    chown(&home, Some(65534), None).unwrap();
+    let refused = site.spawn(|_| {}).ended();
+    assert_eq!(refused.status.code(), Some(78), "{:?}", refused.log);
+    assert!(
+        refused.log.join("\n").contains("home belongs to uid 65534"),
+        "{:?}",
+        refused.log
+    );
+
+    chown(&home, Some(0), None).unwrap();
+    site.start().stop();
 }
