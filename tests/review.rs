@@ -16,7 +16,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
 use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Site, field, knock, skipped, until};
 use nix::sys::signal::{Signal, kill};
@@ -199,4 +199,26 @@ fn a_program_below_a_folder_of_somebody_else_is_refused() {
 
     chown(&home, Some(0), None).unwrap();
     site.start().stop();
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_long_queue() {
+    let mut site = Site::new().with_run();
+    site.tables += "[limits]\nqueue = 65536\nworkers = 1\n";
+    let daemon = site.start();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for number in 0..20_000_u32 {
+        let mut junk = [0x11; 256];
+        junk[8..12].copy_from_slice(&number.to_le_bytes());
+        socket.send_to(&junk, daemon.address).unwrap();
+        if number % 300 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let begin = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_count("the first to be heard", 1, |line| line.contains("code=stopping"));
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().status.code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
