@@ -222,3 +222,20 @@ fn a_second_signal_does_not_wait_for_a_long_queue() {
     assert_eq!(daemon.ended().status.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
+
+#[test]
+fn a_trickle_of_datagrams_does_not_hold_the_summary_back() {
+    let mut site = Site::new().with_run();
+    site.tables += "[log]\nsummary = \"10s\"\n";
+    let daemon = site.start();
+    until("a summary", || {
+        daemon.send(b"x");
+        std::thread::sleep(Duration::from_millis(200));
+        daemon
+            .log()
+            .iter()
+            .any(|line| line.contains("code=summary") && line.contains(" length="))
+            .then_some(())
+    });
+    daemon.stop();
+}
