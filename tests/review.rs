@@ -239,3 +239,23 @@ fn a_trickle_of_datagrams_does_not_hold_the_summary_back() {
     });
     daemon.stop();
 }
+
+#[test]
+fn captured_knocks_replayed_after_a_restart_lock_nobody_out() {
+    let mut site = Site::new().with_run();
+    site.tables += "[limits]\nuser_rate = 1\nuser_burst = 5\n";
+    let daemon = site.start();
+    let captured: Vec<_> = (0..5).map(|_| site.datagram()).collect();
+    captured.iter().for_each(|datagram| daemon.send(datagram));
+    until("all to run", || (site.runs() == 5).then_some(()));
+    daemon.kill();
+
+    let daemon = site.start();
+    for (number, datagram) in captured.iter().enumerate() {
+        daemon.send(datagram);
+        daemon.wait_count("the refusal", number + 1, |line| line.contains("code=replay"));
+    }
+    (0..5).for_each(|_| daemon.send(&site.datagram()));
+    until("the sender's own knocks", || (site.runs() == 10).then_some(()));
+    assert_eq!(daemon.stop().count("rate"), 0);
+}

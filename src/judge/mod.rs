@@ -109,6 +109,11 @@ impl Judge {
 
     /// What became of the claim, then binding, user, action, source, payload. `None`: the store could not record it.
     pub fn claimed(&mut self, now: Now, claim: Claim, outcome: Option<store::Outcome>) -> Verdict {
+        if let Some(store::Outcome::Known(_) | store::Outcome::BelowFloor) = outcome {
+            // A copy that the store alone knew: its sender pays nothing for it.
+            let bucket = self.buckets.entry(claim.record().nonce.user).or_default();
+            bucket.put_back(self.config.limits.user_rate);
+        }
         match claim
             .settle(outcome)
             .and_then(|fresh| fresh.authorize(now, &self.config))
