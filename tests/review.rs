@@ -259,3 +259,21 @@ fn captured_knocks_replayed_after_a_restart_lock_nobody_out() {
     until("the sender's own knocks", || (site.runs() == 10).then_some(()));
     assert_eq!(daemon.stop().count("rate"), 0);
 }
+
+#[test]
+fn a_limit_on_file_sizes_refuses_knocks_and_does_not_end_the_daemon() {
+    let mut site = Site::new().with_run();
+    site.tables += "[limits]\nuser_burst = 1000\n";
+    let mut daemon = site.start_with(|command| by(command, &["prlimit", "--fsize=50000", "--"]));
+    until("the limit", || {
+        daemon.send(&site.datagram());
+        daemon
+            .log()
+            .iter()
+            .any(|line| line.contains("code=store-failing"))
+            .then_some(())
+    });
+    daemon.wait("a refusal", |line| line.contains("code=store-failed"));
+    daemon.signal(Signal::SIGTERM);
+    daemon.ended().assert_balanced();
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::reload::Reload;
@@ -95,7 +95,7 @@ impl Keeper {
         registry
             .register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)
             .map_err(io)?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(io)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGXFSZ]).map_err(io)?;
         registry
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(io)?;
@@ -179,6 +179,8 @@ impl Keeper {
         for signal in pending {
             match signal {
                 SIGCHLD => self.runner.reap(now),
+                // A limit on file sizes is a full disk to the store, not the end of the daemon.
+                SIGXFSZ => {}
                 SIGHUP => self.reload.begin(self.config.path.clone()),
                 _ => self.stop(signal),
             }
