@@ -277,3 +277,25 @@ fn a_limit_on_file_sizes_refuses_knocks_and_does_not_end_the_daemon() {
     daemon.signal(Signal::SIGTERM);
     daemon.ended().assert_balanced();
 }
+
+#[test]
+fn sixty_scripts_that_print_nothing_but_newlines_delay_no_knock() {
+    let mut site = Site::new().with_run();
+    let keys = "max_output = \"1MiB\"\nmax_running = 60\ntimeout = \"10s\"\ngrace = \"0s\"";
+    site.action_with("flood", 2, "yes ''", keys);
+    site.tables = site.tables.replace("[\"run\"]", "[\"run\", \"flood\"]");
+    site.tables += "[limits]\nuser_burst = 1000\n";
+    let daemon = site.start();
+    for _ in 0..60 {
+        daemon.send(&site.sealed(&knock(2, b""), Binding::None));
+    }
+    daemon.wait_count("the floods", 60, |line| line.contains("action=flood from="));
+    for number in 1..=5 {
+        let begin = Instant::now();
+        daemon.send(&site.datagram());
+        until("the knock", || (site.runs() == number).then_some(()));
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    daemon.kill();
+}

@@ -40,6 +40,8 @@ pub struct Runner {
     first_token: usize,
     jobs: Jobs,
     scripts: BTreeMap<Slot, Script>,
+    /// Whose output was read last.
+    read_last: Slot,
     events: Vec<JobEvent>,
     buffer: Box<[u8; READ_MAX]>,
 }
@@ -69,6 +71,7 @@ impl Runner {
             first_token,
             jobs: Jobs::new(max_jobs),
             scripts: BTreeMap::new(),
+            read_last: Slot(0),
             events: Vec::new(),
             buffer: Box::new([0; READ_MAX]),
         })
@@ -103,10 +106,19 @@ impl Runner {
         }
     }
 
-    /// Reads what is ready, at most 16 KiB from each pipe.
+    /// Reads what is ready, at most 4 KiB from each pipe, until there is enough to tell for one wake; the next call goes
+    /// on where this one stopped.
     pub fn read(&mut self) {
-        for script in self.scripts.values_mut() {
-            script.read(&mut self.buffer, &mut self.events);
+        let (first, rest): (Vec<Slot>, Vec<Slot>) =
+            self.scripts.keys().partition(|slot| **slot > self.read_last);
+        for slot in first.into_iter().chain(rest) {
+            if self.events.len() >= EVENTS {
+                return;
+            }
+            if let Some(script) = self.scripts.get_mut(&slot) {
+                script.read(&mut self.buffer, &mut self.events);
+            }
+            self.read_last = slot;
         }
     }
 
@@ -237,6 +249,9 @@ impl Runner {
         });
     }
 }
+
+/// Nothing more is read in a wake that has so much to tell: a line costs far more than the byte that ends it.
+const EVENTS: usize = 1024;
 
 /// The process to which orphans fall: the daemon itself, if nothing else runs in its container.
 const INIT: u32 = 1;

@@ -52,10 +52,10 @@ pub(super) enum Rest {
 }
 
 /// Bytes that are read from a pipe at once.
-pub(super) const READ_MAX: usize = 16 * 1024;
+pub(super) const READ_MAX: usize = 4 * 1024;
 
 /// Reads of a pipe whose script is gone: 1 MiB in all, as much as the largest pipe of an ordinary user holds.
-const LAST_READS: usize = 64;
+const LAST_READS: usize = 256;
 
 impl Script {
     /// Checks the file once more and starts it.
