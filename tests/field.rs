@@ -362,6 +362,30 @@ fn garbage_writes_no_log_lines() {
 }
 
 #[test]
+fn what_is_refused_unseen_is_told_in_one_line_per_interval() {
+    let mut site = Site::new().with_run();
+    site.tables += "[log]\nsummary = \"10s\"\n";
+    let mut daemon = site.start();
+    (0..30).for_each(|_| daemon.send(b"short"));
+    (0..20).for_each(|_| daemon.send(&[1; 256]));
+    settle(&site, &daemon);
+    let line = daemon.wait("the summary", |line| line.contains("code=summary"));
+    let count = |key| field(&line, key).unwrap().parse::<u64>().unwrap();
+    assert_eq!((count("received"), count("ran"), count("length")), (51, 1, 30));
+    assert_eq!(count("not-authentic"), 20);
+    // Silence again, and no further line.
+    let stopped = daemon.stop();
+    assert_eq!(
+        stopped
+            .log
+            .iter()
+            .filter(|line| line.contains("code=summary"))
+            .count(),
+        1
+    );
+}
+
+#[test]
 fn a_burst_of_two_thousand_valid_knocks_runs_whole() {
     let mut site = Site::new();
     site.action_with(
