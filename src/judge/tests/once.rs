@@ -230,7 +230,9 @@ fn an_unexpired_nonce_is_never_forgotten_for_another() {
     }
     assert_eq!(remembered(&mut desk), [0, 1, 2]);
     desk.now = at(u64::from(NOON) + 300);
-    assert_eq!(remembered(&mut desk), [0, 1, 2], "on its last second too");
+    for _ in 0..2 {
+        assert_eq!(remembered(&mut desk), [0, 1, 2], "on its last second too");
+    }
     for challenge in 0..10 {
         assert_eq!(
             desk.outcome(&plain(challenge), HOME),
