@@ -60,11 +60,7 @@ fn a_configuration_as_the_design_writes_it_is_understood() {
         ("2001:db8::1", true),
         ("2001:db8::2", false),
     ] {
-        assert_eq!(
-            alice.allow_from.allows(address.parse().unwrap()),
-            allowed,
-            "{address}"
-        );
+        assert_eq!(alice.allow_from.allows(address.parse().unwrap()), allowed, "{address}");
     }
     assert_eq!(ssh.program, folder.path("open"));
     assert_eq!(ssh.fixed_args, ["--verbose"]);
@@ -112,11 +108,7 @@ const FIVE_MISTAKES: &str = "";
 fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
     let folder = Folder::new();
     for (case, (text, told)) in MISTAKES.iter().enumerate() {
-        let text = if text.contains("listen") {
-            (*text).to_owned()
-        } else {
-            format!("{SERVER}{text}")
-        };
+        let text = if text.contains("listen") { (*text).to_owned() } else { format!("{SERVER}{text}") };
         let shown = match folder.load(&text) {
             Ok(loaded) => folder.shown(&loaded.warnings),
             Err(problems) => folder.shown(&problems),
@@ -147,18 +139,9 @@ const MISTAKES: &[(&str, &str)] = &[
     ("listen = [\"127.0.0.1\"]\nprivate_key = \"server.key.pem\"", ""),
     ("listen = [\"::1\"]\nprivate_key = \"server.key.pem\"", ""),
     ("listen = [\"localhost:5\"]\nprivate_key = \"server.key.pem\"", ""),
-    (
-        "listen = [\"1.2.3.4:5\", \"[::ffff:1.2.3.4]:5\"]\nprivate_key = \"server.key.pem\"",
-        "",
-    ),
-    (
-        "listen = [\"0.0.0.0:5\", \"127.0.0.1:5\"]\nprivate_key = \"server.key.pem\"",
-        "",
-    ),
-    (
-        "listen = [\"[::1]:5\", \"[::]:5\"]\nprivate_key = \"server.key.pem\"",
-        "",
-    ),
+    ("listen = [\"1.2.3.4:5\", \"[::ffff:1.2.3.4]:5\"]\nprivate_key = \"server.key.pem\"", ""),
+    ("listen = [\"0.0.0.0:5\", \"127.0.0.1:5\"]\nprivate_key = \"server.key.pem\"", ""),
+    ("listen = [\"[::1]:5\", \"[::]:5\"]\nprivate_key = \"server.key.pem\"", ""),
     ("allow_from = [\"192.0.2.7/24\"]", ""),
     ("allow_from = [\"192.0.2.0/33\"]", ""),
     ("allow_from = [\"office.example\"]", ""),
@@ -169,10 +152,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("listen = [\"127.0.0.1:0\"]\nprivate_key = \"alice.hmac\"", ""),
     ("listen = [\"127.0.0.1:0\"]\nprivate_key = \"huge\"", ""),
     ("listen = [\"127.0.0.1:0\"]\nprivate_key = \".\"", ""),
-    (
-        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"open-folder/key\"",
-        "",
-    ),
+    ("listen = [\"127.0.0.1:0\"]\nprivate_key = \"open-folder/key\"", ""),
     ("server_id = \"6f0e\"", ""),
     ("bind = \"server\"", ""),
     // words, times, numbers
@@ -192,33 +172,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ("limits.queue = 99999999999999999999", ""),
     // users
     ("[users.bob]\nhmac_key = \"bob.hmac\"\nactions = []", ""),
-    (
-        "[users.bob]\nid = 65536\nhmac_key = \"bob.hmac\"\nactions = []",
-        "",
-    ),
+    ("[users.bob]\nid = 65536\nhmac_key = \"bob.hmac\"\nactions = []", ""),
     ("[users.bob]\nid = 1\nactions = []", ""),
     ("[users.bob]\nid = 1\nhmac_key = \"zero.hmac\"\nactions = []", ""),
     ("[users.bob]\nid = 1\nhmac_key = \"short.hmac\"\nactions = []", ""),
-    (
-        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ssh\"]",
-        "",
-    ),
-    (
-        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\npublic_key = \"bob.pem\"\nactions = []",
-        "",
-    ),
-    (
-        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = []\nnot_after = 2030-01-01",
-        "",
-    ),
-    (
-        "[users.\"bob\\u001b[31m\"]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = []",
-        "",
-    ),
-    (
-        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = []\n[users.eve]\nid = 2\nhmac_key = \"bob.hmac\"\nactions = []",
-        "",
-    ),
+    ("[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ssh\"]", ""),
+    ("[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\npublic_key = \"bob.pem\"\nactions = []", ""),
+    ("[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = []\nnot_after = 2030-01-01", ""),
+    ("[users.\"bob\\u001b[31m\"]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = []", ""),
+    ("[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = []\n[users.eve]\nid = 2\nhmac_key = \"bob.hmac\"\nactions = []", ""),
     // actions
     ("[actions.a]\nid = 0\nrun = [\"HERE/open\"]", ""),
     ("[actions.a]\nid = 1", ""),
@@ -229,28 +191,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[actions.a]\nid = 1\nrun = [\"HERE/alice.hmac\"]", ""),
     ("[actions.a]\nid = 1\nrun = [\"HERE/link\"]", ""),
     ("[actions.a]\nid = 1\nrun = [\"HERE/open\", \"{ip}\"]", ""),
-    (
-        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nargs = [\"{port}\"]",
-        "",
-    ),
-    (
-        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nargs = [\"--from={ip}\"]",
-        "",
-    ),
+    ("[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nargs = [\"{port}\"]", ""),
+    ("[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nargs = [\"--from={ip}\"]", ""),
     ("[actions.a]\nid = 1\nrun = [\"HERE/open\", \"a\\u0000b\"]", ""),
-    (
-        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nenv = { SIGLATCH_IP = \"1\" }",
-        "",
-    ),
-    (
-        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nrun_as = \"no-such-user\"",
-        "",
-    ),
+    ("[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nenv = { SIGLATCH_IP = \"1\" }", ""),
+    ("[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nrun_as = \"no-such-user\"", ""),
     ("[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nmax_queue = 3", ""),
-    (
-        "[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"",
-        "",
-    ),
+    ("[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"", ""),
 ];
 
 /// A folder with keys, good and bad, and programs.
