@@ -108,6 +108,9 @@ impl Judge {
 
     /// What became of the claim, then binding, user, action, source, payload. `None`: the store could not record it.
     pub fn claimed(&mut self, now: Now, claim: Claim, outcome: Option<store::Outcome>) -> Verdict {
+        if let Some(store::Outcome::Known(first)) = outcome {
+            self.replay.first_came_from(&claim.record().nonce, first);
+        }
         match claim
             .settle(outcome)
             .and_then(|fresh| fresh.authorize(now, &self.config))
