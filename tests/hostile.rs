@@ -12,6 +12,7 @@
 
 mod common;
 
+use rsa::rand_core::OsRng;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -156,7 +157,7 @@ fn a_packet_with_any_byte_changed_and_sealed_again_is_refused_or_is_the_same_kno
     for byte in 0..PLAINTEXT_LEN {
         let mut changed = *plain;
         changed[byte] ^= 1 << (byte % 8);
-        sender.send(&site.key.public().seal(&changed).unwrap());
+        sender.send(&site.key.public().seal(&mut OsRng, &changed).unwrap());
     }
     until("one of them", || (site.runs() == 1).then_some(()));
     let ran = fs::read_to_string(site.path("ran")).unwrap();
@@ -191,7 +192,7 @@ impl Junk {
         let sealed = (0..200).map(|_| {
             let mut changed = *plain;
             changed[random.random_range(0..51)] ^= random.random_range(1..=255_u8);
-            site.key.public().seal(&changed).unwrap()
+            site.key.public().seal(&mut OsRng, &changed).unwrap()
         });
         Junk {
             sealed: sealed.collect(),

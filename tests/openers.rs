@@ -10,6 +10,7 @@
 
 use rsa::BigUint;
 use rsa::pkcs8::DecodePublicKey as _;
+use rsa::rand_core::OsRng;
 use rsa::traits::PublicKeyParts as _;
 use siglatch::listener::opener::Opener;
 use siglatch::wire::{PLAINTEXT_LEN, PrivateKey};
@@ -42,7 +43,7 @@ fn sealed(key: &PrivateKey, block: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_packet_opens_only_if_every_byte_of_its_padding_is_right() {
-    let key = PrivateKey::generate().unwrap();
+    let key = PrivateKey::generate(&mut OsRng).unwrap();
     let openers = Opener::each(key.der()).unwrap();
     let opens = |block: &[u8; MODULUS]| {
         let ciphertext = sealed(&key, block);

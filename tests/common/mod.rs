@@ -182,7 +182,7 @@ impl Site {
     pub fn sealed(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
         self.key
             .public()
-            .seal(&knock.encode(&self.hmac, binding).unwrap())
+            .seal(&mut OsRng, &knock.encode(&self.hmac, binding).unwrap())
             .unwrap()
     }
 }

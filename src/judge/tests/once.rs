@@ -131,6 +131,23 @@ fn who_replays_a_knock_does_not_lock_its_sender_out() {
 }
 
 #[test]
+fn who_replays_a_knock_that_the_cache_has_no_room_for_locks_nobody_out_either() {
+    let mut small = config();
+    small.limits.nonce_cache = 0;
+    for outcome in [Outcome::Known("192.0.2.1".parse().unwrap()), Outcome::BelowFloor] {
+        let mut desk = Desk::new(small.clone());
+        for _ in 0..1000 {
+            let claim = desk.opened(&plain(0), HOME).unwrap();
+            assert!(desk.settled(claim, Some(outcome)).is_err());
+        }
+        for challenge in 1..=50 {
+            assert_eq!(desk.outcome(&plain(challenge), HOME), Ok(()), "{challenge}");
+        }
+        assert_eq!(desk.outcome(&plain(51), HOME), Err(DropReason::Rate));
+    }
+}
+
+#[test]
 fn a_users_bucket_is_his_own_and_fills_by_the_steady_clock() {
     let mut desk = Desk::new(config());
     for challenge in 0..50 {
