@@ -30,10 +30,12 @@ use world::{Op, Tally, World};
 /// Runs `cases` random histories, and returns what they came to.
 fn histories(engine: Engine, cases: u32) -> Tally {
     let total = RefCell::new(BTreeMap::new());
+    let default = Config::default();
     let config = Config {
-        cases,
+        // PROPTEST_CASES asks for more.
+        cases: cases.max(default.cases),
         failure_persistence: None,
-        ..Config::default()
+        ..default
     };
     let outcome = TestRunner::new(config).run(&world::history(), |(rules, ops)| {
         let mut world = World::new(engine, rules);
