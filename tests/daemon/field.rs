@@ -1,22 +1,11 @@
 //! What went wrong in the programs that came before: each failure is a test.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use rsa::rand_core::OsRng;
 use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use common::{Daemon, Site, field, knock, until};
+use crate::common::{Daemon, Site, field, knock, until};
 use siglatch::wire::{Binding, HmacKey, Knock, PLAINTEXT_LEN, UserId, mac};
 
 /// Waits until everything sent before is counted: one more knock of alice's, sent behind it, has run.

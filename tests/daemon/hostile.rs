@@ -1,16 +1,4 @@
 //! Bytes that no client sends: nothing runs, nothing is answered, all is counted.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use rsa::rand_core::OsRng;
 use std::fs;
@@ -18,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::{Daemon, Site, knock, until};
+use crate::common::{Daemon, Site, knock, until};
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

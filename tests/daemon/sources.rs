@@ -1,21 +1,10 @@
 //! Where a knock comes from: each family, both at one socket, and places where no client is.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 
-use common::{Daemon, Site, field, knock, skipped, until};
+use crate::common::{Daemon, Site, field, knock, skipped, until};
 use siglatch::wire::Binding;
 use socket2::{Domain, Protocol, Socket, Type};
 
