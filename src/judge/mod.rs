@@ -17,6 +17,7 @@ mod replay;
 mod verify;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use crate::reason::DropReason;
@@ -27,9 +28,9 @@ pub use verify::{Decoys, Verified};
 
 use crate::channel::Opened;
 use crate::clock::Now;
-use crate::config::Config;
+use crate::config::{Config, User};
 use crate::store;
-use crate::wire::UserId;
+use crate::wire::{ActionId, Bound, UserId};
 use replay::Replay;
 
 /// Decides about opened datagrams, in two calls: a claim may have to wait for the store.
@@ -134,6 +135,22 @@ impl Judge {
         if let Some(bucket) = self.buckets.get_mut(&user) {
             bucket.put_back(self.config.limits.user_rate);
         }
+    }
+
+    /// Whether a knock that was granted and waits its turn would be granted by the configuration of now.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn permits(
+        &self,
+        now: Now,
+        user: &User,
+        action: ActionId,
+        source: IpAddr,
+        bound: Bound,
+    ) -> Result<(), DropReason> {
+        policy::permit(now, &self.config, user, action, source, bound).map(|_| ())
     }
 
     fn admit(&mut self, now: Now, verified: &Verified) -> Result<(), DropReason> {

@@ -74,7 +74,9 @@ fn work(opener: &Opener, queue: &Mutex<Receiver<Sealed>>, channel: &Channel, tal
         };
         match channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE) {
             Sent::Yes => {}
-            Sent::Full | Sent::Closed => tally.refused(DropReason::Channel),
+            Sent::Full => tally.refused(DropReason::Channel),
+            // Nobody is left to open the rest of the queue for.
+            Sent::Closed => return tally.refused(DropReason::Channel),
         }
     }
 }

@@ -16,6 +16,7 @@ mod common;
 mod crash;
 mod documents;
 mod field;
+mod hardening;
 mod hostile;
 mod knock;
 mod reload;
