@@ -55,7 +55,7 @@ fn the_claim_is_the_nonce_and_the_folded_source() {
     let mut desk = Desk::new(config());
     let claim = desk.opened(&plain(5), "[::ffff:192.0.2.1]:4000").unwrap();
     let record = claim.record();
-    assert_eq!(record.source, "192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(record.source, "192.0.2.1".parse::<IpAddr>().unwrap());
     assert_eq!(
         (record.nonce.timestamp, record.nonce.user, record.nonce.challenge),
         (NOON, ALICE, 5)
