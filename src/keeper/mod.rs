@@ -18,6 +18,9 @@ use std::process::ExitCode;
 use crate::exit::{self, Exit, Failure};
 use crate::{config, exit::end};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use run::by_hand;
+
 /// siglatchd.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match exit::parse::<args::Args>(args) {

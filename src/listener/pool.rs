@@ -46,6 +46,17 @@ impl Pool {
         })
     }
 
+    /// Nobody works on the queue but who holds its end.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn by_hand(queue: usize) -> (Pool, Receiver<Sealed>) {
+        let (sender, receiver) = sync_channel(queue);
+        let pool = Pool {
+            queue: sender,
+            workers: Vec::new(),
+        };
+        (pool, receiver)
+    }
+
     /// Queues a datagram. Never blocks.
     pub(super) fn offer(&self, sealed: Sealed) -> Result<(), DropReason> {
         self.queue.try_send(sealed).map_err(|error| match error {
@@ -66,16 +77,21 @@ impl Pool {
 fn work(opener: &Opener, queue: &Mutex<Receiver<Sealed>>, channel: &Channel, tally: &Tally) {
     // The lock is held while waiting: one worker waits for a datagram, the others for the lock.
     while let Ok(sealed) = { queue.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
-        let opened = Opened {
-            source: sealed.source(),
-            socket: sealed.socket(),
-            digest: Sha256::digest(sealed.ciphertext()).into(),
-            plaintext: opener.open(sealed.ciphertext()),
-        };
-        match channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE) {
-            Sent::Yes => {}
-            Sent::Full | Sent::Closed => tally.refused(DropReason::Channel),
-        }
+        open(opener, &sealed, channel, tally);
+    }
+}
+
+/// Opens one datagram and sends it on.
+pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &Tally) {
+    let opened = Opened {
+        source: sealed.source(),
+        socket: sealed.socket(),
+        digest: Sha256::digest(sealed.ciphertext()).into(),
+        plaintext: opener.open(sealed.ciphertext()),
+    };
+    match channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE) {
+        Sent::Yes => {}
+        Sent::Full | Sent::Closed => tally.refused(DropReason::Channel),
     }
 }
 
