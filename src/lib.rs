@@ -34,6 +34,8 @@ pub mod channel;
 pub mod crash;
 #[cfg(feature = "server")]
 pub mod ctl;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(feature = "server")]
 pub mod judge;
 #[cfg(feature = "server")]

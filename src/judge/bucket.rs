@@ -26,7 +26,7 @@ impl Bucket {
         self.take_every(now, interval(rate), burst)
     }
 
-    /// Puts a token back into a bucket that gains `rate` a second.
+    /// Puts back a token that was taken for nothing.
     pub fn put_back(&mut self, rate: u32) {
         self.full_at = self.full_at.saturating_sub(interval(rate));
     }

@@ -109,10 +109,14 @@ impl Judge {
 
     /// What became of the claim, then binding, user, action, source, payload. `None`: the store could not record it.
     pub fn claimed(&mut self, now: Now, claim: Claim, outcome: Option<store::Outcome>) -> Verdict {
-        if let Some(store::Outcome::Known(_) | store::Outcome::BelowFloor) = outcome {
-            // A copy that the store alone knew: its sender pays nothing for it.
-            let bucket = self.buckets.entry(claim.record().nonce.user).or_default();
-            bucket.put_back(self.config.limits.user_rate);
+        let nonce = claim.record().nonce;
+        match outcome {
+            Some(store::Outcome::Known(first)) => {
+                self.replay.first_came_from(&nonce, first);
+                self.put_back(nonce.user);
+            }
+            Some(store::Outcome::BelowFloor) => self.put_back(nonce.user),
+            Some(store::Outcome::New | store::Outcome::Full) | None => {}
         }
         match claim
             .settle(outcome)
@@ -123,6 +127,13 @@ impl Judge {
                 reason: refused.0,
                 verified: Some(refused.1),
             }),
+        }
+    }
+
+    /// A copy that the nonce cache did not know must not cost its user anything either.
+    fn put_back(&mut self, user: UserId) {
+        if let Some(bucket) = self.buckets.get_mut(&user) {
+            bucket.put_back(self.config.limits.user_rate);
         }
     }
 

@@ -20,6 +20,9 @@ use nix::sys::signal::SigSet;
 use crate::exit::{self, Exit, Failure};
 use crate::{config, exit::end};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use run::by_hand;
+
 /// siglatchd.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match exit::parse::<args::Args>(args) {

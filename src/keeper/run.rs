@@ -22,11 +22,14 @@ use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::crash;
 use crate::exit::{Exit, Failure};
-use crate::judge::{Claim, Decision, DropReason, Judge, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
 use crate::listener::ListenerError;
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
 use crate::work::{About, Drained, Job, Runner};
+
+#[cfg(feature = "fuzzing")]
+pub(crate) mod by_hand;
 
 struct Keeper {
     config: Arc<Config>,
@@ -277,19 +280,10 @@ impl Keeper {
     }
 
     fn opened(&mut self, now: Now, opened: &Opened) {
-        let refusal = match self.judge.opened(now, opened) {
-            // Not claimed: its sender may send it again when the daemon is back.
-            Decision::Claim(claim) if self.phase != Phase::Serving => claim.refuse(DropReason::Stopping),
-            Decision::Claim(claim) => match self.store.submit(claim.record(), claim) {
-                Ok(()) => {
-                    self.claims = self.claims.saturating_add(1);
-                    return;
-                }
-                Err(claim) => claim.refuse(DropReason::StoreBusy),
-            },
-            Decision::Refuse(refusal) => refusal,
-        };
-        self.report.refused(now, &refusal, &self.config);
+        match submit(&mut self.judge, &self.store, self.phase, now, opened) {
+            Ok(()) => self.claims = self.claims.saturating_add(1),
+            Err(refusal) => self.report.refused(now, &refusal, &self.config),
+        }
     }
 
     /// What the store has answered; starts scripts.
@@ -338,6 +332,24 @@ impl Keeper {
         }
         self.report.stopped();
         ended
+    }
+}
+
+/// Judges an opened datagram; what it claims is the store's to answer.
+fn submit(
+    judge: &mut Judge,
+    store: &StoreThread<Claim>,
+    phase: Phase,
+    now: Now,
+    opened: &Opened,
+) -> Result<(), Refusal> {
+    match judge.opened(now, opened) {
+        // Not claimed: its sender may send it again when the daemon is back.
+        Decision::Claim(claim) if phase != Phase::Serving => Err(claim.refuse(DropReason::Stopping)),
+        Decision::Claim(claim) => store
+            .submit(claim.record(), claim)
+            .map_err(|claim| claim.refuse(DropReason::StoreBusy)),
+        Decision::Refuse(refusal) => Err(refusal),
     }
 }
 

@@ -10,6 +10,8 @@
 //! the right length, 245 bytes go on.
 
 mod admission;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod by_hand;
 pub mod opener;
 mod pool;
 mod run;

@@ -46,6 +46,17 @@ impl Pool {
         })
     }
 
+    /// Nobody works on the queue but who holds its end.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn by_hand(queue: usize) -> (Pool, Receiver<Sealed>) {
+        let (sender, receiver) = sync_channel(queue);
+        let pool = Pool {
+            queue: sender,
+            workers: Vec::new(),
+        };
+        (pool, receiver)
+    }
+
     /// Queues a datagram. Never blocks.
     pub(super) fn offer(&self, sealed: Sealed) -> Result<(), DropReason> {
         self.queue.try_send(sealed).map_err(|error| match error {
@@ -66,19 +77,27 @@ impl Pool {
 fn work(opener: &Opener, queue: &Mutex<Receiver<Sealed>>, channel: &Channel, tally: &Tally) {
     // The lock is held while waiting: one worker waits for a datagram, the others for the lock.
     while let Ok(sealed) = { queue.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
-        let opened = Opened {
-            source: sealed.source(),
-            socket: sealed.socket(),
-            digest: Sha256::digest(sealed.ciphertext()).into(),
-            plaintext: opener.open(sealed.ciphertext()),
-        };
-        match channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE) {
-            Sent::Yes => {}
-            Sent::Full => tally.refused(DropReason::Channel),
-            // Nobody is left to open the rest of the queue for.
-            Sent::Closed => return tally.refused(DropReason::Channel),
+        // Closed: nobody is left to open the rest of the queue for.
+        if open(opener, &sealed, channel, tally) == Sent::Closed {
+            return;
         }
     }
+}
+
+/// Opens one datagram and sends it on.
+pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &Tally) -> Sent {
+    let opened = Opened {
+        source: sealed.source(),
+        socket: sealed.socket(),
+        digest: Sha256::digest(sealed.ciphertext()).into(),
+        plaintext: opener.open(sealed.ciphertext()),
+    };
+    let sent = channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE);
+    match sent {
+        Sent::Yes => {}
+        Sent::Full | Sent::Closed => tally.refused(DropReason::Channel),
+    }
+    sent
 }
 
 /// A keeper that has taken nothing for so long is stuck; the queue has been filling meanwhile.

@@ -116,16 +116,7 @@ fn receive(
         sockets.mark_ready(&events);
         sockets.drain(
             &mut buffer,
-            |datagram| {
-                tally.received();
-                let refused = match admission.datagram(datagram) {
-                    Step::Open(sealed) => pool.offer(sealed),
-                    Step::Drop(reason) => Err(reason),
-                };
-                if let Err(reason) = refused {
-                    tally.refused(reason);
-                }
-            },
+            |datagram| take(datagram, admission, pool, tally),
             || tally.receive_error(),
         );
         let (counts, now) = (tally.counts(), clock.now().mono);
@@ -137,6 +128,18 @@ fn receive(
                 Sent::Full | Sent::Closed => {}
             }
         }
+    }
+}
+
+/// Queues a datagram for a worker, or counts why not.
+pub(super) fn take(datagram: Datagram<'_>, admission: &Admission, pool: &Pool, tally: &Tally) {
+    tally.received();
+    let taken = match admission.datagram(datagram) {
+        Step::Open(sealed) => pool.offer(sealed),
+        Step::Drop(reason) => Err(reason),
+    };
+    if let Err(reason) = taken {
+        tally.refused(reason);
     }
 }
 

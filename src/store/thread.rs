@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 
 use super::{Outcome, Record, Store, StoreError};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod by_hand;
+
 /// Requests that may wait.
 pub const QUEUE: usize = 1024;
 
@@ -155,24 +158,29 @@ struct Worker<T> {
 impl<T> Worker<T> {
     fn run(mut self, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64, wake: impl Fn()) {
         while let Ok(first) = queue.recv() {
-            let (mut batch, mut tickets) = (Vec::new(), Vec::new());
-            let mut next = Some(first);
-            while let Some(Request::Claim(record, ticket)) = next {
-                batch.push(record);
-                tickets.push(ticket);
-                next = (batch.len() < GROUP).then(|| queue.try_recv().ok()).flatten();
-            }
-            if !batch.is_empty() {
-                self.claim(wall(), &batch, tickets);
-            }
-            if let Some(Request::Forget(before)) = next {
-                self.forget(wall(), before);
-            }
+            self.serve(first, queue, &wall);
             wake();
         }
         if let Err(error) = self.store.close(wall()) {
             say(&self.outbox, Reply::Failing(error));
             wake();
+        }
+    }
+
+    /// One transaction for `first` and the claims behind it, and one for the `forget` that ends them.
+    fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) {
+        let (mut batch, mut tickets) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(Request::Claim(record, ticket)) = next {
+            batch.push(record);
+            tickets.push(ticket);
+            next = (batch.len() < GROUP).then(|| queue.try_recv().ok()).flatten();
+        }
+        if !batch.is_empty() {
+            self.claim(wall(), &batch, tickets);
+        }
+        if let Some(Request::Forget(before)) = next {
+            self.forget(wall(), before);
         }
     }
 

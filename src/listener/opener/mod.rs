@@ -69,6 +69,13 @@ impl Opener {
         ])
     }
 
+    /// Opens alike in each process: for fuzzing.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn steady(decrypt: Box<dyn Decrypt>, secret: [u8; 32]) -> Opener {
+        let secret = Zeroizing::new(secret);
+        Opener { decrypt, secret }
+    }
+
     fn with(decrypt: Box<dyn Decrypt>) -> Opener {
         Opener {
             decrypt,

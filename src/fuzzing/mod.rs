@@ -1,0 +1,22 @@
+//! What `fuzz/` runs and `tests/corpora.rs` replays: one function for each parser, and one for the whole pipeline.
+//!
+//! In: any bytes. Out: nothing, or what was seen; a property that does not hold is a panic. Each function does the same
+//! for the same bytes, so that what was found can be found again.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is how a find is told"
+)]
+
+mod files;
+mod pipeline;
+mod recorded;
+mod sealed;
+mod wire;
+
+pub use files::{config, keys};
+pub use pipeline::{Seen, pipeline};
+pub use sealed::sealed;
+pub use wire::{channel, invite, packet};

@@ -1,0 +1,181 @@
+//! What was signed, sent and claimed, written down apart from the product; each grant is held to it.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use sha2::{Digest, Sha256};
+
+use super::Seen;
+use super::knock::Knock;
+use crate::channel::Opened;
+use crate::clock::Now;
+use crate::config::Config;
+use crate::config::resolved::{Enabled, PayloadKind};
+use crate::fuzzing::sealed::unpad;
+use crate::judge::Grant;
+use crate::reason::DropReason;
+use crate::wire::{ActionId, Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, ServerId};
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) seen: Seen,
+    /// By their HMAC.
+    signed: HashMap<[u8; 32], Signature>,
+    /// What came from where.
+    delivered: HashSet<(KnockId, SocketAddr)>,
+    datagrams: HashMap<KnockId, Vec<u8>>,
+    waiting: VecDeque<Waiting>,
+    ran: BTreeSet<Nonce>,
+}
+
+struct Signature {
+    key: HmacKey,
+    binding: Binding,
+    plain: [u8; PLAINTEXT_LEN],
+}
+
+/// For the store.
+struct Waiting {
+    knock: KnockId,
+    source: SocketAddr,
+    wall: u64,
+    freshness: u64,
+    server: Option<ServerId>,
+}
+
+impl Ledger {
+    /// The knock's datagram.
+    pub(super) fn sign(&mut self, knock: &Knock<'_>, now: Now) -> Vec<u8> {
+        let made = knock.make(now.unix());
+        let signature = Signature {
+            key: made.key,
+            binding: made.binding,
+            plain: made.signed,
+        };
+        self.signed.insert(hmac(&made.signed), signature);
+        made.datagram
+    }
+
+    pub(super) fn delivered(&mut self, source: SocketAddr, bytes: &[u8]) {
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let knock = KnockId(*digest.first_chunk().expect("32 bytes"));
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        self.delivered.insert((knock, source));
+        self.datagrams.insert(knock, bytes.to_vec());
+    }
+
+    pub(super) fn claimed(&mut self, now: Now, config: &Config, opened: &Opened) {
+        self.waiting.push_back(Waiting {
+            knock: opened.knock(),
+            source: opened.source,
+            wall: now.unix(),
+            freshness: config.freshness.as_secs(),
+            server: config.server_id,
+        });
+    }
+
+    /// The oldest claim was decided.
+    pub(super) fn verdict(&mut self, now: Now, config: &Config, grant: Option<&Grant>) {
+        let waiting = self.waiting.pop_front().expect("an answer to a claim");
+        let Some(grant) = grant else { return };
+        self.seen.granted += 1;
+        assert_eq!((grant.knock, grant.source), (waiting.knock, waiting.source));
+        assert!(
+            self.delivered.contains(&(grant.knock, grant.source)),
+            "came from nowhere: {grant:?}"
+        );
+
+        let plain = unpad(&self.datagrams[&grant.knock]).expect("a padded message");
+        let signature = self.signed.get(&hmac(plain)).expect("somebody signed it");
+        assert_eq!(covered(plain), covered(&signature.plain), "changed after signing");
+        assert!(signature.key == grant.user.hmac_key, "signed by somebody else");
+        let nonce = assert_fields(plain, grant);
+        let distance = waiting.wall.abs_diff(grant.timestamp.into());
+        assert!(distance <= waiting.freshness, "{distance} s off: {grant:?}");
+        assert!(self.ran.insert(nonce), "granted twice: {grant:?}");
+
+        let bound = bound(signature.binding, waiting.server, grant.source.ip());
+        assert_eq!(Some(grant.bound), bound);
+        assert_permitted(now, config, grant);
+    }
+
+    /// Each datagram that came ran or is counted under one reason.
+    pub(super) fn balance(&mut self, (received, ran, refused): (u64, u64, Vec<(DropReason, u64)>)) {
+        assert!(self.waiting.is_empty(), "claims without an answer");
+        let all: u64 = refused.iter().map(|(_, count)| count).sum();
+        assert_eq!(received, ran + all, "ran {ran}, refused {refused:?}");
+        assert!(ran <= self.seen.granted);
+        let reasons = refused.iter().filter(|(_, count)| *count > 0);
+        self.seen.refused.extend(reasons.map(|(reason, _)| *reason));
+    }
+
+    /// The daemon was killed.
+    pub(super) fn forget_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// A store in memory starts with its floor at the clock: what ran ahead of it may run again.
+    pub(super) fn store_lost(&mut self, now: Now) {
+        self.ran.retain(|nonce| u64::from(nonce.timestamp) <= now.unix());
+    }
+}
+
+fn hmac(plain: &[u8]) -> [u8; 32] {
+    *plain[12..].first_chunk().expect("245 bytes")
+}
+
+/// What is signed, WIRE.md "v1".
+fn covered(plain: &[u8]) -> (&[u8], &[u8]) {
+    let len = usize::from(u16::from_le_bytes([plain[44], plain[45]]));
+    (&plain[..12], &plain[44..46 + len])
+}
+
+fn assert_fields(plain: &[u8], grant: &Grant) -> Nonce {
+    assert_eq!(plain.len(), PLAINTEXT_LEN);
+    assert_eq!(plain[0], 1);
+    assert_eq!(plain[1..5], grant.timestamp.to_le_bytes());
+    assert_eq!(plain[5..7], grant.user.id.0.to_le_bytes());
+    assert_eq!(plain[7], grant.action.id.number());
+    assert_eq!(covered(plain).1[2..], grant.payload);
+    Nonce {
+        timestamp: grant.timestamp,
+        user: grant.user.id,
+        challenge: u32::from_le_bytes([plain[8], plain[9], plain[10], plain[11]]),
+    }
+}
+
+fn bound(binding: Binding, server: Option<ServerId>, source: IpAddr) -> Option<Bound> {
+    match binding {
+        Binding::None => Some(Bound::None),
+        Binding::Server(id) | Binding::Source(id, _) if Some(id) != server => None,
+        Binding::Server(_) => Some(Bound::Server),
+        Binding::Source(_, IpAddr::V6(any)) if any.is_unspecified() => Some(Bound::Server),
+        Binding::Source(_, address) => (address == source).then_some(Bound::Source),
+    }
+}
+
+fn assert_permitted(now: Now, config: &Config, grant: &Grant) {
+    let (user, action) = (&config.users[&grant.user.id], &config.actions[&grant.action.id]);
+    assert!(user.hmac_key == grant.user.hmac_key, "the key was exchanged");
+    assert_eq!((user.enabled, action.enabled), (Enabled::Yes, Enabled::Yes));
+    assert!(user.not_after.is_none_or(|last| last >= now.wall));
+    assert!(user.actions.contains(&action.id) && Some(action.id) != ActionId::new(7));
+    for least in [config.bind, user.bind, action.bind] {
+        assert!(grant.bound >= least, "{grant:?}");
+    }
+    for list in [&config.allow_from, &user.allow_from, &action.allow_from] {
+        let nets = &list.0;
+        let within = nets.iter().any(|net| net.contains(&grant.source.ip()));
+        assert!(nets.is_empty() || within, "{grant:?}");
+    }
+    let payload = &grant.payload;
+    assert!(payload.len() <= action.max_payload);
+    assert!(match action.payload {
+        PayloadKind::Any => true,
+        PayloadKind::Ascii => payload
+            .iter()
+            .all(|byte| *byte == b' ' || byte.is_ascii_graphic()),
+        PayloadKind::Utf8 => String::from_utf8(payload.clone()).is_ok(),
+        PayloadKind::None => payload.is_empty(),
+    });
+}

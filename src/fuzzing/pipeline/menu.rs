@@ -1,0 +1,194 @@
+//! What programs choose from: keys, sources, configurations.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::resolved::{
+    AddressList, Args, Enabled, Limits, Log, LogFormat, OnBusy, PayloadKind, Stdin, StoreKind,
+};
+use crate::config::{Action, Config, User};
+use crate::fuzzing::recorded::recorded;
+use crate::wire::{ActionId, Bound, HmacKey, PAYLOAD_MAX, ServerId, UserId};
+
+/// The wall clock at the beginning.
+pub(super) const START: Duration = Duration::from_secs(1_700_000_000);
+
+/// Of the configured server.
+pub(super) const SERVER: ServerId = ServerId([7; 16]);
+
+/// Of another.
+pub(super) const OTHER_SERVER: ServerId = ServerId([8; 16]);
+
+/// Users have the keys 1 to 4; the others are nobody's.
+pub(super) fn key(nth: u8) -> HmacKey {
+    HmacKey::new([nth % 8 + 1; 32]).expect("not zero")
+}
+
+pub(super) fn source(nth: u8) -> SocketAddr {
+    let v4 = Ipv4Addr::new(192, 0, 2, 7);
+    let ip: IpAddr = match nth % 6 {
+        0 => v4.into(),
+        1 => v4.to_ipv6_mapped().into(),
+        2 => Ipv4Addr::new(198, 51, 100, 7).into(),
+        3 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7).into(),
+        4 => Ipv6Addr::LOCALHOST.into(),
+        _ => Ipv4Addr::BROADCAST.into(),
+    };
+    let port = if nth < 128 { 40000 } else { 0 };
+    SocketAddr::new(ip, port)
+}
+
+/// The first is the one at start; the others differ from it where a reload may.
+pub(super) fn configs() -> Vec<Arc<Config>> {
+    let plain = plain();
+    let with = |change: &dyn Fn(&mut Config)| {
+        let mut config = plain.clone();
+        change(&mut config);
+        Arc::new(config)
+    };
+    vec![
+        with(&|_| {}),
+        with(&|config| {
+            config.users.remove(&UserId(1));
+        }),
+        with(&|config| {
+            user(config, 1, |alice| alice.hmac_key = key(5));
+            config.bind = Bound::Server;
+            config.freshness = Duration::from_secs(3600);
+        }),
+        with(&|config| {
+            config.freshness = Duration::from_secs(1);
+            config.limits.nonce_cache = 1;
+            config.limits.user_rate = 1;
+            config.limits.user_burst = 1;
+            config.limits.max_jobs = 1;
+        }),
+        with(&|config| {
+            config.server_id = None;
+            config.allow_from = net("192.0.2.0/24");
+            user(config, 4, |dave| dave.bind = Bound::None);
+            for action in config.actions.values_mut() {
+                Arc::make_mut(action).bind = Bound::None;
+            }
+        }),
+    ]
+}
+
+fn plain() -> Config {
+    let switched_off = Enabled::No;
+    let mut config = Config {
+        path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
+        listen: Vec::new(),
+        private_key: recorded().private_key.clone(),
+        server_id: Some(SERVER),
+        state_dir: PathBuf::new(),
+        runtime_dir: PathBuf::new(),
+        freshness: Duration::from_secs(300),
+        store: StoreKind::Memory,
+        bind: Bound::None,
+        allow_from: AddressList::default(),
+        log: Log {
+            level: log::LevelFilter::Off,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+        },
+        limits: Limits {
+            user_rate: 10,
+            user_burst: 6,
+            nonce_cache: 4,
+            max_claims: 8,
+            max_jobs: 4,
+            workers: 1,
+            queue: 2,
+        },
+        users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
+        actions: (1..=7)
+            .filter_map(ActionId::new)
+            .map(|id| (id, Arc::new(an_action(id))))
+            .collect(),
+    };
+    user(&mut config, 2, |bob| bob.enabled = switched_off);
+    user(&mut config, 3, |carol| {
+        carol.not_after = Some(START + Duration::from_secs(10));
+    });
+    user(&mut config, 4, |dave| {
+        dave.bind = Bound::Source;
+        dave.allow_from = net("2001:db8::/32");
+    });
+    action(&mut config, 2, |short| {
+        short.payload = PayloadKind::Ascii;
+        short.max_payload = 8;
+    });
+    action(&mut config, 3, |off| off.enabled = switched_off);
+    action(&mut config, 4, |gone| {
+        gone.program = PathBuf::from("/nowhere/gone");
+        gone.on_busy = OnBusy::Queue(1);
+    });
+    action(&mut config, 5, |queued| {
+        queued.max_running = 1;
+        queued.on_busy = OnBusy::Queue(1);
+        queued.payload = PayloadKind::Utf8;
+    });
+    action(&mut config, 6, |bound| {
+        bound.bind = Bound::Server;
+        bound.allow_from = net("192.0.2.7/32");
+        bound.payload = PayloadKind::None;
+    });
+    config
+}
+
+/// May run all actions but the seventh.
+fn a_user(id: u16) -> User {
+    User {
+        id: UserId(id),
+        name: format!("user{id}"),
+        hmac_key: key(u8::try_from(id - 1).unwrap_or(0)),
+        actions: (1..=6).filter_map(ActionId::new).collect(),
+        allow_from: AddressList::default(),
+        bind: Bound::None,
+        enabled: Enabled::Yes,
+        not_after: None,
+    }
+}
+
+fn an_action(id: ActionId) -> Action {
+    Action {
+        id,
+        name: format!("action{id}"),
+        program: PathBuf::from("/bin/sh"),
+        fixed_args: Vec::new(),
+        args: Args::Siglatch,
+        env: BTreeMap::new(),
+        stdin: Stdin::Payload,
+        run_as: None,
+        timeout: Duration::from_secs(10),
+        grace: Duration::from_secs(5),
+        max_running: 2,
+        on_busy: OnBusy::Refuse,
+        max_output: 1024,
+        payload: PayloadKind::Any,
+        max_payload: PAYLOAD_MAX,
+        allow_from: AddressList::default(),
+        bind: Bound::None,
+        enabled: Enabled::Yes,
+    }
+}
+
+fn user(config: &mut Config, id: u16, change: impl FnOnce(&mut User)) {
+    let user = config.users.get_mut(&UserId(id)).expect("one of the four");
+    change(Arc::make_mut(user));
+}
+
+fn action(config: &mut Config, id: u8, change: impl FnOnce(&mut Action)) {
+    let id = ActionId::new(id).expect("not zero");
+    change(Arc::make_mut(
+        config.actions.get_mut(&id).expect("one of the seven"),
+    ));
+}
+
+fn net(text: &str) -> AddressList {
+    AddressList(vec![text.parse().expect("a network")])
+}

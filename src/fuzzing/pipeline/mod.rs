@@ -1,0 +1,222 @@
+//! The whole pipeline: a program of knocks and mishaps, from the socket's bytes to the script's start.
+//!
+//! The rooms are the real ones, stepped by hand; sealing is the one thing that is not. It pads as PKCS#1 v1.5 does and
+//! leaves out the RSA, so that a fuzzer can reach what lies behind it. [`ledger`] holds what runs to what was signed.
+
+mod knock;
+mod ledger;
+mod menu;
+mod program;
+mod store;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sealed::unpad;
+use crate::channel::{Channel, SocketId};
+use crate::clock::Now;
+use crate::judge::Decoys;
+use crate::keeper::by_hand::Keeper;
+use crate::listener::Datagram;
+use crate::listener::by_hand::Listener;
+use crate::listener::opener::{Decrypt, Opener};
+use crate::reason::DropReason;
+use crate::wire::rsa_key::MODULUS_MAX;
+use crate::wire::{HmacKey, ServerId};
+use ledger::Ledger;
+use program::{Operation, Program, Stages, Start};
+use store::Disk;
+
+/// What a program brought about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Reasons that something was refused for.
+    pub refused: BTreeSet<DropReason>,
+    /// Knocks that were granted.
+    pub granted: u64,
+}
+
+/// Runs `data` as a [`program`].
+///
+/// # Panics
+///
+/// Where something was granted that nobody signed, that is stale, or that was granted before; where a datagram is not
+/// counted exactly once.
+pub fn pipeline(data: &[u8]) -> Seen {
+    let mut world = World::new();
+    for operation in Program::new(data) {
+        world.step(operation);
+        world.flow(world.stages);
+    }
+    world.end();
+    world.ledger.seen
+}
+
+/// Everything that a program acts on.
+struct World {
+    now: Now,
+    configs: Vec<Arc<crate::config::Config>>,
+    disk: Disk,
+    listener: Listener,
+    keeper: Keeper,
+    /// Which stages go on by themselves.
+    stages: Stages,
+    /// Everything that was sent, to be sent again.
+    sent: Vec<Vec<u8>>,
+    ledger: Ledger,
+}
+
+impl World {
+    fn new() -> World {
+        let configs = menu::configs();
+        let now = Now {
+            mono: Duration::from_secs(1),
+            wall: menu::START,
+        };
+        let disk = Disk::new(now.unix() - 600);
+        let (listener, keeper) = daemon(now, &configs[0], &disk);
+        World {
+            now,
+            configs,
+            disk,
+            listener,
+            keeper,
+            stages: Stages::ALL,
+            sent: Vec::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    fn step(&mut self, operation: Operation<'_>) {
+        let now = self.now;
+        match operation {
+            Operation::Knock(knock) => {
+                let datagram = self.ledger.sign(&knock, now);
+                self.send(knock.source, &datagram);
+            }
+            Operation::Raw(source, bytes) => self.send(source, &bytes),
+            Operation::Again { nth, source, flip } => {
+                if self.sent.is_empty() {
+                    return;
+                }
+                let mut datagram = self.sent[usize::from(nth) % self.sent.len()].clone();
+                if let (Some((at, bits)), false) = (flip, datagram.is_empty()) {
+                    let at = usize::from(at) % datagram.len();
+                    datagram[at] ^= bits;
+                }
+                self.send(source, &datagram);
+            }
+            Operation::Wait(time) => {
+                self.now.mono += time;
+                self.now.wall += time;
+            }
+            Operation::StepClock(seconds) => {
+                let wall = i64::try_from(now.unix()).unwrap_or(0).saturating_add(seconds);
+                self.now.wall = Duration::from_secs(wall.try_into().unwrap_or(0));
+            }
+            Operation::Reload(nth) => {
+                let config = &self.configs[usize::from(nth) % self.configs.len()];
+                self.keeper.swap(now, Arc::clone(config));
+            }
+            Operation::Restart(start) => self.restart(start),
+            Operation::Store(health) => self.disk.set(health),
+            Operation::Stages(stages) => self.stages = stages,
+            Operation::Exit(nth) => self.keeper.exit(now, usize::from(nth)),
+            Operation::Due => self.keeper.due(now),
+            Operation::Forget => self.keeper.forget(now),
+            Operation::Stop => self.keeper.stop(now),
+            Operation::HangUp => {
+                self.flow(Stages::ALL);
+                self.keeper.hang_up().expect("a socket pair");
+            }
+        }
+    }
+
+    fn send(&mut self, source: SocketAddr, bytes: &[u8]) {
+        // As a socket cuts it: one byte above the longest taken.
+        let bytes = bytes.get(..=MODULUS.len()).unwrap_or(bytes);
+        let socket = SocketId(0);
+        self.ledger.delivered(source, bytes);
+        self.listener.datagram(Datagram {
+            source,
+            socket,
+            bytes,
+        });
+        self.sent.push(bytes.to_vec());
+    }
+
+    /// Lets what came go on.
+    fn flow(&mut self, stages: Stages) {
+        let (now, ledger) = (self.now, &mut self.ledger);
+        if stages.open {
+            self.listener.work();
+        }
+        if stages.judge {
+            let config = Arc::clone(self.keeper.config());
+            self.keeper
+                .channel(now, |opened| ledger.claimed(now, &config, opened));
+        }
+        if stages.store {
+            self.keeper.commit(now);
+        }
+        if stages.answer {
+            self.keeper
+                .claimed(now, |config, grant| ledger.verdict(now, config, grant));
+        }
+    }
+
+    /// Everything to its end; then what came is what ran and what was refused.
+    fn end(&mut self) {
+        self.flow(Stages::ALL);
+        self.keeper.stop(self.now);
+        let counts = self.listener.report();
+        self.flow(Stages::ALL);
+        self.keeper.listener(counts);
+        self.ledger.balance(self.keeper.counts());
+    }
+
+    fn restart(&mut self, start: Start) {
+        match start {
+            Start::InOrder => self.end(),
+            Start::Killed => self.ledger.forget_waiting(),
+            Start::StoreLost => {
+                self.end();
+                self.disk = Disk::new(self.now.unix());
+                self.ledger.store_lost(self.now);
+            }
+        }
+        let config = Arc::clone(self.keeper.config());
+        (self.listener, self.keeper) = daemon(self.now, &config, &self.disk);
+    }
+}
+
+fn daemon(now: Now, config: &Arc<crate::config::Config>, disk: &Disk) -> (Listener, Keeper) {
+    let (ours, theirs) = Channel::pair().expect("a socket pair");
+    let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
+    let decoys = Decoys {
+        key: HmacKey::new([43; 32]).expect("not zero"),
+        server: ServerId([44; 16]),
+    };
+    let listener = Listener::new(MODULUS.to_vec(), opener, QUEUE, theirs);
+    let keeper = Keeper::new(now, Arc::clone(config), decoys, disk.open(), QUEUE, ours);
+    (listener, keeper)
+}
+
+/// PKCS#1 v1.5 without RSA.
+struct NoRsa;
+
+impl Decrypt for NoRsa {
+    fn decrypt(&self, ciphertext: &[u8], room: &mut [u8; MODULUS_MAX]) -> Option<usize> {
+        let message = unpad(ciphertext)?;
+        room[..message.len()].copy_from_slice(message);
+        Some(message.len())
+    }
+}
+
+/// A block begins with 0, so all of them are below it.
+const MODULUS: [u8; 256] = [0xb0; 256];
+
+/// What may wait for a worker, and for the store.
+const QUEUE: usize = 2;

@@ -1,0 +1,170 @@
+//! Bytes to operations. Each operation is a byte, taken modulo 14, and its operands; what ends early ends the program.
+//!
+//! | byte | operation | operands |
+//! |---:|---|---|
+//! | 0 | a signed knock | those of [`Knock::read`] |
+//! | 1 | bytes | source, length (2, big-endian), how many of them follow; the rest repeats them |
+//! | 2 | a datagram again | which, source |
+//! | 3 | a datagram again, changed | which, source, where, bits |
+//! | 4 | time passes | eighths of a second |
+//! | 5 | the wall clock is set | seconds from now (2, big-endian, signed) |
+//! | 6 | reload | which configuration |
+//! | 7 | restart | in order, killed, with its store lost |
+//! | 8 | the store's health | good, failing |
+//! | 9 | which stages go on by themselves | a bit each: open, judge, store, answer; 0: none |
+//! | 10 | a script exits | which |
+//! | 11 | deadlines, the summary | |
+//! | 12 | the store is pruned | |
+//! | 13 | the end is near | stop, the keeper hangs up |
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::knock::Knock;
+use super::menu;
+use super::store::Health;
+
+pub(super) enum Operation<'a> {
+    Knock(Knock<'a>),
+    Raw(SocketAddr, Vec<u8>),
+    Again {
+        nth: u8,
+        source: SocketAddr,
+        flip: Option<(u8, u8)>,
+    },
+    Wait(Duration),
+    StepClock(i64),
+    Reload(u8),
+    Restart(Start),
+    Store(Health),
+    Stages(Stages),
+    Exit(u8),
+    Due,
+    Forget,
+    Stop,
+    HangUp,
+}
+
+/// How a daemon starts anew.
+pub(super) enum Start {
+    InOrder,
+    Killed,
+    StoreLost,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Stages {
+    pub(super) open: bool,
+    pub(super) judge: bool,
+    pub(super) store: bool,
+    pub(super) answer: bool,
+}
+
+impl Stages {
+    pub(super) const ALL: Stages = Stages {
+        open: true,
+        judge: true,
+        store: true,
+        answer: true,
+    };
+}
+
+pub(super) struct Program<'a> {
+    left: &'a [u8],
+    steps: usize,
+}
+
+impl<'a> Program<'a> {
+    pub(super) fn new(data: &'a [u8]) -> Program<'a> {
+        Program {
+            left: data,
+            steps: STEPS_MAX,
+        }
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        let (byte, left) = self.left.split_first()?;
+        self.left = left;
+        Some(*byte)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes([self.u8()?, self.u8()?]))
+    }
+
+    /// As many of `len` bytes as there are.
+    pub(super) fn bytes(&mut self, len: u8) -> &'a [u8] {
+        let (bytes, left) = self.left.split_at(self.left.len().min(len.into()));
+        self.left = left;
+        bytes
+    }
+
+    pub(super) fn source(&mut self) -> Option<SocketAddr> {
+        self.u8().map(menu::source)
+    }
+
+    fn operation(&mut self) -> Option<Operation<'a>> {
+        Some(match self.u8()? % 14 {
+            0 => Operation::Knock(Knock::read(self)?),
+            1 => {
+                let (source, len, given) = (self.source()?, self.u16()?, self.u8()?);
+                let pattern = match self.bytes(given) {
+                    [] => &[0],
+                    bytes => bytes,
+                };
+                let bytes = pattern.iter().copied().cycle();
+                Operation::Raw(source, bytes.take(usize::from(len) % 600).collect())
+            }
+            2 => Operation::Again {
+                nth: self.u8()?,
+                source: self.source()?,
+                flip: None,
+            },
+            3 => Operation::Again {
+                nth: self.u8()?,
+                source: self.source()?,
+                flip: Some((self.u8()?, self.u8()?)),
+            },
+            4 => Operation::Wait(Duration::from_millis(125) * self.u8()?.into()),
+            5 => Operation::StepClock(self.u16()?.cast_signed().into()),
+            6 => Operation::Reload(self.u8()?),
+            7 => Operation::Restart(match self.u8()? % 3 {
+                0 => Start::InOrder,
+                1 => Start::Killed,
+                _ => Start::StoreLost,
+            }),
+            8 => Operation::Store(match self.u8()? % 2 {
+                0 => Health::Good,
+                _ => Health::Failing,
+            }),
+            9 => {
+                let bits = self.u8()?;
+                Operation::Stages(Stages {
+                    open: bits & 1 != 0,
+                    judge: bits & 2 != 0,
+                    store: bits & 4 != 0,
+                    answer: bits & 8 != 0,
+                })
+            }
+            10 => Operation::Exit(self.u8()?),
+            11 => Operation::Due,
+            12 => Operation::Forget,
+            _ => match self.u8()? % 2 {
+                0 => Operation::Stop,
+                _ => Operation::HangUp,
+            },
+        })
+    }
+}
+
+impl<'a> Iterator for Program<'a> {
+    type Item = Operation<'a>;
+
+    fn next(&mut self) -> Option<Operation<'a>> {
+        self.steps = self.steps.checked_sub(1)?;
+        self.operation()
+    }
+}
+
+/// Longer programs find nothing that shorter ones don't, and slowly.
+const STEPS_MAX: usize = 100;

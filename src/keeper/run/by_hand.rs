@@ -1,0 +1,200 @@
+//! The keeper without signals, threads and processes, a step at a time: for fuzzing.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::config::files;
+use crate::judge::{Decoys, Grant};
+use crate::store::Store;
+use crate::store::thread::by_hand::Engine;
+use crate::work::jobs::{Admit, Jobs, Order, Slot};
+use crate::work::{About, Happened, How, JobEvent, StartError};
+
+/// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
+pub(crate) struct Keeper {
+    config: Arc<Config>,
+    channel: Channel,
+    judge: Judge,
+    store: StoreThread<Claim>,
+    engine: Engine<Claim>,
+    jobs: Jobs,
+    scripts: BTreeMap<Slot, Arc<About>>,
+    report: Report,
+    phase: Phase,
+}
+
+impl Keeper {
+    /// `queue` requests may wait for the store.
+    pub(crate) fn new(
+        now: Now,
+        config: Arc<Config>,
+        decoys: Decoys,
+        store: Box<dyn Store>,
+        queue: usize,
+        channel: Channel,
+    ) -> Keeper {
+        let (store, engine) = StoreThread::by_hand(store, queue);
+        Keeper {
+            judge: Judge::new(Arc::clone(&config), decoys),
+            jobs: Jobs::new(config.limits.max_jobs),
+            config,
+            channel,
+            store,
+            engine,
+            scripts: BTreeMap::new(),
+            report: Report::new(now, Vec::new()),
+            phase: Phase::Serving,
+        }
+    }
+
+    /// What it goes by now.
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Takes the listener's messages; `claims` is told of each knock that waits for the store now.
+    pub(crate) fn channel(&mut self, now: Now, mut claims: impl FnMut(&Opened)) {
+        let mut buffer = [0; MESSAGE_MAX];
+        while let Received::Message(len, None) = self.channel.receive(&mut buffer) {
+            let message = buffer.get(..len).map(ToKeeper::decode);
+            match message {
+                Some(Ok(ToKeeper::Opened(opened))) => {
+                    match submit(&mut self.judge, &self.store, self.phase, now, &opened) {
+                        Ok(()) => claims(&opened),
+                        Err(refusal) => self.report.refused(now, &refusal, &self.config),
+                    }
+                }
+                Some(Ok(ToKeeper::Counts(counts))) => self.report.counts.listener(counts),
+                Some(Ok(ToKeeper::Ready)) => {}
+                Some(Err(_)) | None => assert!(message.is_none(), "our listener sent a malformed message"),
+            }
+        }
+    }
+
+    /// The store does what waits.
+    pub(crate) fn commit(&mut self, now: Now) {
+        self.engine.serve(now.unix());
+    }
+
+    /// Takes the store's replies, in the order of the claims; `grants` sees each claim's verdict.
+    pub(crate) fn claimed(&mut self, now: Now, mut grants: impl FnMut(&Config, Option<&Grant>)) {
+        while let Some(reply) = self.store.try_recv() {
+            match reply {
+                Reply::Claimed(claim, outcome) => match self.judge.claimed(now, claim, outcome.ok()) {
+                    Verdict::Grant(grant) => {
+                        grants(&self.config, Some(&grant));
+                        self.start(now, Job::from(grant));
+                    }
+                    Verdict::Refuse(refusal) => {
+                        grants(&self.config, None);
+                        self.report.refused(now, &refusal, &self.config);
+                    }
+                },
+                Reply::Failing(error) => self.report.store_failing(&error),
+                Reply::Recovered { refused } => self.report.store_recovered(refused),
+                Reply::Forgotten(_) => {}
+            }
+        }
+    }
+
+    /// The script in the `nth` place exits.
+    pub(crate) fn exit(&mut self, now: Now, nth: usize) {
+        let Some(slot) = self.scripts.keys().nth(nth).copied() else {
+            return;
+        };
+        let about = self.scripts.remove(&slot);
+        self.jobs.ended(slot);
+        if let Some(about) = about {
+            let (how, took) = (How::Exited(0), Duration::ZERO);
+            self.tell(now, about, Happened::Finished { how, took });
+        }
+        self.start_waiting(now);
+    }
+
+    /// Deadlines: who is killed is gone.
+    pub(crate) fn due(&mut self, now: Now) {
+        while let Some((slot, order)) = self.jobs.due(now.mono) {
+            let place = self.scripts.keys().position(|other| *other == slot);
+            match (order, place) {
+                (Order::Kill, Some(nth)) => self.exit(now, nth),
+                (Order::Kill | Order::Terminate, _) => {}
+            }
+        }
+        self.report.summary(now);
+    }
+
+    /// Prunes the store.
+    pub(crate) fn forget(&mut self, now: Now) {
+        let before = now.unix().saturating_sub(self.config.freshness.as_secs());
+        match self.store.forget(u32::try_from(before).unwrap_or(u32::MAX)) {
+            Ok(()) | Err(Busy) => {}
+        }
+    }
+
+    /// A reload.
+    pub(crate) fn swap(&mut self, now: Now, config: Arc<Config>) {
+        self.judge.reload(Arc::clone(&config));
+        self.jobs.set_max(config.limits.max_jobs);
+        self.config = config;
+        self.start_waiting(now);
+    }
+
+    /// The signal to stop.
+    pub(crate) fn stop(&mut self, now: Now) {
+        self.phase = Phase::Stopping;
+        for job in self.jobs.stop() {
+            let about = Arc::clone(job.about());
+            self.tell(now, about, Happened::Refused(StartError::Stopping));
+        }
+    }
+
+    /// Takes no more messages: the other end of its channel is closed.
+    pub(crate) fn hang_up(&mut self) -> std::io::Result<()> {
+        let (ours, _) = Channel::pair()?;
+        self.channel = ours;
+        Ok(())
+    }
+
+    /// The listener's totals, for one that could not be told.
+    pub(crate) fn listener(&mut self, counts: crate::channel::Counts) {
+        self.report.counts.listener(counts);
+    }
+
+    /// Received, ran, and refused by reason.
+    pub(crate) fn counts(&self) -> (u64, u64, Vec<(DropReason, u64)>) {
+        let counts = &self.report.counts;
+        (counts.received(), counts.all_ran(), counts.by_reason().collect())
+    }
+
+    fn start(&mut self, now: Now, job: Job) {
+        let about = Arc::clone(job.about());
+        match self.jobs.admit(job) {
+            Admit::Start(job) => self.spawn(now, &job),
+            Admit::Wait => self.tell(now, about, Happened::Queued),
+            Admit::Refuse(_, refusal) => self.tell(now, about, Happened::Refused(refusal.into())),
+        }
+    }
+
+    fn start_waiting(&mut self, now: Now) {
+        while let Some(job) = self.jobs.next_waiting() {
+            self.spawn(now, &job);
+        }
+    }
+
+    fn spawn(&mut self, now: Now, job: &Job) {
+        let what = match files::check_program(&job.action().program) {
+            Ok(()) => {
+                self.scripts
+                    .insert(self.jobs.free_slot(), Arc::clone(job.about()));
+                self.jobs.started(now.mono, job.action());
+                Happened::Started
+            }
+            Err(file) => Happened::Refused(file.into()),
+        };
+        self.tell(now, Arc::clone(job.about()), what);
+    }
+
+    fn tell(&mut self, now: Now, about: Arc<About>, what: Happened) {
+        self.report.job(now, &JobEvent { about, what });
+    }
+}

@@ -1,0 +1,91 @@
+//! What fuzzing keeps in `fuzz/corpus`, replayed without a fuzzer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it did not expect"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use siglatch::fuzzing;
+use siglatch::reason::DropReason;
+
+/// Longest file of a corpus, in bytes.
+const LONGEST: usize = 2048;
+
+#[test]
+fn every_target_has_a_corpus_and_every_corpus_holds() {
+    let targets: BTreeMap<&str, fn(&[u8])> = BTreeMap::from([
+        ("channel", fuzzing::channel as fn(&[u8])),
+        ("config", fuzzing::config),
+        ("invite", fuzzing::invite),
+        ("keys", fuzzing::keys),
+        ("packet", fuzzing::packet),
+        ("pipeline", |data| drop(fuzzing::pipeline(data))),
+        ("sealed", fuzzing::sealed),
+    ]);
+    let names: BTreeSet<String> = targets.keys().map(|name| (*name).to_owned()).collect();
+    assert_eq!(names_in("fuzz/fuzz_targets"), names);
+    assert_eq!(names_in("fuzz/corpus"), names);
+    for (name, target) in targets {
+        let files = corpus(name);
+        assert!(files.len() >= 5, "{name}: {} files are no corpus", files.len());
+        for (file, bytes) in &files {
+            println!("{}", file.display());
+            assert!(bytes.len() <= LONGEST, "{} is too long", file.display());
+            target(bytes);
+        }
+        println!("{name}: {} replayed", files.len());
+    }
+}
+
+#[test]
+fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
+    let mut reached = BTreeSet::new();
+    let mut granted = 0;
+    let mut named = 0;
+    for (file, bytes) in corpus("pipeline") {
+        let seen = fuzzing::pipeline(&bytes);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        println!("{name} {seen:?}");
+        for reason in DropReason::ALL.iter().filter(|reason| is_named(name, **reason)) {
+            assert!(seen.refused.contains(reason), "{name} brought about {seen:?}");
+            named += 1;
+        }
+        reached.extend(seen.refused);
+        granted += seen.granted;
+    }
+    println!("{named} programs are named after their reason");
+    let all: BTreeSet<DropReason> = DropReason::ALL.iter().copied().collect();
+    let missed: Vec<_> = all.difference(&reached).collect();
+    assert!(missed.is_empty(), "no program reaches {missed:?}");
+    assert!(granted > 0, "no program reaches a grant");
+}
+
+/// "store-full", or "replay-after-a-restart".
+fn is_named(name: &str, reason: DropReason) -> bool {
+    name.strip_prefix(reason.code())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<PathBuf> = listed(&format!("fuzz/corpus/{target}")).collect();
+    files.sort();
+    files
+        .into_iter()
+        .map(|file| (file.clone(), fs::read(file).unwrap()))
+        .collect()
+}
+
+fn names_in(folder: &str) -> BTreeSet<String> {
+    listed(folder)
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+fn listed(folder: &str) -> impl Iterator<Item = PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())
+}

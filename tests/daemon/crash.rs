@@ -1,0 +1,330 @@
+//! kill -9 at every step, a crash of the machine, a full and a read-only disk: nothing runs twice, nothing runs
+//! unrecorded, and service returns by itself.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::common::{Daemon, Site, until};
+
+/// Every step at which a claim's way can be cut.
+const STEPS: &[&str] = &[
+    "store-claim-before",
+    "store-claim-before-commit",
+    "store-claim-after-commit",
+    "store-claim-before-reply",
+    "keeper-claimed",
+    "keeper-started",
+];
+
+#[test]
+fn kill_9_at_every_step_runs_a_knock_at_most_once() {
+    for step in STEPS {
+        let site = Site::new().with_run();
+        let datagram = site.datagram();
+        let daemon = site.start_with(|command| {
+            command.env("SIGLATCH_CRASH_AT", step);
+        });
+        daemon.send(&datagram);
+        assert_eq!(daemon.ended().status.signal(), Some(9), "{step}");
+
+        let daemon = site.start();
+        daemon.send(&datagram);
+        until(step, || {
+            daemon
+                .log()
+                .iter()
+                .any(|line| line.contains("knock="))
+                .then_some(())
+        });
+        daemon.send(&site.datagram());
+        until(step, || {
+            daemon
+                .log()
+                .iter()
+                .any(|line| line.contains("code=finished"))
+                .then_some(())
+        });
+        let stopped = daemon.stop();
+        assert!(stopped.count("ran") >= 1, "{step}: it serves after the kill");
+        assert!(site.runs() <= 2, "{step}: {} runs of two knocks", site.runs());
+    }
+    assert_eq!(STEPS.len(), 6);
+}
+
+#[test]
+fn kill_9_while_opening_or_closing_loses_no_claim() {
+    for step in [
+        "store-open-before-commit",
+        "store-open-after-commit",
+        "store-close-before-commit",
+    ] {
+        let site = Site::new().with_run();
+        let datagram = site.datagram();
+        let mut daemon = site.start();
+        daemon.send(&datagram);
+        daemon.wait("the knock", |line| line.contains("code=finished"));
+        let cut = if step.contains("close") {
+            daemon.stop();
+            let daemon = site.start_with(|command| {
+                command.env("SIGLATCH_CRASH_AT", step);
+            });
+            daemon.signal(nix::sys::signal::Signal::SIGTERM);
+            daemon
+        } else {
+            daemon.kill();
+            site.spawn(|command| {
+                command.env("SIGLATCH_CRASH_AT", step);
+            })
+        };
+        assert_eq!(cut.ended().status.signal(), Some(9), "{step}");
+        let mut daemon = site.start();
+        daemon.send(&datagram);
+        daemon.wait("the refusal", |line| line.contains("code=replay"));
+        daemon.stop();
+        assert_eq!(site.runs(), 1, "{step}");
+    }
+}
+
+/// As root, else says that it is skipped.
+fn root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        crate::common::skipped("mounting needs root");
+    }
+    root
+}
+
+/// Starts the daemon on a machine that booted now and is another boot than any before.
+fn after_a_reboot(site: &Site) -> Daemon {
+    let now = crate::common::unix();
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let stat: Vec<String> = stat
+        .lines()
+        .map(|line| {
+            if line.starts_with("btime ") {
+                format!("btime {now}")
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect();
+    site.file("stat", (stat.join("\n") + "\n").as_bytes(), 0o644);
+    site.file("boot_id", b"01234567-89ab-cdef-0123-456789abcdef\n", 0o644);
+    let script = format!(
+        "mount --bind {0}/stat /proc/stat && mount --bind {0}/boot_id /proc/sys/kernel/random/boot_id && exec {1} --config {0}/siglatchd.toml",
+        site.dir.path().display(),
+        env!("CARGO_BIN_EXE_siglatchd"),
+    );
+    site.start_with(|command| {
+        let stderr = std::process::Stdio::piped();
+        *command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]).stderr(stderr);
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    drop(fs::remove_dir_all(to));
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn a_crash_of_the_machine_that_takes_the_last_claims_along_revives_no_knock() {
+    if !root() {
+        return;
+    }
+    let site = Site::new().with_run();
+    let (first, second) = (site.datagram(), site.datagram());
+    let mut daemon = site.start();
+    daemon.send(&first);
+    daemon.wait("the first", |line| line.contains("code=finished"));
+    // What is on the disk when the power goes; the second claim is not.
+    copy(&site.path("state"), &site.path("disk"));
+    daemon.send(&second);
+    daemon.wait_count("the second", 2, |line| line.contains("code=finished"));
+    daemon.kill();
+    copy(&site.path("disk"), &site.path("state"));
+
+    let daemon = after_a_reboot(&site);
+    assert!(
+        daemon
+            .log()
+            .iter()
+            .any(|line| line.contains("code=store-crashed")),
+        "{:?}",
+        daemon.log()
+    );
+    daemon.send(&first);
+    daemon.send(&second);
+    daemon.wait_count("two refusals", 2, |line| {
+        line.contains("code=floor") || line.contains("code=replay")
+    });
+    // The floor is the time of the boot: what is knocked later is served.
+    until("a knock after the crash", || {
+        daemon.send(&site.datagram());
+        std::thread::sleep(Duration::from_millis(300));
+        (site.runs() == 3).then_some(())
+    });
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.ended().assert_balanced();
+    assert_eq!(site.runs(), 3);
+}
+
+/// A small disk in place of a folder, until it is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf) -> Disk {
+        fs::create_dir_all(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"])
+            .arg(&path);
+        assert!(mount.status().unwrap().success());
+        Disk(path)
+    }
+
+    fn fill(&self) {
+        drop(fs::write(self.0.join("filler"), vec![1; 1 << 20]));
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+
+    fn read_only(&self) {
+        assert!(
+            Command::new("mount")
+                .args(["-o", "remount,ro"])
+                .arg(&self.0)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_knocks_loudly_and_service_returns_by_itself() {
+    if !root() {
+        return;
+    }
+    let site = Site::new().with_run();
+    fs::remove_dir_all(site.path("state")).unwrap();
+    let disk = Disk::mount(site.path("state"));
+    site.fresh_store();
+    let mut daemon = site.start();
+    daemon.send(&site.datagram());
+    daemon.wait("a knock", |line| line.contains("code=ran"));
+
+    disk.fill();
+    let mut refused = Vec::new();
+    until("a claim that does not fit", || {
+        refused.push(site.datagram());
+        daemon.send(refused.last().unwrap());
+        std::thread::sleep(Duration::from_millis(50));
+        daemon
+            .log()
+            .iter()
+            .any(|line| line.contains("code=store-failed"))
+            .then_some(())
+    });
+    daemon.wait("the alarm", |line| {
+        line.contains("ERROR") && line.contains("code=store-failing")
+    });
+    let runs = daemon
+        .log()
+        .iter()
+        .filter(|line| line.contains("code=ran"))
+        .count();
+
+    disk.empty();
+    daemon.send(&site.datagram());
+    daemon.wait("the end of the alarm", |line| {
+        line.contains("code=store-recovered")
+    });
+    until("a knock", || (site.runs() == runs + 1).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_store_that_cannot_be_written_stops_the_start_with_a_clear_error() {
+    if !root() {
+        return;
+    }
+    let site = Site::new().with_run();
+    fs::remove_dir_all(site.path("state")).unwrap();
+    let disk = Disk::mount(site.path("state"));
+    disk.fill();
+    let full = site.spawn(|_| {}).ended();
+    assert_eq!(full.status.code(), Some(75), "{:?}", full.log);
+    assert!(
+        full.log
+            .iter()
+            .any(|line| line.contains("code=failed") && line.contains("room")),
+        "{:?}",
+        full.log
+    );
+
+    disk.empty();
+    site.fresh_store();
+    disk.read_only();
+    let read_only = site.spawn(|_| {}).ended();
+    assert_eq!(read_only.status.code(), Some(77), "{:?}", read_only.log);
+}
+
+#[test]
+fn a_damaged_store_stops_the_start_and_is_left_as_it_is() {
+    let site = Site::new().with_run();
+    let file = fs::read_dir(site.path("state"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let file = file
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "db"))
+        .unwrap();
+    let garbage = vec![b'x'; 20_000];
+    fs::write(&file, &garbage).unwrap();
+    let damaged = site.spawn(|_| {}).ended();
+    assert_eq!(damaged.status.code(), Some(78), "{:?}", damaged.log);
+    assert!(
+        damaged
+            .log
+            .iter()
+            .any(|line| line.contains(file.to_str().unwrap())),
+        "{:?}",
+        damaged.log
+    );
+    assert_eq!(fs::read(&file).unwrap(), garbage);
+}
+
+#[test]
+fn a_store_in_memory_refuses_what_was_knocked_before_its_start() {
+    let mut site = Site::new().with_run();
+    site.top += "store = \"memory\"\n";
+    let before = site.datagram();
+    let mut daemon = site.start();
+    daemon.send(&before);
+    daemon.wait("the refusal", |line| line.contains("code=floor"));
+    until("a later knock", || {
+        daemon.send(&site.datagram());
+        std::thread::sleep(Duration::from_millis(200));
+        (site.runs() > 0).then_some(())
+    });
+    daemon.stop();
+}
