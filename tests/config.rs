@@ -174,7 +174,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 73);
+    assert_eq!(cases, 75);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -365,6 +365,14 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[users.bob]\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",
         "error: `id` is missing in [users.bob] @ 3:1 => write id = and a number that no other user has",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"\nactions = [\"ok\"]",
+        "error: `hmac_key` is a key, where a file's name belongs @ 5:12 => name a file of 32 random bytes, or of 64 hex digits",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/guess\"]",
+        "error: HERE/guess is neither an ELF program nor a script that names its interpreter @ 5:8 => begin it with a line like #!/bin/sh",
     ),
     (
         "[users.bob]\nid = 65536\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",
@@ -712,6 +720,7 @@ impl Folder {
         folder.write("short.hmac", 0o600, &[8; 16]);
         folder.write("open", 0o700, b"#!/bin/sh\n");
         folder.write("shared", 0o775, b"#!/bin/sh\n");
+        folder.write("guess", 0o700, b"echo\n");
         std::os::unix::fs::symlink("/bin/true", folder.path("link")).unwrap();
         folder
     }

@@ -3,7 +3,8 @@
 //! # Security considerations
 //!
 //! Who captured a knock can send copies of it without end, and each of them verifies. A user's refusals therefore have
-//! a small allowance of lines; what goes beyond is counted, and told in the summary.
+//! a small allowance of lines for each reason, so that many of one kind hide no other; what goes beyond is counted, and
+//! told in the summary.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ pub(super) struct Report {
     told: Counts,
     since: Duration,
     addresses: Vec<SocketAddr>,
-    lines: HashMap<UserId, Bucket>,
+    lines: HashMap<(UserId, DropReason), Bucket>,
     muted: u64,
     muted_told: u64,
 }
@@ -63,7 +64,7 @@ impl Report {
     pub(super) fn refused(&mut self, now: Now, refusal: &Refusal, config: &Config) {
         self.counts.refused(refusal.reason);
         let Some(verified) = &refusal.verified else { return };
-        if !self.may_speak(now, verified.user.id) {
+        if !self.may_speak(now, verified.user.id, refusal.reason) {
             return;
         }
         let action = ActionId::new(verified.action).and_then(|id| config.actions.get(&id));
@@ -173,7 +174,7 @@ impl Report {
     fn not_started(&mut self, now: Now, about: &About, error: &StartError) {
         let reason = error.reason();
         self.counts.refused(reason);
-        if self.may_speak(now, about.user.id) {
+        if self.may_speak(now, about.user.id, reason) {
             log::warn!(
                 code = reason.code(), knock:% = about.knock, user = about.user.name, action = about.action.name,
                 from:% = about.source, bound:% = about.bound, why:% = error;
@@ -182,10 +183,10 @@ impl Report {
         }
     }
 
-    fn may_speak(&mut self, now: Now, user: UserId) -> bool {
+    fn may_speak(&mut self, now: Now, user: UserId, reason: DropReason) -> bool {
         let taken = self
             .lines
-            .entry(user)
+            .entry((user, reason))
             .or_default()
             .take_every(now, LINE_EVERY, LINES);
         if taken == Taken::No {
@@ -231,7 +232,7 @@ fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
     format!("the sender's clock is {} s {side}", now.abs_diff(sent))
 }
 
-/// Lines that a user's refusals may take at once.
+/// Lines that a user's refusals for one reason may take at once.
 const LINES: u32 = 20;
 
 /// And one more each.

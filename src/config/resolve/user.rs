@@ -86,6 +86,15 @@ fn resolve(
 fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
     let hint = "name a file of 32 random bytes, or of 64 hex digits";
     let text = user.required("hmac_key", &raw.hmac_key, hint)?;
+    if HmacKey::parse(text.get_ref().as_bytes()).is_ok() {
+        // The key itself: no log is to have it.
+        user.error(
+            text.span(),
+            "`hmac_key` is a key, where a file's name belongs",
+            hint,
+        );
+        return None;
+    }
     let (path, bytes) = user.secret(text, KEY_FILE_MAX)?;
     HmacKey::parse(&bytes)
         .map_err(|bad| {
