@@ -4,7 +4,6 @@
 //! for the same bytes, so that what was found can be found again.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::sealed::unpad;
 use crate::channel::{Channel, SocketId};
 use crate::clock::Now;
+use crate::config::Config;
 use crate::judge::Decoys;
 use crate::keeper::by_hand::Keeper;
 use crate::listener::Datagram;
@@ -57,7 +58,7 @@ pub fn pipeline(data: &[u8]) -> Seen {
 /// Everything that a program acts on.
 struct World {
     now: Now,
-    configs: Vec<Arc<crate::config::Config>>,
+    configs: &'static [Arc<Config>],
     disk: Disk,
     listener: Listener,
     keeper: Keeper,
@@ -136,7 +137,7 @@ impl World {
 
     fn send(&mut self, source: SocketAddr, bytes: &[u8]) {
         // As a socket cuts it: one byte above the longest taken.
-        let bytes = bytes.get(..=MODULUS.len()).unwrap_or(&bytes);
+        let bytes = bytes.get(..=MODULUS.len()).unwrap_or(bytes);
         let socket = SocketId(0);
         self.ledger.delivered(source, bytes);
         self.listener.datagram(Datagram {
@@ -192,7 +193,7 @@ impl World {
     }
 }
 
-fn daemon(now: Now, config: &Arc<crate::config::Config>, disk: &Disk) -> (Listener, Keeper) {
+fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
     let (ours, theirs) = Channel::pair().expect("a socket pair");
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
     let decoys = Decoys {
