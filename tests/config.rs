@@ -2,6 +2,7 @@
 #![cfg(all(feature = "server", feature = "sqlite"))]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+use rsa::rand_core::OsRng;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -766,11 +767,16 @@ fn brief(shown: &str) -> String {
     brief.trim_end().to_owned()
 }
 
-static SERVER_KEY: LazyLock<String> =
-    LazyLock::new(|| PrivateKey::generate().unwrap().to_pem().unwrap().to_string());
+static SERVER_KEY: LazyLock<String> = LazyLock::new(|| {
+    PrivateKey::generate(&mut OsRng)
+        .unwrap()
+        .to_pem()
+        .unwrap()
+        .to_string()
+});
 
 /// 1024 bits.
 static SHORT_KEY: LazyLock<String> = LazyLock::new(|| {
-    let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1024).unwrap();
+    let key = rsa::RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
     key.to_pkcs8_pem(rsa::pkcs8::LineEnding::LF).unwrap().to_string()
 });

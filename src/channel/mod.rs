@@ -9,6 +9,7 @@
 mod codec;
 mod pair;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
@@ -49,7 +50,6 @@ pub enum ToListener {
 }
 
 /// Everything a listener needs besides its sockets.
-#[derive(Debug)]
 pub struct Setup {
     /// The RSA private key, PKCS#8 DER.
     pub private_key: Zeroizing<Vec<u8>>,
@@ -61,13 +61,18 @@ pub struct Setup {
     pub sockets: u8,
 }
 
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Setup(****)")
+    }
+}
+
 /// The place of a socket in `listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketId(pub u8);
 
 /// 245 bytes that came out of a sealed datagram, or that implicit rejection put in their place: nothing about them
 /// is known.
-#[derive(Debug)]
 pub struct Opened {
     /// Where the datagram came from; `::ffff:` folded. The listener could lie about it.
     pub source: SocketAddr,
@@ -84,6 +89,12 @@ impl Opened {
     pub fn knock(&self) -> KnockId {
         let [a, b, c, d, e, f, g, h, ..] = self.digest;
         KnockId([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opened({} from {})", self.knock(), self.source)
     }
 }
 

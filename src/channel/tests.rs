@@ -143,3 +143,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn neither_key_nor_plaintext_is_printed() {
+    let setup = ToListener::Setup(Setup {
+        private_key: Zeroizing::new(vec![201; 8]),
+        workers: 1,
+        queue: 1,
+        sockets: 1,
+    });
+    assert_eq!(format!("{setup:?}"), "Setup(Setup(****))");
+    let opened = Opened {
+        source: "192.0.2.1:9".parse().unwrap(),
+        socket: SocketId(0),
+        digest: [0xab; 32],
+        plaintext: Zeroizing::new([201; PLAINTEXT_LEN]),
+    };
+    assert_eq!(format!("{opened:?}"), "Opened(abababababababab from 192.0.2.1:9)");
+}

@@ -1,5 +1,6 @@
 //! `siglatch knock`: a target and a payload become one datagram for each address.
 
+use rsa::rand_core::OsRng;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -137,7 +138,10 @@ fn send_one(
     let plain = knock
         .encode(&target.hmac_key, binding)
         .map_err(|error| internal(&error))?;
-    let datagram = target.server_key.seal(&plain).map_err(|error| internal(&error))?;
+    let datagram = target
+        .server_key
+        .seal(&mut OsRng, &plain)
+        .map_err(|error| internal(&error))?;
     if let Some(path) = &args.save {
         files::write(path, &datagram, 0o600, Existing::Keep).map_err(|bad| {
             Failure::from(bad).hint("nothing was sent; --save takes the name of a new file")

@@ -121,8 +121,8 @@ pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>
 }
 
 /// Checks that a program can be started and that nobody but root and this process's user can change it: absolute, a
-/// regular executable file, a program or a script with `#!`, it and its folder writable by their owner alone, no symbolic
-/// link out of its folder.
+/// regular executable file, a program or a script with `#!`, it and every folder above it writable by their owner alone, no
+/// symbolic link out of its folder.
 ///
 /// # Errors
 ///
@@ -149,11 +149,12 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
             format!("name the file itself: {}", real.display()),
         ));
     }
-    let file = File::open(&named).map_err(|error| BadFile::io(&named, "opened", error))?;
-    let meta = file
-        .metadata()
-        .map_err(|error| BadFile::io(&named, "inspected", error))?;
+    let meta = std::fs::metadata(&named).map_err(|error| BadFile::io(&named, "inspected", error))?;
     check_mode(&named, &meta, Secrecy::Public)?;
+    // Who can rename a folder further up can put another in its place, between this check and the start too.
+    for folder in named.ancestors().skip(1) {
+        check_folder(folder)?;
+    }
     let meta = std::fs::metadata(&real).map_err(|error| BadFile::io(&real, "inspected", error))?;
     if !meta.is_file() {
         return Err(BadFile::new(
@@ -192,13 +193,19 @@ fn check_folders(path: &Path) -> Result<(), BadFile> {
         .canonicalize()
         .map_err(|error| BadFile::io(path, "opened", error))?;
     for folder in [folder_of(path), folder_of(&real)] {
-        let meta = std::fs::metadata(folder).map_err(|error| BadFile::io(folder, "inspected", error))?;
-        // In a sticky folder of root's, such as /tmp, everybody makes files but nobody replaces those of others.
-        if meta.mode() & 0o1000 == 0 || meta.uid() != 0 {
-            check_mode(folder, &meta, Secrecy::Public)?;
-        }
+        check_folder(folder)?;
     }
     Ok(())
+}
+
+/// Checks that nobody else can put another file or folder in the place of one that is in `folder`.
+fn check_folder(folder: &Path) -> Result<(), BadFile> {
+    let meta = std::fs::metadata(folder).map_err(|error| BadFile::io(folder, "inspected", error))?;
+    // In a sticky folder of root's, such as /tmp, everybody makes files but nobody replaces those of others.
+    if meta.mode() & 0o1000 != 0 && meta.uid() == 0 {
+        return Ok(());
+    }
+    check_mode(folder, &meta, Secrecy::Public)
 }
 
 fn folder_of(path: &Path) -> &Path {

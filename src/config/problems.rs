@@ -34,16 +34,16 @@ impl Problems {
         self.0.is_empty()
     }
 
-    /// One by one.
-    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+    /// One by one, of very many the first hundred: a log has room for other things too.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter().take(SHOWN_MAX)
     }
 
     /// All of them (of very many, the first hundred) as a person reads them, an empty line between two, with a line end
     /// behind the last.
     pub fn render(&self, colours: Colours) -> String {
         let mut text = String::new();
-        for problem in self.0.iter().take(SHOWN_MAX) {
+        for problem in self.iter() {
             if !text.is_empty() {
                 text.push('\n');
             }

@@ -1,5 +1,6 @@
 //! `siglatchctl init`: all that a new server needs.
 
+use rsa::rand_core::OsRng;
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, Value};
@@ -35,7 +36,7 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
         None => PathBuf::from("state"),
     };
 
-    let private = PrivateKey::generate().map_err(|error| internal(&error))?;
+    let private = PrivateKey::generate(&mut OsRng).map_err(|error| internal(&error))?;
     let private_pem = private.to_pem().map_err(|error| internal(&error))?;
     let public_pem = private.public().to_pem().map_err(|error| internal(&error))?;
     let hello = actions.join("hello");

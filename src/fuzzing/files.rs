@@ -1,5 +1,6 @@
 //! What an administrator writes: configuration text, key files.
 
+use rsa::rand_core::OsRng;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -86,7 +87,7 @@ fn private(key: &PrivateKey) {
 }
 
 fn seal(key: &PublicKey) -> Option<Vec<u8>> {
-    let sealed = key.seal(&[1; PLAINTEXT_LEN]).ok()?;
+    let sealed = key.seal(&mut OsRng, &[1; PLAINTEXT_LEN]).ok()?;
     assert_eq!(sealed.len(), key.modulus().len());
     Some(sealed)
 }

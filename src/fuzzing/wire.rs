@@ -4,6 +4,7 @@ use super::recorded::{SERVER, recorded};
 use crate::channel::{ToKeeper, ToListener};
 use crate::wire::mac::{self, Signed};
 use crate::wire::{ActionId, Binding, Bound, HmacKey, Invite, Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet};
+use rsa::rand_core::OsRng;
 
 /// Decodes as a packet. What decodes has its fields where WIRE.md says, and signed it verifies for what it was signed for
 /// and nothing more.
@@ -110,6 +111,6 @@ pub fn invite(data: &[u8]) {
     let mask = format!("{invite:?}");
     assert!(!mask.contains(&*invite.hmac_key.to_hex()), "{mask}");
     // A stranger chose the key: sealing with it may fail, no more.
-    let sealed = invite.server_key.seal(&[1; PLAINTEXT_LEN]);
+    let sealed = invite.server_key.seal(&mut OsRng, &[1; PLAINTEXT_LEN]);
     assert!(sealed.is_err() || sealed.is_ok_and(|sealed| sealed.len() == invite.server_key.modulus().len()));
 }

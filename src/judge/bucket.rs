@@ -23,11 +23,12 @@ pub enum Taken {
 impl Bucket {
     /// Takes a token out of a bucket that holds `burst` and gains `rate` a second, both at least one.
     pub fn take(&mut self, now: Now, rate: u32, burst: u32) -> Taken {
-        self.take_every(
-            now,
-            Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::MAX),
-            burst,
-        )
+        self.take_every(now, interval(rate), burst)
+    }
+
+    /// Puts back a token that was taken for nothing.
+    pub fn put_back(&mut self, rate: u32) {
+        self.full_at = self.full_at.saturating_sub(interval(rate));
     }
 
     /// Takes a token out of a bucket that holds `burst` and gains one each `interval`.
@@ -39,6 +40,10 @@ impl Bucket {
         self.full_at = full_at;
         Taken::Yes
     }
+}
+
+fn interval(rate: u32) -> Duration {
+    Duration::from_secs(1).checked_div(rate).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod replay;
 mod verify;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use crate::reason::DropReason;
@@ -27,9 +28,9 @@ pub use verify::{Decoys, Verified};
 
 use crate::channel::Opened;
 use crate::clock::Now;
-use crate::config::Config;
+use crate::config::{Config, User};
 use crate::store;
-use crate::wire::UserId;
+use crate::wire::{ActionId, Bound, UserId};
 use replay::Replay;
 
 /// Decides about opened datagrams, in two calls: a claim may have to wait for the store.
@@ -108,6 +109,15 @@ impl Judge {
 
     /// What became of the claim, then binding, user, action, source, payload. `None`: the store could not record it.
     pub fn claimed(&mut self, now: Now, claim: Claim, outcome: Option<store::Outcome>) -> Verdict {
+        let nonce = claim.record().nonce;
+        match outcome {
+            Some(store::Outcome::Known(first)) => {
+                self.replay.first_came_from(&nonce, first);
+                self.put_back(nonce.user);
+            }
+            Some(store::Outcome::BelowFloor) => self.put_back(nonce.user),
+            Some(store::Outcome::New | store::Outcome::Full) | None => {}
+        }
         match claim
             .settle(outcome)
             .and_then(|fresh| fresh.authorize(now, &self.config))
@@ -118,6 +128,29 @@ impl Judge {
                 verified: Some(refused.1),
             }),
         }
+    }
+
+    /// A copy that the nonce cache did not know must not cost its user anything either.
+    fn put_back(&mut self, user: UserId) {
+        if let Some(bucket) = self.buckets.get_mut(&user) {
+            bucket.put_back(self.config.limits.user_rate);
+        }
+    }
+
+    /// Whether a knock that was granted and waits its turn would be granted by the configuration of now.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn permits(
+        &self,
+        now: Now,
+        user: &User,
+        action: ActionId,
+        source: IpAddr,
+        bound: Bound,
+    ) -> Result<(), DropReason> {
+        policy::permit(now, &self.config, user, action, source, bound).map(|_| ())
     }
 
     fn admit(&mut self, now: Now, verified: &Verified) -> Result<(), DropReason> {

@@ -1,5 +1,6 @@
 //! Fresh -> Grant: what the administrator permits.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::grant::Sealed;
@@ -8,13 +9,13 @@ use super::{DropReason, Grant, Verified};
 use crate::clock::Now;
 use crate::config::resolved::{Enabled, PayloadKind};
 use crate::config::{Action, Config, User};
-use crate::wire::ActionId;
+use crate::wire::{ActionId, Bound};
 
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Box<(DropReason, Verified)>> {
         let verified = self.into_verified();
-        match permit(now, config, &verified) {
+        match authorize(now, config, &verified) {
             Ok((user, action)) => Ok(Grant {
                 knock: verified.knock,
                 user: Arc::clone(user),
@@ -30,36 +31,53 @@ impl Fresh {
     }
 }
 
-fn permit<'a>(
+fn authorize<'a>(now: Now, config: &'a Config, verified: &Verified) -> Result<Allowed<'a>, DropReason> {
+    let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
+    let (user, action) = permit(
+        now,
+        config,
+        &verified.user,
+        id,
+        verified.source.ip(),
+        verified.bound,
+    )?;
+    ensure(takes(action, &verified.payload), DropReason::Payload)?;
+    Ok((user, action))
+}
+
+/// Everything but the payload: what a reload can take away from a knock that waits its turn.
+pub(super) fn permit<'a>(
     now: Now,
     config: &'a Config,
-    verified: &Verified,
-) -> Result<(&'a Arc<User>, &'a Arc<Action>), DropReason> {
-    let ensure = |holds: bool, reason| if holds { Ok(()) } else { Err(reason) };
-
-    let user = config
-        .users
-        .get(&verified.nonce.user)
-        .ok_or(DropReason::UserGone)?;
-    ensure(user.hmac_key == verified.user.hmac_key, DropReason::UserGone)?;
+    knocked: &User,
+    id: ActionId,
+    source: IpAddr,
+    bound: Bound,
+) -> Result<Allowed<'a>, DropReason> {
+    let user = config.users.get(&knocked.id).ok_or(DropReason::UserGone)?;
+    ensure(user.hmac_key == knocked.hmac_key, DropReason::UserGone)?;
     ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
     ensure(
         user.not_after.is_none_or(|last| now.wall <= last),
         DropReason::UserExpired,
     )?;
 
-    let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
     let action = config.actions.get(&id).ok_or(DropReason::ActionUnknown)?;
     ensure(user.actions.contains(&id), DropReason::NotPermitted)?;
     ensure(action.enabled == Enabled::Yes, DropReason::ActionDisabled)?;
 
     let least = config.bind.max(user.bind).max(action.bind);
-    ensure(verified.bound >= least, DropReason::Binding)?;
-    let source = verified.source.ip();
+    ensure(bound >= least, DropReason::Binding)?;
     let lists = [&config.allow_from, &user.allow_from, &action.allow_from];
     ensure(lists.iter().all(|list| list.allows(source)), DropReason::Source)?;
-    ensure(takes(action, &verified.payload), DropReason::Payload)?;
     Ok((user, action))
+}
+
+/// Who may run what, as the configuration of now has them.
+type Allowed<'a> = (&'a Arc<User>, &'a Arc<Action>);
+
+fn ensure(holds: bool, reason: DropReason) -> Result<(), DropReason> {
+    if holds { Ok(()) } else { Err(reason) }
 }
 
 fn takes(action: &Action, payload: &[u8]) -> bool {

@@ -123,6 +123,14 @@ impl Replay {
         }
         Claim(verified)
     }
+
+    /// Copies are told apart by the source that the store has, not by the first one seen since the start: that one may
+    /// be the thief's.
+    pub(super) fn first_came_from(&mut self, nonce: &Nonce, source: IpAddr) {
+        if let Some(seen) = self.seen.peek_mut(nonce) {
+            seen.source = source;
+        }
+    }
 }
 
 /// A client may send a knock twice; it does not move to another address meanwhile.

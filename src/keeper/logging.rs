@@ -10,7 +10,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -56,6 +56,16 @@ pub(super) fn finish() {
     }
 }
 
+/// Whether what can be missed must be, so that there is room for what nobody may wash out of the log.
+pub(super) fn is_crowded() -> bool {
+    WAITING.load(Ordering::Relaxed) >= LINES / 2
+}
+
+/// A line that was not worth its room; the next line that is written tells how many.
+pub(super) fn lose() {
+    LOST.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Changes the configured level.
 pub(super) fn level(level: LevelFilter) {
     if std::env::var_os("RUST_LOG").is_none() {
@@ -75,8 +85,11 @@ enum Message {
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Counted first: the writer must not take off what is not on it yet.
+        WAITING.fetch_add(1, Ordering::Relaxed);
         if self.0.try_send(Message::Line(line.to_vec())).is_err() {
-            LOST.fetch_add(1, Ordering::Relaxed);
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+            lose();
         }
         Ok(line.len())
     }
@@ -90,7 +103,10 @@ fn write_lines(lines: &Receiver<Message>, format: LogFormat) {
     while let Ok(message) = lines.recv() {
         match message {
             // A closed standard error takes the words, not the daemon.
-            Message::Line(line) => drop(io::stderr().write_all(&line)),
+            Message::Line(line) => {
+                drop(io::stderr().write_all(&line));
+                WAITING.fetch_sub(1, Ordering::Relaxed);
+            }
             Message::Tell(done) => drop(done.try_send(())),
         }
         let lost = LOST.swap(0, Ordering::Relaxed);
@@ -194,6 +210,9 @@ static WRITER: OnceLock<SyncSender<Message>> = OnceLock::new();
 
 /// Lines thrown away since the last time that was told.
 static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that wait to be written.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Lines that may wait to be written, at most some 8 MiB.
 const LINES: usize = 4096;

@@ -15,6 +15,8 @@ mod start;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use nix::sys::signal::SigSet;
+
 use crate::exit::{self, Exit, Failure};
 use crate::{config, exit::end};
 
@@ -29,6 +31,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     if args.check {
         return end(config::check(&args.config));
+    }
+    // Threads inherit the mask, and a starter's mask would keep every signal from here: no stop, no reload, no reaping.
+    if let Err(errno) = SigSet::empty().thread_set_mask() {
+        return end(Err(internal("unblock signals", &errno.into())));
     }
     let loaded = match config::load_telling(&args.config) {
         Ok(loaded) => loaded,

@@ -13,6 +13,7 @@ use log::kv::Value;
 use log::{Level, Record};
 
 use super::counts::Counts;
+use super::logging;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::judge::{Bucket, DropReason, Refusal, Taken, Verified};
@@ -88,6 +89,8 @@ impl Report {
                 let (from, bound) = (about.source, about.bound);
                 log::info!(code = "ran", knock:%, user, action, from:%, bound:%; "knock accepted");
             }
+            // A script that prints faster than the log is read must not wash out who ran what.
+            Happened::Line(..) if logging::is_crowded() => logging::lose(),
             Happened::Line(stream, text) => {
                 log::info!(code = "output", knock:%, action, stream:%, text; "script output");
             }

@@ -13,9 +13,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+use super::reload::Reload;
 use super::report::Report;
 use super::start::Started;
-use super::{internal, logging, reload};
+use super::{internal, logging};
 use crate::channel::{Channel, MESSAGE_MAX, Opened, Received, Sent, ToKeeper, ToListener};
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
@@ -25,7 +26,7 @@ use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
 use crate::listener::ListenerError;
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
-use crate::work::{Drained, Job, Runner};
+use crate::work::{About, Drained, Job, Runner};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -42,6 +43,7 @@ struct Keeper {
     /// Claims that the store has not answered.
     claims: usize,
     runner: Runner,
+    reload: Reload,
     report: Report,
     phase: Phase,
     /// Whether the channel may have more to say.
@@ -100,7 +102,8 @@ impl Keeper {
         registry
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(io)?;
-        let waker = Waker::new(registry, STORE).map_err(io)?;
+        let waker = Arc::new(Waker::new(registry, THREADS).map_err(io)?);
+        let reload = Reload::new(Arc::clone(&waker));
         // A wake that fails leaves the reply to the next one.
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
@@ -121,6 +124,7 @@ impl Keeper {
             store,
             claims: 0,
             runner,
+            reload,
             phase: Phase::Serving,
             unread: More::No,
             unheard: More::No,
@@ -178,19 +182,23 @@ impl Keeper {
         for signal in pending {
             match signal {
                 SIGCHLD => self.runner.reap(now),
-                SIGHUP => {
-                    if let Some(config) = reload::reload(&self.config) {
-                        self.swap(now, config);
-                    }
-                }
+                SIGHUP => self.reload.begin(self.config.path.clone()),
                 _ => self.stop(signal),
             }
+        }
+        if let Some(config) = self.reload.finished(&self.config) {
+            self.swap(now, config);
         }
     }
 
     fn swap(&mut self, now: Now, config: Arc<Config>) {
         self.judge.reload(Arc::clone(&config));
-        self.runner.set_max_jobs(now, config.limits.max_jobs);
+        let permits = |about: &About| {
+            let (user, action) = (&about.user, about.action.id);
+            self.judge
+                .permits(now, user, action, about.source.ip(), about.bound)
+        };
+        self.runner.reload(now, config.limits.max_jobs, permits);
         logging::level(config.log.level);
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
@@ -349,7 +357,8 @@ fn listener_failed(why: &str) -> Failure {
 
 const CHANNEL: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const STORE: Token = Token(2);
+/// The store has answered, or a configuration was read.
+const THREADS: Token = Token(2);
 const SCRIPTS: usize = 3;
 
 /// Messages of the listener per wake.

@@ -41,7 +41,10 @@ impl Listener {
     /// Opens what waits.
     pub(crate) fn work(&self) {
         for sealed in self.queue.try_iter() {
-            pool::open(&self.opener, &sealed, &self.channel, &self.tally);
+            match pool::open(&self.opener, &sealed, &self.channel, &self.tally) {
+                Sent::Yes | Sent::Full => {}
+                Sent::Closed => return,
+            }
         }
     }
 

@@ -77,22 +77,27 @@ impl Pool {
 fn work(opener: &Opener, queue: &Mutex<Receiver<Sealed>>, channel: &Channel, tally: &Tally) {
     // The lock is held while waiting: one worker waits for a datagram, the others for the lock.
     while let Ok(sealed) = { queue.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
-        open(opener, &sealed, channel, tally);
+        // Closed: nobody is left to open the rest of the queue for.
+        if open(opener, &sealed, channel, tally) == Sent::Closed {
+            return;
+        }
     }
 }
 
 /// Opens one datagram and sends it on.
-pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &Tally) {
+pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &Tally) -> Sent {
     let opened = Opened {
         source: sealed.source(),
         socket: sealed.socket(),
         digest: Sha256::digest(sealed.ciphertext()).into(),
         plaintext: opener.open(sealed.ciphertext()),
     };
-    match channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE) {
+    let sent = channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE);
+    match sent {
         Sent::Yes => {}
         Sent::Full | Sent::Closed => tally.refused(DropReason::Channel),
     }
+    sent
 }
 
 /// A keeper that has taken nothing for so long is stuck; the queue has been filling meanwhile.

@@ -14,6 +14,7 @@ use super::pool::Pool;
 use super::tally::Tally;
 use super::{Admission, Datagram, Step};
 use crate::channel::{Channel, Counts, MESSAGE_MAX, Received, Sent, Setup, SocketId, ToKeeper, ToListener};
+use crate::clock::Clock;
 use crate::wire::PrivateKey;
 
 /// Why a listener cannot start, or ended early.
@@ -98,7 +99,8 @@ fn receive(
     let mut events = Events::with_capacity(64);
     let mut buffer = admission.buffer();
     let mut message = [0; MESSAGE_MAX];
-    let mut reported = Counts::default();
+    let clock = Clock::start();
+    let (mut reported, mut reported_at) = (Counts::default(), Duration::ZERO);
     loop {
         let timeout = if sockets.any_ready() {
             Duration::ZERO
@@ -117,7 +119,15 @@ fn receive(
             |datagram| take(datagram, admission, pool, tally),
             || tally.receive_error(),
         );
-        report(channel, tally, &mut reported, &events);
+        let (counts, now) = (tally.counts(), clock.now().mono);
+        let much = counts.received.saturating_sub(reported.received) >= REPORT_AFTER;
+        if counts != reported && (much || now.saturating_sub(reported_at) >= REPORT) {
+            match channel.send(&ToKeeper::Counts(counts).encode(), None) {
+                Sent::Yes => (reported, reported_at) = (counts, now),
+                // They are totals: the next report makes up for this one.
+                Sent::Full | Sent::Closed => {}
+            }
+        }
     }
 }
 
@@ -130,19 +140,6 @@ pub(super) fn take(datagram: Datagram<'_>, admission: &Admission, pool: &Pool, t
     };
     if let Err(reason) = taken {
         tally.refused(reason);
-    }
-}
-
-/// Tells the keeper the counts when the loop had nothing else to do for a while, or much has come in since.
-fn report(channel: &Channel, tally: &Tally, reported: &mut Counts, events: &Events) {
-    let counts = tally.counts();
-    let much = counts.received.saturating_sub(reported.received) >= REPORT_AFTER;
-    if counts != *reported && (events.is_empty() || much) {
-        match channel.send(&ToKeeper::Counts(counts).encode(), None) {
-            Sent::Yes => *reported = counts,
-            // They are totals: the next report makes up for this one.
-            Sent::Full | Sent::Closed => {}
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use rsa::pkcs8::{
     DecodePrivateKey, Document, EncodePrivateKey, EncodePublicKey, LineEnding, PrivateKeyInfo,
     SubjectPublicKeyInfoRef, der::Decode,
 };
-use rsa::rand_core::OsRng;
+use rsa::rand_core::CryptoRngCore;
 use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
 use zeroize::Zeroizing;
@@ -46,8 +46,8 @@ impl PrivateKey {
     /// # Errors
     ///
     /// [`BadRsaKey::Unreadable`] when the key cannot be encoded.
-    pub fn generate() -> Result<PrivateKey, BadRsaKey> {
-        let key = RsaPrivateKey::new(&mut OsRng, 2048).map_err(|_| BadRsaKey::Unreadable("private key"))?;
+    pub fn generate(random: &mut impl CryptoRngCore) -> Result<PrivateKey, BadRsaKey> {
+        let key = RsaPrivateKey::new(random, 2048).map_err(|_| BadRsaKey::Unreadable("private key"))?;
         PrivateKey::from_rsa(&key)
     }
 
@@ -147,10 +147,14 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// [`BadRsaKey::Unreadable`] when the operating system gives no randomness.
-    pub fn seal(&self, plain: &[u8; PLAINTEXT_LEN]) -> Result<Vec<u8>, BadRsaKey> {
+    /// [`BadRsaKey::Unreadable`] when the key cannot be used.
+    pub fn seal(
+        &self,
+        random: &mut impl CryptoRngCore,
+        plain: &[u8; PLAINTEXT_LEN],
+    ) -> Result<Vec<u8>, BadRsaKey> {
         self.0
-            .encrypt(&mut OsRng, Pkcs1v15Encrypt, plain)
+            .encrypt(random, Pkcs1v15Encrypt, plain)
             .map_err(|_| BadRsaKey::Unreadable("public key"))
     }
 

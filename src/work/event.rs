@@ -69,6 +69,9 @@ pub enum StartError {
     /// The daemon is stopping.
     #[error("siglatchd is stopping")]
     Stopping,
+    /// It waited its turn, and a reload meanwhile took the permission away.
+    #[error("a reload took it away while the knock waited: {}", .0.meaning())]
+    Withdrawn(DropReason),
     /// The file changed since it was loaded, and is no longer fit.
     #[error("{0}{hint}", hint = hint(.0))]
     File(#[from] BadFile),
@@ -88,6 +91,7 @@ impl StartError {
         match self {
             StartError::Busy => DropReason::Busy,
             StartError::Stopping => DropReason::Stopping,
+            StartError::Withdrawn(reason) => *reason,
             StartError::File(_) | StartError::Spawn { .. } => DropReason::StartFailed,
         }
     }

@@ -5,11 +5,13 @@
 //! A job runs until its action's `timeout`, is then told to end (TERM), and is ended (KILL) a `grace` later.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::job::Job;
+use super::job::{About, Job};
 use crate::config::Action;
 use crate::config::resolved::OnBusy;
+use crate::judge::DropReason;
 use crate::wire::ActionId;
 
 /// The place of a running job: the lowest that was free, so below the most that ever ran at once.
@@ -124,6 +126,22 @@ impl Jobs {
     pub fn next_waiting(&mut self) -> Option<Job> {
         let place = self.waiting.iter().position(|job| self.has_room(job.action()))?;
         self.waiting.remove(place)
+    }
+
+    /// Takes out of the queue what is no longer permitted; returned with the reasons, in order.
+    pub fn withdraw(
+        &mut self,
+        permits: impl Fn(&About) -> Result<(), DropReason>,
+    ) -> Vec<(Arc<About>, DropReason)> {
+        let mut withdrawn = Vec::new();
+        self.waiting.retain(|job| match permits(job.about()) {
+            Ok(()) => true,
+            Err(reason) => {
+                withdrawn.push((Arc::clone(job.about()), reason));
+                false
+            }
+        });
+        withdrawn
     }
 
     /// Where the next job that is started will be.

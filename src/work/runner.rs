@@ -21,11 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Registry, Token};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 
 use super::event::{Happened, JobEvent, StartError};
 use super::job::{About, Job};
 use super::jobs::{Admit, Jobs, Order, Phase, Slot};
 use crate::clock::Now;
+use crate::judge::DropReason;
 use crate::sys;
 use script::{READ_MAX, Reaped, Rest, Script};
 
@@ -72,9 +74,12 @@ impl Runner {
         })
     }
 
-    /// After a reload: how many may run at once from now on.
-    pub fn set_max_jobs(&mut self, now: Now, max_jobs: usize) {
+    /// After a reload: how many may run at once from now on, and what of that which waits may still run.
+    pub fn reload(&mut self, now: Now, max_jobs: usize, permits: impl Fn(&About) -> Result<(), DropReason>) {
         self.jobs.set_max(max_jobs);
+        for (about, reason) in self.jobs.withdraw(permits) {
+            self.tell(&about, Happened::Refused(StartError::Withdrawn(reason)));
+        }
         self.start_waiting(now);
     }
 
@@ -135,6 +140,9 @@ impl Runner {
             self.jobs.ended(slot);
             self.tell(&about, Happened::Finished { how, took });
         }
+        if std::process::id() == INIT {
+            self.reap_orphans();
+        }
         self.start_waiting(now);
     }
 
@@ -189,6 +197,18 @@ impl Runner {
         self.jobs.running() == 0 && self.jobs.waiting() == 0
     }
 
+    /// Reaps who fell to this process because his parent is gone; all of its own were reaped just now.
+    fn reap_orphans(&self) {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while let Some(pid) = waitid(Id::All, peek).ok().and_then(|status| status.pid()) {
+            // One of its own that ended meanwhile: its SIGCHLD is on its way.
+            let own = self.scripts.values().any(|script| script.pid() == pid);
+            if own || waitpid(pid, Some(WaitPidFlag::WNOHANG)).is_err() {
+                return;
+            }
+        }
+    }
+
     fn start_waiting(&mut self, now: Now) {
         while let Some(job) = self.jobs.next_waiting() {
             self.spawn(now, &job);
@@ -217,6 +237,9 @@ impl Runner {
         });
     }
 }
+
+/// The process to which orphans fall: the daemon itself, if nothing else runs in its container.
+const INIT: u32 = 1;
 
 impl Drop for Runner {
     /// Ends what still runs: nobody is left to hold it to its deadline.

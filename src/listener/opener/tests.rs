@@ -6,7 +6,7 @@ use super::*;
 use crate::wire::PrivateKey;
 
 fn for_each_opener(test: impl Fn(&PrivateKey, &Opener)) {
-    let key = PrivateKey::generate().unwrap();
+    let key = PrivateKey::generate(&mut OsRng).unwrap();
     let openers = Opener::each(key.der()).unwrap();
     assert!(!openers.is_empty());
     for (name, opener) in &openers {
@@ -19,7 +19,10 @@ fn for_each_opener(test: impl Fn(&PrivateKey, &Opener)) {
 fn a_sealed_packet_opens_to_what_was_sealed() {
     for_each_opener(|key, opener| {
         let plain = std::array::from_fn(|at| u8::try_from(at).unwrap());
-        assert_eq!(*opener.open(&key.public().seal(&plain).unwrap()), plain);
+        assert_eq!(
+            *opener.open(&key.public().seal(&mut OsRng, &plain).unwrap()),
+            plain
+        );
     });
 }
 
@@ -29,7 +32,7 @@ fn a_longer_key_opens_too() {
     let der = rsa::pkcs8::EncodePrivateKey::to_pkcs8_der(&key).unwrap();
     let public = PrivateKey::from_der(der.as_bytes()).unwrap().public().clone();
     for (_, opener) in Opener::each(der.as_bytes()).unwrap() {
-        let sealed = public.seal(&[3; PLAINTEXT_LEN]).unwrap();
+        let sealed = public.seal(&mut OsRng, &[3; PLAINTEXT_LEN]).unwrap();
         assert_eq!(sealed.len(), 384);
         assert_eq!(*opener.open(&sealed), [3; PLAINTEXT_LEN]);
     }
@@ -41,7 +44,7 @@ fn whatever_is_wrong_a_steady_random_looking_plaintext_comes_out() {
         let public = RsaPublicKey::from_public_key_pem(&key.public().to_pem().unwrap()).unwrap();
         let short = public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[1; 244]).unwrap();
         let empty = public.encrypt(&mut OsRng, Pkcs1v15Encrypt, &[]).unwrap();
-        let mut flipped = key.public().seal(&[1; PLAINTEXT_LEN]).unwrap();
+        let mut flipped = key.public().seal(&mut OsRng, &[1; PLAINTEXT_LEN]).unwrap();
         flipped[200] ^= 1;
         let modulus = key.public().modulus();
         let cases: [&[u8]; 7] = [
@@ -64,7 +67,7 @@ fn whatever_is_wrong_a_steady_random_looking_plaintext_comes_out() {
 
 #[test]
 fn another_process_makes_other_false_plaintexts() {
-    let key = PrivateKey::generate().unwrap();
+    let key = PrivateKey::generate(&mut OsRng).unwrap();
     let (one, other) = (Opener::new(key.der()).unwrap(), Opener::new(key.der()).unwrap());
     assert_ne!(one.open(&[1; 256]), other.open(&[1; 256]));
 }

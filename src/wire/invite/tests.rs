@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use rsa::rand_core::OsRng;
 
 use super::*;
 use crate::wire::PrivateKey;
@@ -13,7 +14,7 @@ fn invite() -> Invite {
         user: named("alice.b-c_d"),
         user_id: UserId(65535),
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
-        server_key: PrivateKey::generate().unwrap().public().clone(),
+        server_key: PrivateKey::generate(&mut OsRng).unwrap().public().clone(),
         actions: BTreeMap::from([
             (named("ssh"), ActionId::new(1).unwrap()),
             (named("v1.2"), ActionId::new(255).unwrap()),

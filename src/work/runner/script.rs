@@ -174,7 +174,8 @@ impl Script {
         }
     }
 
-    fn pid(&self) -> Pid {
+    /// The process's id, and its group's.
+    pub(super) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 }

@@ -568,7 +568,7 @@ fn a_reload_that_makes_room_starts_what_waited() {
     action.on_busy = OnBusy::Queue(1);
     this.start(action, b"");
     assert!(matches!(this.seen[0].what, Happened::Queued));
-    this.runner.set_max_jobs(this.clock.now(), 1);
+    this.runner.reload(this.clock.now(), 1, |_| Ok(()));
     this.until_idle();
     assert_eq!(this.lines("open"), ["hi"]);
 }

@@ -1,16 +1,5 @@
 //! kill -9 at every step, a crash of the machine, a full and a read-only disk: nothing runs twice, nothing runs
 //! unrecorded, and service returns by itself.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -18,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Daemon, Site, until};
+use crate::common::{Daemon, Site, until};
 
 /// Every step at which a claim's way can be cut.
 const STEPS: &[&str] = &[
@@ -103,14 +92,14 @@ fn kill_9_while_opening_or_closing_loses_no_claim() {
 fn root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        common::skipped("mounting needs root");
+        crate::common::skipped("mounting needs root");
     }
     root
 }
 
 /// Starts the daemon on a machine that booted now and is another boot than any before.
 fn after_a_reboot(site: &Site) -> Daemon {
-    let now = common::unix();
+    let now = crate::common::unix();
     let stat = fs::read_to_string("/proc/stat").unwrap();
     let stat: Vec<String> = stat
         .lines()

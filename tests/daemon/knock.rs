@@ -1,21 +1,8 @@
 //! A real knock runs the administrator's script, with what siglatch scripts expect; nothing else runs anything.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use std::fs;
 
-use common::{Site, field, knock};
+use crate::common::{Site, field, knock};
 use siglatch::wire::Binding;
 
 #[test]

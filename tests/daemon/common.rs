@@ -1,17 +1,4 @@
 //! A site in a temporary folder, the real daemon on it, and knocks over a real socket.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a test stops at what it did not expect"
-)]
-#![allow(unreachable_pub, missing_docs, reason = "a module of a test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,26 +15,26 @@ use siglatch::store::{Boot, SqliteStore};
 use siglatch::wire::{ActionId, Binding, HmacKey, Knock, PrivateKey, ServerId, UserId};
 
 /// A folder with everything that a daemon needs.
-pub struct Site {
-    pub dir: tempfile::TempDir,
-    pub key: PrivateKey,
-    pub hmac: HmacKey,
-    pub server_id: ServerId,
+pub(crate) struct Site {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) key: PrivateKey,
+    pub(crate) hmac: HmacKey,
+    pub(crate) server_id: ServerId,
     /// Top-level keys of the configuration.
-    pub top: String,
+    pub(crate) top: String,
     /// Its tables.
-    pub tables: String,
+    pub(crate) tables: String,
 }
 
 /// The key that opens the recorded datagrams; making one takes longer than most tests.
-pub fn recorded() -> serde_json::Value {
+pub(crate) fn recorded() -> serde_json::Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/siglatch-v1.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 impl Site {
     /// One user, alice (1), who may run nothing yet; a store in which nothing was ever claimed.
-    pub fn new() -> Site {
+    pub(crate) fn new() -> Site {
         let vectors = recorded();
         let key = PrivateKey::from_pem(vectors["private_key_pem"].as_str().unwrap()).unwrap();
         let hmac = HmacKey::parse(vectors["hmac_key_hex"].as_str().unwrap().as_bytes()).unwrap();
@@ -69,16 +56,16 @@ impl Site {
     }
 
     /// A store that refuses nothing, as `siglatchctl init` makes it.
-    pub fn fresh_store(&self) {
+    pub(crate) fn fresh_store(&self) {
         let wall = unix().into();
         SqliteStore::create(&self.path("state"), wall, &Boot::read(wall)).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn file(&self, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -86,12 +73,12 @@ impl Site {
     }
 
     /// A script, and an action that runs it.
-    pub fn action(&mut self, name: &str, id: u8, script: &str) -> &mut Site {
+    pub(crate) fn action(&mut self, name: &str, id: u8, script: &str) -> &mut Site {
         self.action_with(name, id, script, "")
     }
 
     /// The same with more keys in its table.
-    pub fn action_with(&mut self, name: &str, id: u8, script: &str, keys: &str) -> &mut Site {
+    pub(crate) fn action_with(&mut self, name: &str, id: u8, script: &str, keys: &str) -> &mut Site {
         let path = self.file(
             &format!("actions/{name}"),
             format!("#!/bin/sh\n{script}\n").as_bytes(),
@@ -102,7 +89,7 @@ impl Site {
     }
 
     /// A user with alice's key.
-    pub fn user(&mut self, name: &str, id: u16, actions: &[&str], keys: &str) -> &mut Site {
+    pub(crate) fn user(&mut self, name: &str, id: u16, actions: &[&str], keys: &str) -> &mut Site {
         self.tables += &format!(
             "\n[users.{name}]\nid = {id}\nhmac_key = \"alice.hmac\"\nactions = {actions:?}\n{keys}\n"
         );
@@ -110,7 +97,7 @@ impl Site {
     }
 
     /// The usual: alice may run `run`, which writes its arguments, one a line, and a last line `--`, to `ran`.
-    pub fn with_run(mut self) -> Site {
+    pub(crate) fn with_run(mut self) -> Site {
         let out = self.path("ran");
         let script = format!("{{ printf '%s\\n' \"$@\"; echo --; }} >> {}", out.display());
         self.action("run", 1, &script).user("alice", 1, &["run"], "");
@@ -118,7 +105,7 @@ impl Site {
     }
 
     /// How often the script of [`Site::with_run`] ran.
-    pub fn runs(&self) -> usize {
+    pub(crate) fn runs(&self) -> usize {
         fs::read_to_string(self.path("ran"))
             .unwrap_or_default()
             .lines()
@@ -126,7 +113,7 @@ impl Site {
             .count()
     }
 
-    pub fn write_config(&self) -> PathBuf {
+    pub(crate) fn write_config(&self) -> PathBuf {
         let text = format!(
             "{}private_key = \"server.key.pem\"\nserver_id = \"{}\"\n{}",
             self.top, self.server_id, self.tables
@@ -134,11 +121,11 @@ impl Site {
         self.file("siglatchd.toml", text.as_bytes(), 0o600)
     }
 
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         self.start_with(|_| {})
     }
 
-    pub fn start_with(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
+    pub(crate) fn start_with(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
         let mut daemon = self.spawn(adjust);
         let ready = daemon.wait("ready", |line| line.contains("code=ready"));
         let listen = field(&ready, "listen").unwrap();
@@ -147,7 +134,7 @@ impl Site {
     }
 
     /// Starts it without waiting until it is ready.
-    pub fn spawn(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
+    pub(crate) fn spawn(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchd"));
         command
             .arg("--config")
@@ -175,20 +162,20 @@ impl Site {
     }
 
     /// A sealed datagram of alice's for action 1, bound to the server, fresh.
-    pub fn datagram(&self) -> Vec<u8> {
+    pub(crate) fn datagram(&self) -> Vec<u8> {
         self.sealed(&knock(1, b""), Binding::Server(self.server_id))
     }
 
-    pub fn sealed(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
+    pub(crate) fn sealed(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
         self.key
             .public()
-            .seal(&knock.encode(&self.hmac, binding).unwrap())
+            .seal(&mut OsRng, &knock.encode(&self.hmac, binding).unwrap())
             .unwrap()
     }
 }
 
 /// Alice's knock for `action`, now, with a random challenge.
-pub fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
+pub(crate) fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
     Knock {
         timestamp: unix(),
         user: UserId(1),
@@ -198,7 +185,7 @@ pub fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
     }
 }
 
-pub fn unix() -> u32 {
+pub(crate) fn unix() -> u32 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
@@ -208,29 +195,29 @@ pub fn unix() -> u32 {
 }
 
 /// A running siglatchd.
-pub struct Daemon {
-    pub child: Child,
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<std::thread::JoinHandle<()>>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Daemon {
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id().try_into().unwrap()
     }
 
-    pub fn send(&self, datagram: &[u8]) {
+    pub(crate) fn send(&self, datagram: &[u8]) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(datagram, self.address).unwrap();
     }
 
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
     /// Waits for a line that fits, at most 20 s.
-    pub fn wait(&mut self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait(&mut self, what: &str, fits: impl Fn(&str) -> bool) -> String {
         until(what, || {
             let log = self.log();
             if let Some(line) = log.iter().find(|line| fits(line)) {
@@ -247,18 +234,18 @@ impl Daemon {
     }
 
     /// Waits until `count` lines fit.
-    pub fn wait_count(&self, what: &str, count: usize, fits: impl Fn(&str) -> bool) {
+    pub(crate) fn wait_count(&self, what: &str, count: usize, fits: impl Fn(&str) -> bool) {
         until(what, || {
             (self.log().iter().filter(|line| fits(line)).count() >= count).then_some(())
         });
     }
 
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
     }
 
     /// Waits for the end it is already going to.
-    pub fn ended(mut self) -> Stopped {
+    pub(crate) fn ended(mut self) -> Stopped {
         let status = until("the end", || self.child.try_wait().unwrap());
         self.reader.take().unwrap().join().unwrap();
         Stopped {
@@ -268,7 +255,7 @@ impl Daemon {
     }
 
     /// SIGTERM, then exit code 0 and balanced counts.
-    pub fn stop(self) -> Stopped {
+    pub(crate) fn stop(self) -> Stopped {
         self.signal(nix::sys::signal::Signal::SIGTERM);
         let stopped = self.ended();
         assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log.join("\n"));
@@ -277,7 +264,7 @@ impl Daemon {
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) -> Stopped {
+    pub(crate) fn kill(mut self) -> Stopped {
         self.child.kill().unwrap();
         self.ended()
     }
@@ -294,14 +281,14 @@ impl Drop for Daemon {
 }
 
 /// A siglatchd that ended.
-pub struct Stopped {
-    pub status: ExitStatus,
-    pub log: Vec<String>,
+pub(crate) struct Stopped {
+    pub(crate) status: ExitStatus,
+    pub(crate) log: Vec<String>,
 }
 
 impl Stopped {
     /// The counts of its last line.
-    pub fn counts(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         let line = self
             .log
             .iter()
@@ -313,12 +300,12 @@ impl Stopped {
             .collect()
     }
 
-    pub fn count(&self, key: &str) -> u64 {
+    pub(crate) fn count(&self, key: &str) -> u64 {
         self.counts().get(key).copied().unwrap_or(0)
     }
 
     /// `received = ran + refused by reason`.
-    pub fn assert_balanced(&self) {
+    pub(crate) fn assert_balanced(&self) {
         let counts = self.counts();
         let refused: u64 = siglatch::reason::DropReason::ALL
             .iter()
@@ -334,7 +321,7 @@ impl Stopped {
 }
 
 /// Waits for a condition, at most 20 s.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(value) = condition() {
@@ -346,7 +333,7 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A field's value in a log line.
-pub fn field(line: &str, key: &str) -> Option<String> {
+pub(crate) fn field(line: &str, key: &str) -> Option<String> {
     let (_, rest) = line.split_once(&format!(" {key}="))?;
     match rest.strip_prefix('"') {
         Some(quoted) => Some(quoted.split('"').next()?.to_owned()),
@@ -355,7 +342,7 @@ pub fn field(line: &str, key: &str) -> Option<String> {
 }
 
 /// Says loudly that a test needs what is not here, and counts as skipped.
-pub fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     assert!(
         std::env::var_os("SIGLATCH_SKIP_NOTHING").is_none(),
         "nothing may be skipped, and this would be: {why}"

@@ -1,23 +1,12 @@
 //! Recorded datagrams of real siglatch v1 clients, sent to the real daemon at the time they were recorded, and clocks
 //! that step.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::{Daemon, Site, knock, recorded, unix, until};
 use base64::Engine as _;
-use common::{Daemon, Site, knock, recorded, unix, until};
 use siglatch::wire::{Binding, Knock};
 
 /// A clock that a test moves, under libfaketime.
@@ -50,7 +39,7 @@ fn library() -> Option<String> {
     let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
     let path = format!("/usr/lib/{triple}/faketime/libfaketime.so.1");
     if !Path::new(&path).exists() {
-        common::skipped("libfaketime is not installed (Debian's faketime)");
+        crate::common::skipped("libfaketime is not installed (Debian's faketime)");
         return None;
     }
     Some(path)

@@ -1,23 +1,12 @@
 //! Signals: HUP swaps the configuration whole or keeps the old one, TERM and INT end in order. And how the daemon says
 //! that it cannot start.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use std::fs;
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Daemon, Site, field, knock, until};
+use crate::common::{Daemon, Site, field, knock, until};
 use nix::sys::signal::Signal;
 use siglatch::wire::Binding;
 

@@ -1,15 +1,4 @@
 //! What the documents say is so: their commands are run, their tables are complete.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::disallowed_methods,
-    reason = "a test stops at what it did not expect"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +14,7 @@ fn read(path: &str) -> String {
 #[test]
 fn the_readmes_commands_take_a_newcomer_to_ssh_behind_a_knock() {
     if !nix::unistd::geteuid().is_root() {
-        return common::skipped("two hosts in network namespaces need root");
+        return crate::common::skipped("two hosts in network namespaces need root");
     }
     let binaries = Path::new(env!("CARGO_BIN_EXE_siglatchd")).parent().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readme.sh");

@@ -1,0 +1,24 @@
+//! The real daemon on a site of its own, knocked over real sockets: one file per promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at what it did not expect"
+)]
+
+mod common;
+#[cfg(feature = "crash-points")]
+mod crash;
+mod documents;
+mod field;
+mod hardening;
+mod hostile;
+mod knock;
+mod reload;
+mod sources;
+mod time;
