@@ -76,7 +76,6 @@ fn block(block: &[u8; MODULUS_LEN]) {
         match unpad(block) {
             Some(message) if message.len() == PLAINTEXT_LEN => assert_eq!(*message, *opened, "{name}"),
             Some(_) | None => {
-                assert_eq!(opened, opener.open(&ciphertext), "{name}");
                 assert_ne!(block[11..], *opened, "{name}");
                 assert!(!is_authentic(&*opened), "{name}");
             }

@@ -4,14 +4,14 @@
 
 use std::fmt;
 
-use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::pkcs1::{self, DecodeRsaPrivateKey, UintRef};
 use rsa::pkcs8::{
-    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding, PrivateKeyInfo,
-    der::Decode,
+    DecodePrivateKey, Document, EncodePrivateKey, EncodePublicKey, LineEnding, PrivateKeyInfo,
+    SubjectPublicKeyInfoRef, der::Decode,
 };
 use rsa::rand_core::CryptoRngCore;
 use rsa::traits::PublicKeyParts;
-use rsa::{Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
+use rsa::{BigUint, Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
 use zeroize::Zeroizing;
 
 use super::PLAINTEXT_LEN;
@@ -123,8 +123,7 @@ impl PublicKey {
     ///
     /// [`BadRsaKey`].
     pub fn from_pem(pem: &str) -> Result<PublicKey, BadRsaKey> {
-        let key = RsaPublicKey::from_public_key_pem(pem)
-            .map_err(|_| BadRsaKey::Unreadable("public key (PEM, SPKI)"))?;
+        let key = spki(pem).ok_or(BadRsaKey::Unreadable("public key (PEM, SPKI)"))?;
         PublicKey::from_rsa(key)
     }
 
@@ -165,6 +164,58 @@ impl PublicKey {
             Ok(PublicKey(key))
         } else {
             Err(BadRsaKey::Bits(bits))
+        }
+    }
+}
+
+/// As `DecodePublicKey`, which stops at 4096 bits where `DecodePrivateKey` does not.
+fn spki(pem: &str) -> Option<RsaPublicKey> {
+    let (label, der) = Document::from_pem(pem).ok()?;
+    let info = SubjectPublicKeyInfoRef::from_der(der.as_bytes()).ok()?;
+    if label != "PUBLIC KEY" || info.algorithm != pkcs1::ALGORITHM_ID {
+        return None;
+    }
+    let key = pkcs1::RsaPublicKey::from_der(info.subject_public_key.as_bytes()?).ok()?;
+    let number = |bytes: UintRef<'_>| BigUint::from_bytes_be(bytes.as_bytes());
+    let (modulus, exponent) = (number(key.modulus), number(key.public_exponent));
+    RsaPublicKey::new_with_max_size(modulus, exponent, usize::MAX).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bits: usize) -> Result<PublicKey, BadRsaKey> {
+        let modulus = BigUint::from_bytes_be(&vec![0xff; bits / 8]);
+        let key = RsaPublicKey::new_with_max_size(modulus, 65537u32.into(), bits).unwrap();
+        PublicKey::from_pem(&key.to_public_key_pem(LineEnding::LF).unwrap())
+    }
+
+    #[test]
+    fn a_public_key_of_each_length_that_a_server_takes_is_read_and_seals() {
+        for bits in [2048, 3072, 4096, 8192] {
+            let key = read(bits).unwrap();
+            assert_eq!(key.modulus().len(), bits / 8);
+            assert_eq!(key.seal(&[1; PLAINTEXT_LEN]).unwrap().len(), bits / 8);
+            assert_eq!(PublicKey::from_pem(&key.to_pem().unwrap()), Ok(key));
+        }
+        assert_eq!(read(1024), Err(BadRsaKey::Bits(1024)));
+        assert_eq!(read(8200), Err(BadRsaKey::Bits(8200)));
+    }
+
+    #[test]
+    fn what_is_no_public_rsa_key_is_none() {
+        let pem = read(2048).unwrap().to_pem().unwrap();
+        let private = pem.replace("PUBLIC", "PRIVATE");
+        // The algorithm's last number: PSS instead of encryption.
+        let pss = pem.replace("BAQEFAAOC", "BAQoFAAOC");
+        let cut: String = pem.lines().filter(|line| !line.starts_with('I')).collect();
+        assert_ne!(pss, pem);
+        for text in [private, pss, cut, String::new()] {
+            assert!(
+                matches!(PublicKey::from_pem(&text), Err(BadRsaKey::Unreadable(_))),
+                "{text}"
+            );
         }
     }
 }

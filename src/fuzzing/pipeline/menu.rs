@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config::resolved::{
@@ -42,7 +42,12 @@ pub(super) fn source(nth: u8) -> SocketAddr {
 }
 
 /// The first is the one at start; the others differ from it where a reload may.
-pub(super) fn configs() -> Vec<Arc<Config>> {
+pub(super) fn configs() -> &'static [Arc<Config>] {
+    static CONFIGS: OnceLock<Vec<Arc<Config>>> = OnceLock::new();
+    CONFIGS.get_or_init(variants)
+}
+
+fn variants() -> Vec<Arc<Config>> {
     let plain = plain();
     let with = |change: &dyn Fn(&mut Config)| {
         let mut config = plain.clone();

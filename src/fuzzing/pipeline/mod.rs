@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::sealed::unpad;
 use crate::channel::{Channel, SocketId};
 use crate::clock::Now;
+use crate::config::Config;
 use crate::judge::Decoys;
 use crate::keeper::by_hand::Keeper;
 use crate::listener::Datagram;
@@ -57,7 +58,7 @@ pub fn pipeline(data: &[u8]) -> Seen {
 /// Everything that a program acts on.
 struct World {
     now: Now,
-    configs: Vec<Arc<crate::config::Config>>,
+    configs: &'static [Arc<Config>],
     disk: Disk,
     listener: Listener,
     keeper: Keeper,
@@ -192,7 +193,7 @@ impl World {
     }
 }
 
-fn daemon(now: Now, config: &Arc<crate::config::Config>, disk: &Disk) -> (Listener, Keeper) {
+fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
     let (ours, theirs) = Channel::pair().expect("a socket pair");
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
     let decoys = Decoys {
