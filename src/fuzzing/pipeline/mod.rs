@@ -166,6 +166,9 @@ impl World {
             self.keeper
                 .claimed(now, |config, grant| ledger.verdict(now, config, grant));
         }
+        for about in self.keeper.started() {
+            Ledger::started(self.keeper.config(), &about);
+        }
     }
 
     /// Everything to its end; then what came is what ran and what was refused.
