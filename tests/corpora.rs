@@ -64,6 +64,32 @@ fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
     assert!(granted > 0, "no program reaches a grant");
 }
 
+#[test]
+fn what_is_fuzzed_is_what_is_shipped() {
+    let (shipped, fuzzed) = (locked("Cargo.lock"), locked("fuzz/Cargo.lock"));
+    assert!(fuzzed.len() > 50, "{} packages are not all", fuzzed.len());
+    let own = ["arbitrary", "libfuzzer-sys", "siglatch-fuzz"];
+    let others: Vec<_> = fuzzed
+        .difference(&shipped)
+        .filter(|(name, _)| !own.contains(&name.as_str()))
+        .collect();
+    assert!(
+        others.is_empty(),
+        "cp Cargo.lock fuzz/ and run scripts/fuzz: {others:?}"
+    );
+}
+
+fn locked(file: &str) -> BTreeSet<(String, String)> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let lock: toml::Table = text.parse().unwrap();
+    let field = |package: &toml::Value, key| package[key].as_str().unwrap().to_owned();
+    let packages = lock["package"].as_array().unwrap();
+    packages
+        .iter()
+        .map(|package| (field(package, "name"), field(package, "version")))
+        .collect()
+}
+
 /// "store-full", or "replay-after-a-restart".
 fn is_named(name: &str, reason: DropReason) -> bool {
     name.strip_prefix(reason.code())

@@ -268,8 +268,12 @@ fn snippet<'a>(source: &'a Source, places: &'a [Marked]) -> Snippet<'a, Annotati
     let mark = |kind: AnnotationKind, place: &'a Marked| {
         kind.span(place.at.span.clone()).label(place.note.as_deref())
     };
-    Snippet::source(&source.text)
-        .path(source.path.to_string_lossy())
+    // The renderer shows control characters as pictures, but not these; spans count bytes, and `·` has as many.
+    let text = source
+        .text
+        .replace(|c: char| !c.is_ascii() && c.is_control(), "·");
+    Snippet::source(text)
+        .path(shown(&source.path.to_string_lossy()))
         .annotations(places.iter().map(|place| match place.note {
             None => mark(AnnotationKind::Primary, place),
             Some(_) => mark(AnnotationKind::Context, place),

@@ -38,12 +38,11 @@ impl Listener {
         take(datagram, &self.admission, &self.pool, &self.tally);
     }
 
-    /// Opens what waits.
+    /// Opens what waits, as by so many workers: each finds out for itself that a channel is closed.
     pub(crate) fn work(&self) {
         for sealed in self.queue.try_iter() {
             match pool::open(&self.opener, &sealed, &self.channel, &self.tally) {
-                Sent::Yes | Sent::Full => {}
-                Sent::Closed => return,
+                Sent::Yes | Sent::Full | Sent::Closed => {}
             }
         }
     }

@@ -183,6 +183,8 @@ fn spki(pem: &str) -> Option<RsaPublicKey> {
 
 #[cfg(test)]
 mod tests {
+    use rsa::rand_core::OsRng;
+
     use super::*;
 
     fn read(bits: usize) -> Result<PublicKey, BadRsaKey> {
@@ -196,12 +198,7 @@ mod tests {
         for bits in [2048, 3072, 4096, 8192] {
             let key = read(bits).unwrap();
             assert_eq!(key.modulus().len(), bits / 8);
-            assert_eq!(
-                key.seal(&mut rsa::rand_core::OsRng, &[1; PLAINTEXT_LEN])
-                    .unwrap()
-                    .len(),
-                bits / 8
-            );
+            assert_eq!(key.seal(&mut OsRng, &[1; PLAINTEXT_LEN]).unwrap().len(), bits / 8);
             assert_eq!(PublicKey::from_pem(&key.to_pem().unwrap()), Ok(key));
         }
         assert_eq!(read(1024), Err(BadRsaKey::Bits(1024)));

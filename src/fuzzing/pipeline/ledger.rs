@@ -9,12 +9,13 @@ use super::Seen;
 use super::knock::Knock;
 use crate::channel::Opened;
 use crate::clock::Now;
-use crate::config::Config;
 use crate::config::resolved::{Enabled, PayloadKind};
+use crate::config::{Action, Config, User};
 use crate::fuzzing::sealed::unpad;
 use crate::judge::Grant;
 use crate::reason::DropReason;
-use crate::wire::{ActionId, Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, ServerId};
+use crate::wire::{Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, ServerId};
+use crate::work::About;
 
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -96,7 +97,14 @@ impl Ledger {
 
         let bound = bound(signature.binding, waiting.server, grant.source.ip());
         assert_eq!(Some(grant.bound), bound);
-        assert_permitted(now, config, grant);
+        assert_permitted(config, &grant.user, &grant.action, grant.source.ip(), grant.bound);
+        assert!(grant.user.not_after.is_none_or(|last| last >= now.wall));
+        assert_taken(&config.actions[&grant.action.id], &grant.payload);
+    }
+
+    /// A job starts, which may be a reload after its grant.
+    pub(super) fn started(config: &Config, about: &About) {
+        assert_permitted(config, &about.user, &about.action, about.source.ip(), about.bound);
     }
 
     /// Each datagram that came ran or is counted under one reason.
@@ -154,28 +162,29 @@ fn bound(binding: Binding, server: Option<ServerId>, source: IpAddr) -> Option<B
     }
 }
 
-fn assert_permitted(now: Now, config: &Config, grant: &Grant) {
-    let (user, action) = (&config.users[&grant.user.id], &config.actions[&grant.action.id]);
-    assert!(user.hmac_key == grant.user.hmac_key, "the key was exchanged");
+fn assert_permitted(config: &Config, user: &User, action: &Action, source: IpAddr, bound: Bound) {
+    let key = &user.hmac_key;
+    let (user, action) = (&config.users[&user.id], &config.actions[&action.id]);
+    assert!(user.hmac_key == *key, "the key was exchanged");
     assert_eq!((user.enabled, action.enabled), (Enabled::Yes, Enabled::Yes));
-    assert!(user.not_after.is_none_or(|last| last >= now.wall));
-    assert!(user.actions.contains(&action.id) && Some(action.id) != ActionId::new(7));
+    assert!(user.actions.contains(&action.id) && action.id.number() != 7);
     for least in [config.bind, user.bind, action.bind] {
-        assert!(grant.bound >= least, "{grant:?}");
+        assert!(bound >= least, "{user:?} {action:?}");
     }
     for list in [&config.allow_from, &user.allow_from, &action.allow_from] {
-        let nets = &list.0;
-        let within = nets.iter().any(|net| net.contains(&grant.source.ip()));
-        assert!(nets.is_empty() || within, "{grant:?}");
+        let within = list.0.iter().any(|net| net.contains(&source));
+        assert!(list.0.is_empty() || within, "{user:?} {action:?}");
     }
-    let payload = &grant.payload;
+}
+
+fn assert_taken(action: &Action, payload: &[u8]) {
     assert!(payload.len() <= action.max_payload);
     assert!(match action.payload {
         PayloadKind::Any => true,
         PayloadKind::Ascii => payload
             .iter()
             .all(|byte| *byte == b' ' || byte.is_ascii_graphic()),
-        PayloadKind::Utf8 => String::from_utf8(payload.clone()).is_ok(),
+        PayloadKind::Utf8 => String::from_utf8(payload.to_vec()).is_ok(),
         PayloadKind::None => payload.is_empty(),
     });
 }

@@ -39,7 +39,7 @@ pub struct Seen {
     pub granted: u64,
 }
 
-/// Runs `data` as a [`program`].
+/// Runs `data` as a program.
 ///
 /// # Panics
 ///
@@ -165,6 +165,9 @@ impl World {
         if stages.answer {
             self.keeper
                 .claimed(now, |config, grant| ledger.verdict(now, config, grant));
+        }
+        for about in self.keeper.started() {
+            Ledger::started(self.keeper.config(), &about);
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) struct Keeper {
     engine: Engine<Claim>,
     jobs: Jobs,
     scripts: BTreeMap<Slot, Arc<About>>,
+    started: Vec<Arc<About>>,
     report: Report,
     phase: Phase,
 }
@@ -42,6 +43,7 @@ impl Keeper {
             store,
             engine,
             scripts: BTreeMap::new(),
+            started: Vec::new(),
             report: Report::new(now, Vec::new()),
             phase: Phase::Serving,
         }
@@ -123,6 +125,11 @@ impl Keeper {
         self.report.summary(now);
     }
 
+    /// What was started since the last call.
+    pub(crate) fn started(&mut self) -> Vec<Arc<About>> {
+        std::mem::take(&mut self.started)
+    }
+
     /// Prunes the store.
     pub(crate) fn forget(&mut self, now: Now) {
         let before = now.unix().saturating_sub(self.config.freshness.as_secs());
@@ -135,6 +142,14 @@ impl Keeper {
     pub(crate) fn swap(&mut self, now: Now, config: Arc<Config>) {
         self.judge.reload(Arc::clone(&config));
         self.jobs.set_max(config.limits.max_jobs);
+        let withdrawn = self.jobs.withdraw(|about| {
+            let (user, action) = (&about.user, about.action.id);
+            self.judge
+                .permits(now, user, action, about.source.ip(), about.bound)
+        });
+        for (about, reason) in withdrawn {
+            self.tell(now, about, Happened::Refused(StartError::Withdrawn(reason)));
+        }
         self.config = config;
         self.start_waiting(now);
     }
@@ -187,6 +202,7 @@ impl Keeper {
                 self.scripts
                     .insert(self.jobs.free_slot(), Arc::clone(job.about()));
                 self.jobs.started(now.mono, job.action());
+                self.started.push(Arc::clone(job.about()));
                 Happened::Started
             }
             Err(file) => Happened::Refused(file.into()),
