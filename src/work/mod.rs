@@ -2,8 +2,8 @@
 //!
 //! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event.
 //!
-//! [`job`], [`jobs`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log nothing.
-//! [`runner`] is the only place in the package that starts a script.
+//! [`job`], [`jobs`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
+//! nothing. [`runner`] is the only place in the package that starts a script.
 //!
 //! # Security considerations
 //!
