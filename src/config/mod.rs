@@ -15,7 +15,7 @@ mod include;
 #[cfg(feature = "server")]
 mod load;
 #[cfg(feature = "server")]
-pub mod problems;
+mod problems;
 #[cfg(feature = "server")]
 mod raw;
 #[cfg(feature = "server")]

@@ -20,7 +20,6 @@ pub mod runner;
 
 pub use event::{Happened, How, JobEvent, StartError};
 pub use job::{About, Job};
-pub use output::Stream;
 pub use runner::{Drained, Runner};
 
 #[cfg(test)]
