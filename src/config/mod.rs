@@ -11,7 +11,7 @@ pub mod files;
 #[cfg(feature = "server")]
 mod check;
 #[cfg(feature = "server")]
-mod include;
+pub(crate) mod include;
 #[cfg(feature = "server")]
 mod load;
 #[cfg(feature = "server")]
@@ -29,6 +29,8 @@ mod units;
 
 #[cfg(feature = "server")]
 pub use check::{check, load_telling};
+#[cfg(feature = "server")]
+pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
 pub use load::{Loaded, load};
 #[cfg(feature = "server")]
