@@ -316,6 +316,27 @@ fn ids_of_included_files_are_taken_too() {
 }
 
 #[test]
+fn what_two_patterns_name_or_the_main_file_is_listed_once() {
+    let desk = made();
+    let include = format!("include = [\"*.toml\", \"z*.toml\"]\n{BY_HAND}");
+    desk.write("srv/siglatchd.toml", include, 0o600);
+    desk.write("srv/zusers.toml", "[users.yan]\nid = 2\n", 0o600);
+    let list = desk.ctl(&[&["user", "list"][..], &AT].concat()).ok().out;
+    let users: Vec<&str> = list.lines().map(|line| &line[..4]).collect();
+    assert_eq!(users, ["USER", "zoe ", "yan "]);
+}
+
+#[test]
+fn an_include_that_siglatchd_would_not_take_is_an_error() {
+    let desk = made();
+    let include = format!("include = [\"a*b*.toml\"]\n{BY_HAND}");
+    desk.write("srv/siglatchd.toml", include, 0o600);
+    desk.ctl(&[&["user", "list"][..], &AT].concat())
+        .failed(78, "srv/siglatchd.toml: `include` takes one `*` only")
+        .failed(78, "hint: write users.d/*.toml");
+}
+
+#[test]
 fn a_user_cannot_be_added_wrongly() {
     let desk = made();
     let before = desk.read("srv/siglatchd.toml");

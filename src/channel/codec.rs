@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{Counts, Opened, Setup, SocketId, ToKeeper, ToListener};
 use crate::wire::reader::{Reader, WrongLength};
+use crate::wire::{PLAINTEXT_LEN, mac};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ impl ToKeeper {
             ToKeeper::Ready => out.push(READY),
             ToKeeper::Opened(opened) => {
                 out.push(OPENED);
-                out.extend(source_ip(opened.source).octets());
+                out.extend(mac::mapped(opened.source.ip()));
                 out.extend(opened.source.port().to_be_bytes());
                 out.push(opened.socket.0);
                 out.extend(opened.digest);
@@ -120,13 +121,6 @@ impl ToListener {
     }
 }
 
-fn source_ip(source: SocketAddr) -> Ipv6Addr {
-    match source.ip() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    }
-}
-
 const READY: u8 = 1;
 const OPENED: u8 = 2;
 const COUNTS: u8 = 3;
@@ -135,4 +129,4 @@ const SETUP: u8 = 1;
 const SOCKET: u8 = 2;
 const STOP: u8 = 3;
 
-const OPENED_LEN: usize = 1 + 16 + 2 + 1 + 32 + 245;
+const OPENED_LEN: usize = 1 + 16 + 2 + 1 + 32 + PLAINTEXT_LEN;

@@ -87,8 +87,7 @@ pub struct Opened {
 impl Opened {
     /// The datagram's name in logs.
     pub fn knock(&self) -> KnockId {
-        let [a, b, c, d, e, f, g, h, ..] = self.digest;
-        KnockId([a, b, c, d, e, f, g, h])
+        KnockId::of(self.digest)
     }
 }
 

@@ -163,7 +163,7 @@ fn send_one(
         Binding::Source(_, source) => format!(", bound to the server and to {source}"),
     };
     let detail = if args.verbose {
-        let id = KnockId(*Sha256::digest(&datagram).first_chunk().unwrap_or(&[0; 8]));
+        let id = KnockId::of(Sha256::digest(&datagram).into());
         let length = payload.len();
         format!(
             "  knock {id}, timestamp {timestamp}, challenge {challenge:#010x}, payload of {length} bytes\n"

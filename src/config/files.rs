@@ -96,13 +96,6 @@ pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>
         return Err(BadFile::new(path, "is not a regular file", "name a file"));
     }
     check_mode(path, &meta, secrecy)?;
-    if meta.len() > max {
-        return Err(BadFile::new(
-            path,
-            format!("is longer than {max} bytes"),
-            "name the right file",
-        ));
-    }
     // Room for all of it at once: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(
         usize::try_from(max).unwrap_or(0).saturating_add(1),
@@ -208,7 +201,8 @@ fn check_folder(folder: &Path) -> Result<(), BadFile> {
     check_mode(folder, &meta, Secrecy::Public)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that `path` is in; "." for a name alone.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         Some(_) | None => Path::new("."),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::problems::{Place, Problem};
-use super::raw::{Text, Texts};
+use super::raw::Texts;
 use super::shape::Document;
 
 /// All files, each once, pattern by pattern, with the place that names it.
@@ -19,7 +19,7 @@ pub(super) fn files(
     let mut seen = BTreeSet::from([document.source.path.clone()]);
     for pattern in patterns.map(toml::Spanned::into_inner).unwrap_or_default() {
         let place = document.place(pattern.span());
-        match matches(&document.source.path, &pattern) {
+        match matches(&document.source.path, pattern.get_ref()) {
             Ok(found) if found.is_empty() => {
                 let what = format!("no file matches {pattern}");
                 notes.push(Problem::warning(place, what).hint("leave it, if one is to come"));
@@ -40,16 +40,16 @@ pub(super) fn files(
     files
 }
 
-/// The files that a pattern names, or what is wrong with it and how to mend that.
-fn matches(main: &Path, pattern: &Text) -> Result<BTreeSet<PathBuf>, (String, String)> {
-    let path = main.parent().unwrap_or(Path::new("")).join(pattern.get_ref());
+/// The files that a pattern in `main` names, or what is wrong with it and how to mend that.
+pub(crate) fn matches(main: &Path, pattern: &str) -> Result<BTreeSet<PathBuf>, (String, String)> {
+    let path = main.parent().unwrap_or(Path::new("")).join(pattern);
     let Some(last) = path.file_name().and_then(|name| name.to_str()) else {
         return Err((
             "`include` takes files, not folders".to_owned(),
             "write users.d/*.toml for all files of a folder".to_owned(),
         ));
     };
-    if pattern.get_ref().matches('*').count() != last.matches('*').count() {
+    if pattern.matches('*').count() != last.matches('*').count() {
         return Err((
             "a `*` stands for a file's name, not for a folder's".to_owned(),
             "list the folders one by one".to_owned(),

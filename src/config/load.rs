@@ -143,4 +143,4 @@ fn once<T>(kind: &str, entries: Vec<Entry<T>>, notes: &mut Vec<Problem>) -> Vec<
 }
 
 /// Longest file, in bytes.
-const TEXT_MAX: u64 = 1 << 20;
+pub(crate) const TEXT_MAX: u64 = 1 << 20;

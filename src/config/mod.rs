@@ -11,11 +11,11 @@ pub mod files;
 #[cfg(feature = "server")]
 mod check;
 #[cfg(feature = "server")]
-mod include;
+pub(crate) mod include;
 #[cfg(feature = "server")]
 mod load;
 #[cfg(feature = "server")]
-pub mod problems;
+mod problems;
 #[cfg(feature = "server")]
 mod raw;
 #[cfg(feature = "server")]
@@ -29,6 +29,8 @@ mod units;
 
 #[cfg(feature = "server")]
 pub use check::{check, load_telling};
+#[cfg(feature = "server")]
+pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
 pub use load::{Loaded, load};
 #[cfg(feature = "server")]

@@ -77,7 +77,7 @@ pub enum Colours {
 
 /// What a problem means for the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub(super) enum Severity {
     /// It cannot be used.
     Error,
     /// It can be used, but somebody should look at it.
@@ -135,7 +135,7 @@ impl Problem {
     }
 
     /// What it means for the configuration.
-    pub fn severity(&self) -> Severity {
+    pub(super) fn severity(&self) -> Severity {
         self.severity
     }
 

@@ -2,13 +2,15 @@
 //!
 //! What is wrong with its values is not looked for here; `siglatchctl check` does that.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
-use crate::config::files::{self, Existing, Secrecy};
+use crate::config::files::{self, Existing, Secrecy, folder_of};
+use crate::config::{TEXT_MAX, include};
 use crate::exit::{Exit, Failure};
 use crate::wire::UserId;
 use crate::wire::invite::Name;
@@ -33,17 +35,17 @@ impl Document {
         let path = std::path::absolute(path).map_err(missing)?;
         let main = parse(&path)?;
         let patterns = main.get("include").and_then(Item::as_array);
-        let patterns = patterns
-            .into_iter()
-            .flatten()
-            .filter_map(|pattern| pattern.as_str());
-        let mut included = Vec::new();
-        for pattern in patterns {
-            let pattern = folder(&path).join(pattern);
-            for file in matching(&pattern)? {
-                included.push(parse(&file)?);
-            }
+        let patterns = patterns.into_iter().flatten();
+        let wrong = |(what, hint): (String, String)| {
+            Failure::new(Exit::Config, format!("{}: {what}", path.display())).hint(hint)
+        };
+        let mut files = BTreeSet::new();
+        for pattern in patterns.filter_map(|pattern| pattern.as_str()) {
+            files.extend(include::matches(&path, pattern).map_err(wrong)?);
         }
+        // A pattern that fits the main file doesn't mean it.
+        files.remove(&path);
+        let included = files.iter().map(|file| parse(file)).collect::<Result<_, _>>()?;
         Ok(Document {
             path,
             real,
@@ -59,7 +61,7 @@ impl Document {
 
     /// The folder that its paths are relative to.
     pub(super) fn folder(&self) -> &Path {
-        folder(&self.path)
+        folder_of(&self.path)
     }
 
     /// A top-level text.
@@ -165,7 +167,7 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
     };
     let real = config.canonicalize();
     // A missing file is reported where it is read.
-    let folder = File::open(folder(real.as_deref().unwrap_or(config))).map_err(|error| failed(&error))?;
+    let folder = File::open(folder_of(real.as_deref().unwrap_or(config))).map_err(|error| failed(&error))?;
     match folder.try_lock() {
         Ok(()) => Ok(folder),
         Err(TryLockError::WouldBlock) => {
@@ -177,51 +179,9 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
 }
 
 fn parse(path: &Path) -> Result<DocumentMut, Failure> {
-    let bytes = files::read(path, Secrecy::Public, CONFIG_MAX)?;
+    let bytes = files::read(path, Secrecy::Public, TEXT_MAX)?;
     let wrong = |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is no text".to_owned()))?;
     text.parse()
         .map_err(|error: toml_edit::TomlError| wrong(error.to_string().trim_end().to_owned()))
 }
-
-/// The files that a pattern with one `*` in its last part names, sorted.
-fn matching(pattern: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let name = pattern.file_name().and_then(|name| name.to_str());
-    let Some((front, back)) = name.and_then(|name| name.split_once('*')) else {
-        return Ok(vec![pattern.to_owned()]);
-    };
-    let folder = folder(pattern);
-    let unreadable = |error: std::io::Error| {
-        let what = format!("{}: cannot be listed: {error}", folder.display());
-        Failure::new(Exit::of_io(&error), what)
-    };
-    let entries = match folder.read_dir() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(unreadable)?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name();
-        let fits = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(front)?.strip_suffix(back));
-        // As in a shell: an editor's half-written files are passed by.
-        let hidden = front.is_empty() && name.as_encoded_bytes().starts_with(b".");
-        if fits.is_some() && !hidden {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    }
-}
-
-/// The longest configuration file, in bytes.
-const CONFIG_MAX: u64 = 1024 * 1024;

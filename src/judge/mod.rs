@@ -5,10 +5,11 @@
 //!
 //! # Security considerations
 //!
-//! Until [`mac::verify`](crate::wire::mac::verify) has named a binding a packet may have been made by anybody; nothing is remembered about it, and
-//! one outcome, [`DropReason::NotAuthentic`], covers all that can be wrong with it, at one cost. Its nonce is claimed
-//! before anything asks whether it is permitted, so that a knock that was denied does not come alive after a reload. A
-//! copy is recognised before the user's bucket is touched: who replays a captured knock must not lock its sender out.
+//! Until [`mac::verify`](crate::wire::mac::verify) has named a binding a packet may have been made by anybody; nothing
+//! is remembered about it, and one outcome, [`DropReason::NotAuthentic`], covers all that can be wrong with it, at one
+//! cost. Its nonce is claimed before anything asks whether it is permitted, so that a knock that was denied does not
+//! come alive after a reload. A copy is recognised before the user's bucket is touched: who replays a captured knock
+//! must not lock its sender out.
 
 mod bucket;
 mod grant;
@@ -123,10 +124,7 @@ impl Judge {
             .and_then(|fresh| fresh.authorize(now, &self.config))
         {
             Ok(grant) => Verdict::Grant(grant),
-            Err(refused) => Verdict::Refuse(Refusal {
-                reason: refused.0,
-                verified: Some(refused.1),
-            }),
+            Err(refusal) => Verdict::Refuse(refusal),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::grant::Sealed;
 use super::replay::Fresh;
-use super::{DropReason, Grant, Verified};
+use super::{DropReason, Grant, Refusal, Verified};
 use crate::clock::Now;
 use crate::config::resolved::{Enabled, PayloadKind};
 use crate::config::{Action, Config, User};
@@ -13,7 +13,7 @@ use crate::wire::{ActionId, Bound};
 
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
-    pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Box<(DropReason, Verified)>> {
+    pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
         let verified = self.into_verified();
         match authorize(now, config, &verified) {
             Ok((user, action)) => Ok(Grant {
@@ -26,7 +26,10 @@ impl Fresh {
                 payload: verified.payload,
                 _sealed: Sealed,
             }),
-            Err(reason) => Err(Box::new((reason, verified))),
+            Err(reason) => Err(Refusal {
+                reason,
+                verified: Some(verified),
+            }),
         }
     }
 }

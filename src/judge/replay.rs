@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use super::{DropReason, Verified};
+use super::{DropReason, Refusal, Verified};
 use crate::clock::Now;
 use crate::store;
 use crate::wire::Nonce;
@@ -28,17 +28,14 @@ impl Claim {
     }
 
     /// The store didn't take it: nothing was recorded.
-    pub fn refuse(self, reason: DropReason) -> super::Refusal {
-        super::Refusal {
+    pub fn refuse(self, reason: DropReason) -> Refusal {
+        Refusal {
             reason,
             verified: Some(self.0),
         }
     }
 
-    pub(super) fn settle(
-        self,
-        outcome: Option<store::Outcome>,
-    ) -> Result<Fresh, Box<(DropReason, Verified)>> {
+    pub(super) fn settle(self, outcome: Option<store::Outcome>) -> Result<Fresh, Refusal> {
         let reason = match outcome {
             Some(store::Outcome::New) => return Ok(Fresh(self.0)),
             Some(store::Outcome::Known(source)) => copy_from(source, &self.0),
@@ -46,7 +43,7 @@ impl Claim {
             Some(store::Outcome::Full) => DropReason::StoreFull,
             None => DropReason::StoreFailed,
         };
-        Err(Box::new((reason, self.0)))
+        Err(self.refuse(reason))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::channel::{Opened, SocketId};
+use crate::channel::Opened;
 use crate::config::{Config, User};
 use crate::wire::{Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, Packet, ServerId, mac};
 
@@ -15,8 +15,6 @@ pub struct Verified {
     pub knock: KnockId,
     /// Where it came from; `::ffff:` folded. Authentic only where it is bound to its source.
     pub source: SocketAddr,
-    /// The socket it came in by.
-    pub socket: SocketId,
     /// Who signed it.
     pub user: Arc<User>,
     /// User, timestamp and challenge.
@@ -54,7 +52,6 @@ impl Decoys {
         Some(Verified {
             knock: opened.knock(),
             source: opened.source,
-            socket: opened.socket,
             user: Arc::clone(user?),
             nonce: Nonce {
                 timestamp: packet.timestamp,

@@ -22,11 +22,8 @@ impl Counts {
     }
 
     pub(super) fn refused(&mut self, reason: DropReason) {
-        let counter = DropReason::ALL
-            .iter()
-            .zip(&mut self.refused)
-            .find(|(other, _)| **other == reason);
-        if let Some((_, count)) = counter {
+        // ALL is in the order of declaration.
+        if let Some(count) = self.refused.get_mut(reason as usize) {
             *count = count.saturating_add(1);
         }
     }

@@ -1,7 +1,7 @@
 //! The daemon: the only room that acts.
 //!
 //! In: a configuration, the listener's messages, signals. Out: scripts, log lines, counts. It wires judge, store and
-//! work together in one loop, and takes nothing from the listener on trust.
+//! work together in one loop, and takes nothing from the listener on trust. Never: bytes from the network.
 
 mod args;
 mod counts;
@@ -17,8 +17,8 @@ use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
 
-use crate::exit::{self, Exit, Failure};
-use crate::{config, exit::end};
+use crate::config;
+use crate::exit::{self, Exit, Failure, end};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use run::by_hand;
@@ -34,14 +34,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     // Threads inherit the mask, and a starter's mask would keep every signal from here: no stop, no reload, no reaping.
     if let Err(errno) = SigSet::empty().thread_set_mask() {
-        return end(Err(internal("unblock signals", &errno.into())));
+        return end(Err(cannot("unblock signals", &errno.into())));
     }
     let loaded = match config::load_telling(&args.config) {
         Ok(loaded) => loaded,
         Err(failure) => return end(Err(failure)),
     };
     if let Err(error) = logging::start(loaded.config.log) {
-        return end(Err(internal("start the log", &error)));
+        return end(Err(cannot("start the log", &error)));
     }
     let code = match start::start(loaded).and_then(run::run) {
         Ok(()) => Exit::Ok,
@@ -55,6 +55,6 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// The machine gave no thread, descriptor or the like.
-fn internal(doing: &str, error: &std::io::Error) -> Failure {
+fn cannot(doing: &str, error: &std::io::Error) -> Failure {
     Failure::new(Exit::TryAgain, format!("cannot {doing}: {error}"))
 }

@@ -30,8 +30,8 @@ pub(super) struct Report {
     since: Duration,
     addresses: Vec<SocketAddr>,
     lines: HashMap<(UserId, DropReason), Bucket>,
+    /// Refusals without a line since the last summary.
     muted: u64,
-    muted_told: u64,
 }
 
 impl Report {
@@ -44,7 +44,6 @@ impl Report {
             addresses,
             lines: HashMap::new(),
             muted: 0,
-            muted_told: 0,
         }
     }
 
@@ -143,20 +142,19 @@ impl Report {
                 .map(|(_, count)| count)
                 .sum()
         };
-        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == self.muted_told {
+        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 {
             return;
         }
-        let muted = self.muted.saturating_sub(self.muted_told);
         let seconds = now.mono.saturating_sub(self.since).as_secs();
         speak(
             "summary",
             "refused lately",
             &self.counts,
             &self.told,
-            &[("seconds", seconds), ("muted", muted)],
+            &[("seconds", seconds), ("muted", self.muted)],
         );
         self.told = self.counts;
-        self.muted_told = self.muted;
+        self.muted = 0;
         self.since = now.mono;
     }
 

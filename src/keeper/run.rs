@@ -16,7 +16,7 @@ use signal_hook_mio::v1_0::Signals;
 use super::reload::Reload;
 use super::report::Report;
 use super::start::Started;
-use super::{internal, logging};
+use super::{cannot, logging};
 use crate::channel::{Channel, MESSAGE_MAX, Opened, Received, Sent, ToKeeper, ToListener};
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
@@ -46,10 +46,10 @@ struct Keeper {
     reload: Reload,
     report: Report,
     phase: Phase,
-    /// Whether the channel may have more to say.
-    unread: More,
-    /// Whether the store may.
-    unheard: More,
+    /// Whether the channel has been read to its end.
+    unread: Drained,
+    /// Whether the store has been heard to its end.
+    unheard: Drained,
     summary_at: Duration,
     forget_at: Duration,
 }
@@ -64,12 +64,6 @@ enum Phase {
     Alone,
     /// A second signal: nothing is waited for.
     Hurried,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum More {
-    Yes,
-    No,
 }
 
 /// Runs until a signal ends it.
@@ -92,7 +86,7 @@ impl Keeper {
             addresses,
             listener,
         } = started;
-        let io = |error: std::io::Error| internal("start the loop", &error);
+        let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
         registry
@@ -126,8 +120,8 @@ impl Keeper {
             runner,
             reload,
             phase: Phase::Serving,
-            unread: More::No,
-            unheard: More::No,
+            unread: Drained::All,
+            unheard: Drained::All,
         })
     }
 
@@ -137,7 +131,7 @@ impl Keeper {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                    return Err(internal("wait for events", &error));
+                    return Err(cannot("wait for events", &error));
                 }
                 Ok(()) | Err(_) => {}
             }
@@ -162,8 +156,8 @@ impl Keeper {
     }
 
     fn timeout(&self) -> Duration {
-        let may_read = self.unread == More::Yes && self.claims < QUEUE;
-        if may_read || self.unheard == More::Yes || self.runner.more() == Drained::More {
+        let may_read = self.unread == Drained::More && self.claims < QUEUE;
+        if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
         let due = [
@@ -239,7 +233,7 @@ impl Keeper {
     /// Messages of the listener, as long as the store has room for what they may claim.
     fn channel(&mut self, now: Now) -> Result<(), Failure> {
         let mut buffer = zeroize::Zeroizing::new([0; MESSAGE_MAX]);
-        self.unread = More::Yes;
+        self.unread = Drained::More;
         for _ in 0..BUDGET {
             if self.claims >= QUEUE {
                 return Ok(());
@@ -250,11 +244,11 @@ impl Keeper {
                 }
                 Received::Message(_, Some(_)) => None,
                 Received::Empty => {
-                    self.unread = More::No;
+                    self.unread = Drained::All;
                     return Ok(());
                 }
                 Received::End => {
-                    self.unread = More::No;
+                    self.unread = Drained::All;
                     return self.alone();
                 }
             };
@@ -288,7 +282,7 @@ impl Keeper {
 
     /// What the store has answered; starts scripts.
     fn claimed(&mut self, now: Now) {
-        self.unheard = More::Yes;
+        self.unheard = Drained::More;
         for _ in 0..STARTS {
             match self.store.try_recv() {
                 Some(Reply::Claimed(claim, outcome)) => {
@@ -304,7 +298,7 @@ impl Keeper {
                 Some(Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
                 None => {
-                    self.unheard = More::No;
+                    self.unheard = Drained::All;
                     return;
                 }
             }

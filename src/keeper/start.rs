@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::{internal, sockets};
+use super::{cannot, sockets};
 use crate::channel::{Channel, Sent, Setup, SocketId, ToListener};
 use crate::clock::{self, Clock};
 use crate::config::resolved::StoreKind;
@@ -54,11 +54,11 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     let store = open_store(&config)?;
     let judge = Judge::new(Arc::clone(&config), decoys());
 
-    let (ours, theirs) = Channel::pair().map_err(|error| internal("make the channel", &error))?;
+    let (ours, theirs) = Channel::pair().map_err(|error| cannot("make the channel", &error))?;
     let listener = std::thread::Builder::new()
         .name("listener".to_owned())
         .spawn(move || listener::run(theirs))
-        .map_err(|error| internal("start the listener", &error))?;
+        .map_err(|error| cannot("start the listener", &error))?;
     let setup = ToListener::Setup(Setup {
         private_key: zeroize::Zeroizing::new(config.private_key.der().to_vec()),
         workers: u16::try_from(config.limits.workers).unwrap_or(u16::MAX),
@@ -73,7 +73,7 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
         ));
     }
     if sent.iter().any(|sent| *sent != Sent::Yes) {
-        return Err(internal(
+        return Err(cannot(
             "set up the listener",
             &std::io::ErrorKind::BrokenPipe.into(),
         ));

@@ -1,7 +1,7 @@
 //! RSA worker threads behind a bounded queue, so that no private-key operation stands between a socket and the next
 //! datagram.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -59,9 +59,7 @@ impl Pool {
 
     /// Queues a datagram. Never blocks.
     pub(super) fn offer(&self, sealed: Sealed) -> Result<(), DropReason> {
-        self.queue.try_send(sealed).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => DropReason::Queue,
-        })
+        self.queue.try_send(sealed).map_err(|_| DropReason::Queue)
     }
 
     /// Lets the workers finish what is queued, and waits for them.

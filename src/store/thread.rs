@@ -64,13 +64,7 @@ impl<T: Send + 'static> StoreThread<T> {
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<StoreThread<T>> {
         let (requests, queue) = sync_channel(QUEUE);
-        let (outbox, replies) = channel();
-        let worker = Worker {
-            store,
-            outbox,
-            failing: None,
-            refused: 0,
-        };
+        let (worker, replies) = Worker::new(store);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(&queue, wall, wake))?;
@@ -156,6 +150,17 @@ struct Worker<T> {
 }
 
 impl<T> Worker<T> {
+    fn new(store: Box<dyn Store>) -> (Worker<T>, Receiver<Reply<T>>) {
+        let (outbox, replies) = channel();
+        let worker = Worker {
+            store,
+            outbox,
+            failing: None,
+            refused: 0,
+        };
+        (worker, replies)
+    }
+
     fn run(mut self, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64, wake: impl Fn()) {
         while let Ok(first) = queue.recv() {
             self.serve(first, queue, &wall);

@@ -50,6 +50,13 @@ pub struct Nonce {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KnockId(pub [u8; 8]);
 
+impl KnockId {
+    /// Of the datagram with this SHA-256.
+    pub fn of([a, b, c, d, e, f, g, h, ..]: [u8; 32]) -> KnockId {
+        KnockId([a, b, c, d, e, f, g, h])
+    }
+}
+
 impl fmt::Display for KnockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex(&self.0, f)

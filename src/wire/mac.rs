@@ -147,7 +147,8 @@ const fn blocks(len: usize) -> usize {
     len.saturating_add(9).div_ceil(64)
 }
 
-fn mapped(addr: IpAddr) -> [u8; 16] {
+/// IPv6, or v4-mapped.
+pub(crate) fn mapped(addr: IpAddr) -> [u8; 16] {
     match addr {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),

@@ -137,11 +137,10 @@ impl Knock<'_> {
         key: &HmacKey,
         binding: Binding,
     ) -> Result<Zeroizing<[u8; PLAINTEXT_LEN]>, PayloadTooLong> {
-        let too_long = PayloadTooLong(self.payload.len());
-        let len = u16::try_from(self.payload.len()).map_err(|_| too_long)?;
-        if self.payload.len() > PAYLOAD_MAX {
-            return Err(too_long);
-        }
+        let len = u16::try_from(self.payload.len())
+            .ok()
+            .filter(|len| usize::from(*len) <= PAYLOAD_MAX)
+            .ok_or(PayloadTooLong(self.payload.len()))?;
         let head: [u8; 12] = filled(
             [VERSION]
                 .into_iter()

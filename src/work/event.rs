@@ -8,7 +8,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::job::About;
-use super::jobs::Refusal;
 use super::output::{Piece, Stream};
 use crate::config::files::BadFile;
 use crate::judge::DropReason;
@@ -63,7 +62,7 @@ pub enum How {
 /// Why a job does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// As many run as may.
+    /// `max_running` of its action or `max_jobs` of all run, and its queue, if it has one, is full.
     #[error("as many scripts as `max_running` or `max_jobs` allow run already")]
     Busy,
     /// The daemon is stopping.
@@ -93,15 +92,6 @@ impl StartError {
             StartError::Stopping => DropReason::Stopping,
             StartError::Withdrawn(reason) => *reason,
             StartError::File(_) | StartError::Spawn { .. } => DropReason::StartFailed,
-        }
-    }
-}
-
-impl From<Refusal> for StartError {
-    fn from(refusal: Refusal) -> StartError {
-        match refusal {
-            Refusal::Busy => StartError::Busy,
-            Refusal::Stopping => StartError::Stopping,
         }
     }
 }

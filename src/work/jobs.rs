@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event::StartError;
 use super::job::{About, Job};
 use crate::config::Action;
 use crate::config::resolved::OnBusy;
@@ -35,17 +36,8 @@ pub enum Admit {
     Start(Job),
     /// It waits its turn and comes out of [`Jobs::next_waiting`].
     Wait,
-    /// It does not run.
-    Refuse(Job, Refusal),
-}
-
-/// Why a job does not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// `max_running` of its action or `max_jobs` of all run, and its queue, if it has one, is full.
-    Busy,
-    /// The daemon is stopping.
-    Stopping,
+    /// It does not run: [`StartError::Busy`] or [`StartError::Stopping`].
+    Refuse(StartError),
 }
 
 /// What a job's process group is to be told.
@@ -106,7 +98,7 @@ impl Jobs {
     /// Decides about a new job. Nobody overtakes a waiting job of the same action.
     pub fn admit(&mut self, job: Job) -> Admit {
         if self.doors == Doors::Closed {
-            return Admit::Refuse(job, Refusal::Stopping);
+            return Admit::Refuse(StartError::Stopping);
         }
         let id = job.action().id;
         let ahead = self.waiting.iter().filter(|job| job.action().id == id).count();
@@ -118,7 +110,7 @@ impl Jobs {
                 self.waiting.push_back(job);
                 Admit::Wait
             }
-            OnBusy::Queue(_) | OnBusy::Refuse => Admit::Refuse(job, Refusal::Busy),
+            OnBusy::Queue(_) | OnBusy::Refuse => Admit::Refuse(StartError::Busy),
         }
     }
 

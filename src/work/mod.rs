@@ -2,8 +2,8 @@
 //!
 //! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event.
 //!
-//! [`job`], [`jobs`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log nothing.
-//! [`runner`] is the only place in the package that starts a script.
+//! [`job`], [`jobs`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
+//! nothing. [`runner`] is the only place in the package that starts a script.
 //!
 //! # Security considerations
 //!
@@ -20,7 +20,6 @@ pub mod runner;
 
 pub use event::{Happened, How, JobEvent, StartError};
 pub use job::{About, Job};
-pub use output::Stream;
 pub use runner::{Drained, Runner};
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Runner {
         match self.jobs.admit(job) {
             Admit::Start(job) => self.spawn(now, &job),
             Admit::Wait => self.tell(&about, Happened::Queued),
-            Admit::Refuse(_, refusal) => self.tell(&about, Happened::Refused(refusal.into())),
+            Admit::Refuse(error) => self.tell(&about, Happened::Refused(error)),
         }
     }
 
@@ -197,11 +197,6 @@ impl Runner {
     /// How many run.
     pub fn running(&self) -> usize {
         self.jobs.running()
-    }
-
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.jobs.waiting()
     }
 
     /// Whether nothing runs and nothing waits.

@@ -186,7 +186,7 @@ impl Keeper {
         match self.jobs.admit(job) {
             Admit::Start(job) => self.spawn(now, &job),
             Admit::Wait => self.tell(now, about, Happened::Queued),
-            Admit::Refuse(_, refusal) => self.tell(now, about, Happened::Refused(refusal.into())),
+            Admit::Refuse(error) => self.tell(now, about, Happened::Refused(error)),
         }
     }
 

@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::files::folder_of;
 use crate::exit::Exit;
 use crate::store::StoreError;
 
@@ -71,10 +72,7 @@ fn make(folder: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(refused(folder, "make", &error)),
     }
-    let parent = match folder.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        Some(_) | None => Path::new("."),
-    };
+    let parent = folder_of(folder);
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(|error| refused(parent, "sync", &error))

@@ -12,13 +12,7 @@ impl<T: Send + 'static> StoreThread<T> {
     /// `queue` requests may wait until [`Engine::serve`].
     pub(crate) fn by_hand(store: Box<dyn Store>, queue: usize) -> (StoreThread<T>, Engine<T>) {
         let (requests, queue) = sync_channel(queue);
-        let (outbox, replies) = channel();
-        let worker = Worker {
-            store,
-            outbox,
-            failing: None,
-            refused: 0,
-        };
+        let (worker, replies) = Worker::new(store);
         let thread = StoreThread {
             requests: Some(requests),
             replies,

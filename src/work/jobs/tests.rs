@@ -37,7 +37,7 @@ fn a_job_above_max_running_is_refused_until_one_ends() {
     run(&mut jobs, SECOND, job(1, 2, OnBusy::Refuse)).unwrap();
     assert!(matches!(
         jobs.admit(job(1, 2, OnBusy::Refuse)),
-        Admit::Refuse(_, Refusal::Busy)
+        Admit::Refuse(StartError::Busy)
     ));
     assert!(
         matches!(jobs.admit(job(2, 1, OnBusy::Refuse)), Admit::Start(_)),
@@ -53,7 +53,7 @@ fn max_jobs_holds_over_all_actions_and_a_reload_can_change_it() {
     run(&mut jobs, SECOND, job(1, 5, OnBusy::Refuse)).unwrap();
     assert!(matches!(
         jobs.admit(job(2, 5, OnBusy::Refuse)),
-        Admit::Refuse(_, Refusal::Busy)
+        Admit::Refuse(StartError::Busy)
     ));
     jobs.set_max(2);
     assert!(matches!(jobs.admit(job(2, 5, OnBusy::Refuse)), Admit::Start(_)));
@@ -89,14 +89,14 @@ fn a_queued_job_waits_its_turn_and_is_not_overtaken() {
     assert!(matches!(jobs.admit(job(1, 1, OnBusy::Queue(1))), Admit::Wait));
     assert!(matches!(
         jobs.admit(job(1, 1, OnBusy::Queue(1))),
-        Admit::Refuse(_, Refusal::Busy)
+        Admit::Refuse(StartError::Busy)
     ));
     assert!(jobs.next_waiting().is_none(), "no room yet");
     jobs.ended(first);
     assert!(
         matches!(
             jobs.admit(job(1, 1, OnBusy::Refuse)),
-            Admit::Refuse(_, Refusal::Busy)
+            Admit::Refuse(StartError::Busy)
         ),
         "overtaking"
     );
@@ -125,7 +125,7 @@ fn a_stop_refuses_what_waits_and_leaves_what_runs_its_deadline() {
     assert_eq!(jobs.stop().count(), 1);
     assert!(matches!(
         jobs.admit(job(1, 1, OnBusy::Queue(9))),
-        Admit::Refuse(_, Refusal::Stopping)
+        Admit::Refuse(StartError::Stopping)
     ));
     assert_eq!(jobs.next_deadline(), Some(11 * SECOND));
     jobs.ended(slot);

@@ -527,7 +527,7 @@ fn two_hundred_scripts_leave_no_zombie_and_no_descriptor() {
         this.start(action, b"hi");
         assert!(this.runner.running() <= 5);
     }
-    assert_eq!((this.runner.running(), this.runner.waiting()), (5, 195));
+    assert_eq!((this.runner.running(), this.runner.jobs.waiting()), (5, 195));
     this.until_idle();
     assert_eq!(this.ends(), [How::Exited(0); 200]);
     let pids = this.lines("open");
