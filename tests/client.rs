@@ -82,7 +82,7 @@ fn an_action_is_named_or_numbered() {
     for word in ["0", "256", "hullo", "-1"] {
         let said = desk.siglatch(&["knock", "office", "--", word]);
         said.failed(64, "office has no action")
-            .failed(64, "there is: hello (1)");
+            .failed(64, "its actions are: hello (1)");
     }
     assert_silent(&socket);
 }
@@ -442,7 +442,7 @@ fn without_profiles_the_way_to_one_is_said() {
     let (_socket, desk) = office();
     for name in ["home", "../office", "", ".", "office.toml"] {
         desk.siglatch(&["knock", name, "ssh"])
-            .failed(78, "there are: office");
+            .failed(78, "the profiles are: office");
     }
 }
 

@@ -270,7 +270,7 @@ const MISTAKES: &[(&str, &str)] = &[
     // the server's key and id
     (
         "listen = [\"127.0.0.1:0\"]\nprivate_key = \"gone.pem\"",
-        "error: HERE/gone.pem is not there @ 2:15 => make it, or name the right one",
+        "error: HERE/gone.pem is not there @ 2:15 => name the right one, or make it first",
     ),
     (
         "listen = [\"127.0.0.1:0\"]\nprivate_key = \"readable.pem\"",
@@ -441,7 +441,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/gone\"]",
-        "error: HERE/gone is not there @ 5:8 => make it, or name the right one",
+        "error: HERE/gone is not there @ 5:8 => name the right one, or make it first",
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/shared\"]",
@@ -589,7 +589,7 @@ warning: no file matches *.none @ 3:30 => leave it, if one is to come
 warning: no file matches none.d/*.toml @ 3:40 => leave it, if one is to come
 error: a `*` stands for a file's name, not for a folder's @ 3:57 => list the folders one by one
 error: `include` takes one `*` only @ 3:69 => write users.d/*.toml for all files of a folder
-error: HERE/gone.toml is not there @ 3:75 => make it, or name the right one
+error: HERE/gone.toml is not there @ 3:75 => name the right one, or make it first
 warning: `bob` and `carol` have the same HMAC key: each can knock as the other @ users.d/carol.toml:1:8 => make a key for each
 error: user id 2 is used by `bob` (HERE/users.d/bob.toml line 2) and `carol` (line 2) @ users.d/carol.toml:2:6 => give one of them an id of its own
 error: user `bob` is defined twice @ users.d/carol.toml:5:8 => leave one of the two out, or rename it

@@ -158,11 +158,7 @@ fn init_that_cannot_finish_takes_its_files_away() {
 fn user_add_makes_key_invite_and_table() {
     let desk = made();
     let said = add(&desk, &["alice", "--action", "hello"]).ok();
-    for step in [
-        "kill -HUP",
-        "systemctl reload siglatchd",
-        "siglatch join alice.invite.toml",
-    ] {
+    for step in ["pkill -HUP -x siglatchd", "siglatch join alice.invite.toml"] {
         assert!(said.out.contains(step), "{step} is not in {}", said.out);
     }
     assert_eq!(
@@ -342,7 +338,7 @@ fn a_user_cannot_be_added_wrongly() {
     let before = desk.read("srv/siglatchd.toml");
     add(&desk, &["alice", "--action", "hullo"])
         .failed(64, "no action hullo")
-        .failed(64, "there is: hello");
+        .failed(64, "the actions are: hello");
     add(&desk, &["alice"]).failed(64, "--action");
     for name in ["../alice", ".alice", "-alice", "al ice", "a\nb", ""] {
         let said = desk.ctl(&["user", "add", "--action", "hello", AT[0], AT[1], "--", name]);
@@ -360,6 +356,17 @@ fn a_user_cannot_be_added_wrongly() {
         "none.toml",
     ])
     .failed(78, "none.toml: cannot be read")
+    .failed(78, "siglatchctl init");
+    desk.ctl(&[
+        "user",
+        "add",
+        "alice",
+        "--action",
+        "hello",
+        "--config",
+        "none/none.toml",
+    ])
+    .failed(78, "none/none.toml: cannot be read")
     .failed(78, "siglatchctl init");
     assert_eq!(desk.read("srv/siglatchd.toml"), before);
     assert_eq!(names(&desk.path("srv/keys")), [""; 0]);

@@ -5,7 +5,7 @@
 # tests/readme.sh BINARIES: the folder with the built programs. Needs root.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-binaries=$1
+binaries=$(cd "$1" && pwd)
 work=$(mktemp -d)
 server=siglatch-s-$$ client=siglatch-c-$$
 
@@ -68,7 +68,12 @@ wait_for() {
     cat <<'SERVER'
 exec perl -MIO::Socket::INET -e '
     my $port = IO::Socket::INET->new(LocalPort => 22, Listen => 5, ReuseAddr => 1) or die;
-    while (my $client = $port->accept) { print $client "SSH-2.0-test\n" }'
+    while (my $client = $port->accept) {
+        next if fork;
+        print $client "SSH-2.0-test\n";
+        print $client $_ while <$client>;
+        exit;
+    }'
 SERVER
 } > "$work/server"
 grep -q 'siglatchctl init' "$work/server"
@@ -78,9 +83,19 @@ wait_for grep -qs code=ready "$work/server.log"
 # The client: everything but the ssh itself, for which a connection to its port stands.
 {
     cat "$work/host"
-    echo "export XDG_CONFIG_HOME=$work/home PATH=$binaries:\$PATH"
+    echo "export XDG_CONFIG_HOME=$work/home PATH=$binaries:\$PATH SERVER=$server RULES=$root/config/nftables/siglatch.nft"
     echo "cp $work/alice.invite.toml $work/client-copy && cd $work && mkdir laptop && cd laptop && cp ../client-copy alice.invite.toml"
     cat <<'CLIENT'
+# A session from before the rules goes on.
+on_server() { ip netns exec "$SERVER" "$@"; }
+on_server nft delete table inet siglatch
+exec 3<>/dev/tcp/vpn.example.org/22
+read -r -t 5 -u 3 _
+on_server nft -f "$RULES"
+echo "still here" >&3
+read -r -t 5 -u 3 heard
+[ "$heard" = "still here" ]
+exec 3>&-
 answers() { timeout 2 bash -c "head -n 1 < /dev/tcp/$1/22" 2>/dev/null | grep -q SSH; }
 closed() { if answers "$1"; then echo "port 22 of $1 is open"; exit 1; fi; }
 closed vpn.example.org

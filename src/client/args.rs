@@ -113,12 +113,12 @@ pub(super) struct Direct {
 ///
 /// Profiles are files in $XDG_CONFIG_HOME/siglatch (~/.config/siglatch) that nobody else can read.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: siglatch join alice.invite.toml && siglatch knock office ssh")]
+#[command(after_help = "Example: siglatch join alice.invite.toml --name office && siglatch knock office ssh")]
 pub(super) struct Join {
     /// The invite; `-` is standard input
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
-    /// Call the profile NEW
+    /// Call the profile NEW [default: the name in the invite]
     #[arg(long, value_name = "NEW", value_parser = name)]
     pub(super) name: Option<Name>,
     /// Replace a profile of the same name

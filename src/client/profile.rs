@@ -76,7 +76,18 @@ impl Profiles {
             .mode(0o700)
             .create(&self.folder)
             .map_err(|error| self.unusable(&error))?;
-        files::write(&path, text.as_bytes(), 0o600, existing)?;
+        if let Err(bad) = files::write(&path, text.as_bytes(), 0o600, existing) {
+            let there = bad
+                .io
+                .as_ref()
+                .is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+            let failure = Failure::from(bad);
+            return Err(if there {
+                failure.hint("--name NEW installs it beside that one, --force replaces it")
+            } else {
+                failure
+            });
+        }
         Ok(path)
     }
 

@@ -81,7 +81,7 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
         return Err(Failure::new(Exit::Config, what).hint(if names.is_empty() {
             "install an invite: siglatch join FILE".to_owned()
         } else {
-            format!("there are: {}", names.join(", "))
+            format!("the profiles are: {}", names.join(", "))
         }));
     };
     let invite = profiles.load(&name)?;
@@ -110,7 +110,7 @@ fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure>
     let Some(id) = id else {
         let what = format!("profile {} has no action {word:?}", invite.name);
         let hint = format!(
-            "there is: {}; or give a number, 1 to 255",
+            "its actions are: {}; or give a number, 1 to 255",
             super::action_list(invite)
         );
         return Err(Failure::new(Exit::Usage, what).hint(hint));

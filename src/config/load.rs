@@ -1,6 +1,7 @@
 //! From a path to a [`Config`], or to everything that is wrong with it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -91,7 +92,15 @@ fn source(path: &Path, order: usize, named: Option<Place>, notes: &mut Vec<Probl
     let text = match files::read(path, Secrecy::Public, TEXT_MAX) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()),
         Err(bad) => {
-            notes.push(Problem::bad_file(named, &bad));
+            let missing = bad
+                .io
+                .as_ref()
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let problem = match &named {
+                None if missing => Problem::bad_file(None, &bad).hint("siglatchctl init makes one"),
+                Some(_) | None => Problem::bad_file(named, &bad),
+            };
+            notes.push(problem);
             return None;
         }
     };

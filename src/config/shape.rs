@@ -145,7 +145,10 @@ fn syntax<'i>(source: &'i Arc<Source>, notes: &mut Vec<Problem>) -> Option<Spann
         let what = format!("this is no TOML: {}", first.message());
         // A word without quotes looks to the parser like the start of a number.
         let hint = match first.message() {
-            bare if bare.starts_with("invalid float") || bare.contains("quoted") => "write text in quotes",
+            key if key.starts_with("invalid unquoted key") => "a line is written: key = value",
+            bare if bare.starts_with("invalid float") || bare.contains("quoted") => {
+                "write text in straight quotes (\"), true and false without"
+            }
             _ => "everything behind it is read when it is mended",
         };
         notes.push(Problem::error(Place::new(source, span(first)), what).hint(hint));
@@ -176,7 +179,11 @@ fn misspelt<'i>(
 ) -> Problem {
     let problem = Problem::error(place, format!("unknown key `{key}`{}", inside(section)));
     let Some(meant) = closest(key.get_ref(), known.iter().copied()) else {
-        return problem.hint(format!("the keys here are {}", known.join(", ")));
+        let elsewhere = match section {
+            "" => "",
+            _ => "; those of the server stand above the first [table]",
+        };
+        return problem.hint(format!("the keys here are {}{elsewhere}", known.join(", ")));
     };
     let name = Spanned::new(key.span(), meant.to_owned().into());
     match (table.get_mut(meant).map(Spanned::get_mut), value.get_ref()) {

@@ -37,7 +37,7 @@ pub(super) struct Init {
     #[arg(value_name = "DIR", default_value = FOLDER)]
     pub(super) dir: PathBuf,
     /// Listen on this address and UDP port; may be given several times
-    #[arg(long, value_name = "ADDR", default_values = ["0.0.0.0:50000", "[::]:50000"])]
+    #[arg(long, value_name = "ADDR", value_parser = listen, default_values = ["0.0.0.0:50000", "[::]:50000"])]
     pub(super) listen: Vec<SocketAddr>,
     /// The name or address that invites give to users
     #[arg(long, value_name = "NAME", value_parser = host)]
@@ -91,7 +91,8 @@ pub(super) struct UserAdd {
     /// What the user will call this server [default: the first part of its name]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(super) profile_name: Option<Name>,
-    /// Replace key and invite if they are there: a user who is known gets a new key, and the old one ends
+    /// Replace key and invite if they are there: a user who is known keeps his number and gets a new key and these
+    /// actions; the old key ends
     #[arg(long)]
     pub(super) force: bool,
     #[command(flatten)]
@@ -114,6 +115,11 @@ pub(super) struct At {
     /// The daemon's configuration
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    let wanted = "no address with a port, such as 192.0.2.1:50000 or [::]:50000";
+    text.parse().map_err(|_| wanted)
 }
 
 fn host(text: &str) -> Result<Host, &'static str> {

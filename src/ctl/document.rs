@@ -27,12 +27,8 @@ pub(super) struct Document {
 impl Document {
     /// Reads the file and what it includes.
     pub(super) fn open(path: &Path) -> Result<Document, Failure> {
-        let missing = |error| {
-            let what = format!("{}: cannot be read: {error}", path.display());
-            Failure::new(Exit::Config, what).hint("make one with siglatchctl init, or name it with --config")
-        };
-        let real = path.canonicalize().map_err(missing)?;
-        let path = std::path::absolute(path).map_err(missing)?;
+        let real = path.canonicalize().map_err(|error| missing(path, &error))?;
+        let path = std::path::absolute(path).map_err(|error| missing(path, &error))?;
         let main = parse(&path)?;
         let patterns = main.get("include").and_then(Item::as_array);
         let patterns = patterns.into_iter().flatten();
@@ -165,9 +161,8 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
         let what = format!("{}: cannot be locked: {error}", config.display());
         Failure::new(Exit::of_io(error), what)
     };
-    let real = config.canonicalize();
-    // A missing file is reported where it is read.
-    let folder = File::open(folder_of(real.as_deref().unwrap_or(config))).map_err(|error| failed(&error))?;
+    let real = config.canonicalize().map_err(|error| missing(config, &error))?;
+    let folder = File::open(folder_of(&real)).map_err(|error| failed(&error))?;
     match folder.try_lock() {
         Ok(()) => Ok(folder),
         Err(TryLockError::WouldBlock) => {
@@ -176,6 +171,11 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
         }
         Err(TryLockError::Error(error)) => Err(failed(&error)),
     }
+}
+
+fn missing(path: &Path, error: &std::io::Error) -> Failure {
+    let what = format!("{}: cannot be read: {error}", path.display());
+    Failure::new(Exit::Config, what).hint("make one with siglatchctl init, or name it with --config")
 }
 
 fn parse(path: &Path) -> Result<DocumentMut, Failure> {

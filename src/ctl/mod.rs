@@ -102,5 +102,10 @@ fn make_folder(folder: &Path, mode: u32) -> Result<(), Failure> {
 
 fn cannot(verb: &str, folder: &Path, error: &io::Error) -> Failure {
     let what = format!("cannot {verb} the folder {}: {error}", folder.display());
-    Failure::new(Exit::of_io(error), what)
+    let failure = Failure::new(Exit::of_io(error), what);
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        failure.hint("run this as root, or name another folder")
+    } else {
+        failure
+    }
 }

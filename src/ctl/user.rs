@@ -62,7 +62,7 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
 fn report(document: &Document, invite: &Invite, file: &Path) -> Result<(), Failure> {
     let Invite { user, user_id, .. } = invite;
     let config = document.path().display();
-    let reload = "next: systemctl reload siglatchd, or kill -HUP its process";
+    let reload = "next: if siglatchd runs, have it read that: pkill -HUP -x siglatchd";
     let added = format!("added {user} ({user_id}) to {config}\n{reload}");
     if file == Path::new("-") {
         exit::note(&added);
@@ -140,7 +140,7 @@ fn actions(document: &Document, args: &UserAdd) -> Result<BTreeMap<Name, ActionI
         let id = known.get(name.as_str()).ok_or_else(|| {
             let what = format!("{}: no action {name}", document.path().display());
             let names: Vec<&str> = known.keys().copied().collect();
-            Failure::new(Exit::Usage, what).hint(format!("there is: {}", names.join(", ")))
+            Failure::new(Exit::Usage, what).hint(format!("the actions are: {}", names.join(", ")))
         })?;
         Ok((name.clone(), *id))
     };
@@ -171,7 +171,10 @@ fn user_id(document: &Document, args: &UserAdd) -> Result<UserId, Failure> {
         (Standing::Nowhere, _) | (Standing::Here, true) => {}
         (Standing::Here, false) => {
             let what = format!("{config}: there is a user {} already", args.name);
-            return Err(Failure::new(Exit::Config, what).hint("--force gives that user a new key"));
+            return Err(Failure::new(Exit::Config, what).hint(format!(
+                "what he may run stands in [users.{}]; --force gives him a new key",
+                args.name
+            )));
         }
         (Standing::Elsewhere, _) => {
             let what = format!("{config}: an included file has a user {} already", args.name);

@@ -12,7 +12,7 @@ use clap::Parser;
     about = "Single-packet knock daemon: one authenticated UDP datagram runs one action",
     after_help = "Signals: TERM and INT stop it (running scripts get their time), HUP reloads the configuration.\n\
                   RUST_LOG overrides the configured log level.\n\
-                  Exit codes: 0 good, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration."
+                  Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration."
 )]
 pub(super) struct Args {
     /// The configuration file

@@ -19,7 +19,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::judge::{Bucket, DropReason, Refusal, Taken, Verified};
 use crate::store::StoreError;
-use crate::wire::{ActionId, UserId};
+use crate::wire::{ActionId, Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, StartError};
 
 /// Counts and speaks.
@@ -222,6 +222,9 @@ fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Coun
 
 /// What the sender or the administrator may want to look at.
 fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
+    if reason == DropReason::Binding && verified.bound == Bound::None {
+        return "bound to nothing, as siglatch v1 clients knock, and `bind` asks for more".to_owned();
+    }
     if !matches!(reason, DropReason::Stale | DropReason::Ahead) {
         return reason.meaning().to_owned();
     }

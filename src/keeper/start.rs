@@ -1,6 +1,7 @@
 //! From a checked configuration to everything that the loop needs, in an order in which nothing is half open: addresses,
 //! store, channel, listener.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -41,11 +42,15 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     let config = Arc::new(loaded.config);
     let clock = Clock::start();
     let sockets = sockets::bind(&config.listen).map_err(|(address, error)| {
-        Failure::new(
-            Exit::of_io(&error),
-            format!("cannot listen on {address}: {error}"),
-        )
-        .hint("see `listen`, and who has the port: ss -ulpn")
+        let what = format!("cannot listen on {address}: {error}");
+        Failure::new(Exit::of_io(&error), what).hint(match error.kind() {
+            io::ErrorKind::AddrInUse => "does siglatchd run already? `ss -ulpn` says who has the port",
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address: see `ip addr`, and `listen`"
+            }
+            io::ErrorKind::PermissionDenied => "ports below 1024 need root: see `listen`",
+            _ => "see `listen`",
+        })
     })?;
     let addresses = sockets
         .iter()
@@ -73,10 +78,7 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
         ));
     }
     if sent.iter().any(|sent| *sent != Sent::Yes) {
-        return Err(cannot(
-            "set up the listener",
-            &std::io::ErrorKind::BrokenPipe.into(),
-        ));
+        return Err(cannot("set up the listener", &io::ErrorKind::BrokenPipe.into()));
     }
     Ok(Started {
         config,
