@@ -6,11 +6,11 @@
 /// Here a test may kill the process.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
-pub fn point(_step: &str) {}
+pub(crate) fn point(_step: &str) {}
 
 /// Here a test may kill the process.
 #[cfg(feature = "crash-points")]
-pub fn point(step: &str) {
+pub(crate) fn point(step: &str) {
     use std::sync::OnceLock;
 
     use nix::sys::signal::{Signal, raise};

@@ -31,7 +31,7 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod channel;
 #[cfg(feature = "server")]
-pub mod crash;
+pub(crate) mod crash;
 #[cfg(feature = "server")]
 pub mod ctl;
 #[cfg(feature = "fuzzing")]

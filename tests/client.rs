@@ -242,29 +242,8 @@ fn a_knock_can_be_bound_to_its_source() {
     }
 }
 
-/// The options that stand in a profile's place.
-fn direct(desk: &Desk, socket: &UdpSocket, more: &[&str]) -> Vec<String> {
-    let port = socket.local_addr().unwrap().port().to_string();
-    let path = |name| desk.path(name).to_str().unwrap().to_owned();
-    let (pem, key) = (path("srv/server.pub.pem"), path("srv/keys/alice.hmac"));
-    let args = [
-        "knock",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port,
-        "--user-id",
-        "1",
-        "--server-key",
-        &pem,
-        "--hmac-key",
-        &key,
-    ];
-    args.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
-}
-
 fn knock_direct(desk: &Desk, socket: &UdpSocket, more: &[&str]) -> programs::Said {
-    let args = direct(desk, socket, more);
+    let args = desk.direct(socket, more);
     desk.siglatch(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -321,7 +300,7 @@ fn a_key_that_others_can_read_or_exchange_is_refused() {
     let chmod = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(desk.path("open"), chmod).unwrap();
     let key = desk.path("open/keys");
-    let mut args = direct(&desk, &socket, &["1"]);
+    let mut args = desk.direct(&socket, &["1"]);
     *args.iter_mut().find(|arg| arg.ends_with("alice.hmac")).unwrap() = key.to_str().unwrap().to_owned();
     desk.siglatch(&args.iter().map(String::as_str).collect::<Vec<_>>())
         .failed(78, "open is writable by its group and others (mode 0777)");
@@ -386,7 +365,7 @@ fn quiet_says_nothing_and_verbose_says_more() {
 fn an_unreachable_server_is_an_error_that_may_pass() {
     let (socket, desk) = office();
     let to = |host: &str| {
-        let mut args = direct(&desk, &socket, &["1"]);
+        let mut args = desk.direct(&socket, &["1"]);
         host.clone_into(&mut args[2]);
         desk.siglatch(&args.iter().map(String::as_str).collect::<Vec<_>>())
     };

@@ -91,29 +91,17 @@ fn openssl_opens_and_verifies_what_siglatch_knocks() {
     let Some(opinion) = Opinion::ask(Desk::with_server("127.0.0.1", &socket)) else {
         return;
     };
-    let port = socket.local_addr().unwrap().port().to_string();
-    let plain = [
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port,
-        "--user-id",
-        "1",
-        "--server-key",
-        "srv/server.pub.pem",
-        "--hmac-key",
-        "srv/keys/alice.hmac",
-        "1",
-    ];
+    let plain = opinion.desk.direct(&socket, &["1"]);
+    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
     let targets: [&[&str]; 3] = [
         &plain,
-        &["office", "hello"],
-        &["office", "hello", "--source", SOURCE],
+        &["knock", "office", "hello"],
+        &["knock", "office", "hello", "--source", SOURCE],
     ];
     for (target, (bound, suffix)) in targets.iter().zip(&opinion.suffixes) {
         opinion
             .desk
-            .siglatch(&[&["knock", "--payload", "hello"], *target].concat())
+            .siglatch(&[*target, &["--payload", "hello"]].concat())
             .ok();
         opinion.desk.write("sealed", receive(&socket), 0o600);
         let payload = opinion.shell("open", suffix);

@@ -100,7 +100,7 @@ fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -
     }
     let total = destinations.len();
     // A knock of its own for each: one challenge sent twice would be a replay.
-    let mut failed: Vec<Failure> = destinations
+    let failed: Vec<Failure> = destinations
         .into_iter()
         .filter_map(|to| send_one(args, target, payload, binding, to).err())
         .collect();
@@ -110,9 +110,7 @@ fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -
             .for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
         return Ok(());
     }
-    let last = failed.pop();
-    failed.iter().for_each(Failure::show);
-    last.map_or(Ok(()), Err)
+    super::last_of(failed)
 }
 
 /// Signs, seals and sends one datagram, and says so.

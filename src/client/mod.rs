@@ -100,8 +100,13 @@ fn profiles() -> Result<(), Failure> {
     if rows.len() > 1 {
         exit::say(&exit::columns(&rows))?;
     }
-    let last = broken.pop();
-    broken.iter().for_each(Failure::show);
+    last_of(broken)
+}
+
+/// Of several failures all but the last are shown here; that one ends the program.
+fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
+    let last = failures.pop();
+    failures.iter().for_each(Failure::show);
     last.map_or(Ok(()), Err)
 }
 

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::PLAINTEXT_LEN;
 
 /// Smallest and largest modulus, in bits.
-pub const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Longest modulus, and so the longest datagram ever taken, in bytes.
 pub const MODULUS_MAX: usize = 8192 / 8;

@@ -90,7 +90,7 @@ impl Output {
                 out(Piece::Cut);
             } else if whole.is_some() {
                 let unpaid = LINE_COST.saturating_sub(line.len().saturating_add(1));
-                out(Piece::Line(stream, escape(line, LINE_MAX)));
+                out(Piece::Line(stream, escape(line)));
                 line.clear();
                 self.left = self.left.saturating_sub(unpaid);
             }
@@ -103,7 +103,7 @@ impl Output {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(self.line(stream));
             if !line.is_empty() {
-                out(Piece::Line(stream, escape(&line, LINE_MAX)));
+                out(Piece::Line(stream, escape(&line)));
             }
         }
     }
@@ -121,15 +121,15 @@ impl Output {
     }
 }
 
-/// Text that stays on one line and is read in the order in which it stands, at most `max` bytes; what is longer is
-/// cut between two characters and marked with [`MARK`].
+/// Text that stays on one line and is read in the order in which it stands, at most [`LINE_MAX`] bytes; what is longer
+/// is cut between two characters and marked with [`MARK`].
 ///
 /// `\\`, `\t`, `\r`, `\n`; `\x1b` for other control characters below U+0080 and for bytes that are no UTF-8;
 /// `\u{202e}` for other control, format and line-separating characters.
-pub fn escape(bytes: &[u8], max: usize) -> String {
+fn escape(bytes: &[u8]) -> String {
     let mut text = String::new();
     let mut add = |piece: &str| {
-        let fits = text.len().saturating_add(piece.len()) <= max;
+        let fits = text.len().saturating_add(piece.len()) <= LINE_MAX;
         text.push_str(if fits { piece } else { MARK });
         fits
     };

@@ -44,10 +44,13 @@ fn the_catalogue_has_every_code_and_no_other() {
             "{reason}"
         );
     }
-    let keeper = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/keeper");
-    let files = fs::read_dir(keeper).unwrap().map(|entry| entry.unwrap().path());
-    for file in files.filter(|path| path.is_file()) {
-        let text = fs::read_to_string(file).unwrap();
+    let mut todo = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/keeper")];
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
         for quoted in ["code = \"", "(\"code\", Value::from(\"", "speak(\n            \""] {
             codes.extend(
                 text.split(quoted)

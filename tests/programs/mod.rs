@@ -112,6 +112,17 @@ impl Desk {
         }
     }
 
+    /// `siglatch knock` with the options that stand in a profile's place.
+    pub(crate) fn direct(&self, socket: &UdpSocket, more: &[&str]) -> Vec<String> {
+        let port = socket.local_addr().unwrap().port().to_string();
+        let path = |name| self.path(name).to_str().unwrap().to_owned();
+        let (pem, key) = (path("srv/server.pub.pem"), path("srv/keys/alice.hmac"));
+        let to = ["knock", "--host", "127.0.0.1", "--port", &port, "--user-id", "1"];
+        let keys = ["--server-key", &pem, "--hmac-key", &key];
+        let args = to.iter().chain(&keys).chain(more);
+        args.map(|arg| (*arg).to_owned()).collect()
+    }
+
     /// Opens a datagram with the server's key, by the `rsa` crate.
     pub(crate) fn open(&self, datagram: &[u8]) -> Vec<u8> {
         let key = RsaPrivateKey::from_pkcs8_pem(&self.read("srv/server.key.pem")).unwrap();
