@@ -336,9 +336,17 @@ fn a_user_cannot_be_added_wrongly() {
     ])
     .failed(78, "none.toml: cannot be read")
     .failed(78, "siglatchctl init");
-    desk.ctl(&["user", "add", "alice", "--action", "hello", "--config", "none/none.toml"])
-        .failed(78, "none/none.toml: cannot be read")
-        .failed(78, "siglatchctl init");
+    desk.ctl(&[
+        "user",
+        "add",
+        "alice",
+        "--action",
+        "hello",
+        "--config",
+        "none/none.toml",
+    ])
+    .failed(78, "none/none.toml: cannot be read")
+    .failed(78, "siglatchctl init");
     assert_eq!(desk.read("srv/siglatchd.toml"), before);
     assert_eq!(names(&desk.path("srv/keys")), [""; 0]);
 

@@ -77,7 +77,10 @@ impl Profiles {
             .create(&self.folder)
             .map_err(|error| self.unusable(&error))?;
         if let Err(bad) = files::write(&path, text.as_bytes(), 0o600, existing) {
-            let there = bad.io.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+            let there = bad
+                .io
+                .as_ref()
+                .is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
             let failure = Failure::from(bad);
             return Err(if there {
                 failure.hint("--name NEW installs it beside that one, --force replaces it")

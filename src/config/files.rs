@@ -62,7 +62,10 @@ impl BadFile {
                 Some("nothing is overwritten without --force"),
             )
         } else if error.kind() == io::ErrorKind::NotFound {
-            ("is not there".to_owned(), Some("name the right one, or make it first"))
+            (
+                "is not there".to_owned(),
+                Some("name the right one, or make it first"),
+            )
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             let hint = "run this as root, or as the user to whom it belongs";
             (format!("cannot be {done}: {error}"), Some(hint))

@@ -92,7 +92,10 @@ fn source(path: &Path, order: usize, named: Option<Place>, notes: &mut Vec<Probl
     let text = match files::read(path, Secrecy::Public, TEXT_MAX) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()),
         Err(bad) => {
-            let missing = bad.io.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let missing = bad
+                .io
+                .as_ref()
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
             let problem = match &named {
                 None if missing => Problem::bad_file(None, &bad).hint("siglatchctl init makes one"),
                 Some(_) | None => Problem::bad_file(named, &bad),

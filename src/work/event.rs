@@ -125,7 +125,9 @@ fn hint(file: &BadFile) -> String {
 fn spawn_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         // The file itself was there a moment ago.
-        Some(libc::ENOENT) => ": the interpreter that its first line names is not there (or that line ends as on Windows)",
+        Some(libc::ENOENT) => {
+            ": the interpreter that its first line names is not there (or that line ends as on Windows)"
+        }
         Some(libc::ETXTBSY) => ": somebody has it open for writing",
         Some(libc::EPERM) => ": only root can run it as the user that `run_as` names",
         Some(libc::EACCES) => ": the user it runs as may not execute it",

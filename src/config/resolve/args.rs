@@ -23,8 +23,15 @@ pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<(PathBuf,
     let path = PathBuf::from(program.get_ref());
     if let Err(mut bad) = files::check_program(&path) {
         if program.get_ref().contains(' ') && path.symlink_metadata().is_err() {
-            let words: Vec<String> = program.get_ref().split(' ').map(|word| format!("{word:?}")).collect();
-            bad.hint = Some(format!("each argument is a text of its own: run = [{}]", words.join(", ")));
+            let words: Vec<String> = program
+                .get_ref()
+                .split(' ')
+                .map(|word| format!("{word:?}"))
+                .collect();
+            bad.hint = Some(format!(
+                "each argument is a text of its own: run = [{}]",
+                words.join(", ")
+            ));
         }
         action.bad_file(program.span(), &bad);
     }
