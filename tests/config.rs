@@ -174,7 +174,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 75);
+    assert_eq!(cases, 78);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -188,7 +188,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "bind = none\n",
-        "error: this is no TOML: invalid float, expected `nan` @ 3:8 => write text in quotes",
+        "error: this is no TOML: text stands in straight quotes (\") @ 3:8 => true, false, numbers and dates stand without",
+    ),
+    (
+        "bind: \"none\"\n",
+        "error: this is no TOML: invalid unquoted key, expected letters, numbers, `-`, `_` @ 3:5 => a line is: key = value",
+    ),
+    (
+        "[log]\nfreshness = \"5m\"",
+        "error: unknown key `freshness` in [log] @ 4:1 => the keys here are level, format, summary; those of the server stand above the first [table]",
     ),
     (
         "bind = \"none\"\nbind = \"none\"\n",
@@ -442,6 +450,10 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/gone\"]",
         "error: HERE/gone is not there @ 5:8 => name the right one, or make it first",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open --now\"]",
+        "error: HERE/open --now is not there @ 5:8 => each argument is a text of its own: run = [\"HERE/open\", \"--now\"]",
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/shared\"]",

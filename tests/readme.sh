@@ -4,6 +4,7 @@
 #
 # tests/readme.sh BINARIES: the folder with the built programs. Needs root.
 set -euo pipefail
+trap 'echo "line $LINENO: $BASH_COMMAND"' ERR
 root=$(cd "$(dirname "$0")/.." && pwd)
 binaries=$(cd "$1" && pwd)
 work=$(mktemp -d)
@@ -110,5 +111,52 @@ if ! ip netns exec "$client" bash -x "$work/client" >"$work/client.log" 2>&1; th
     exit 1
 fi
 grep -q 'code=ran.*action=ssh.*from=10.77.0.2:' "$work/server.log"
-ip netns exec "$server" nft list set inet siglatch open4 | grep -q '10.77.0.2 timeout 1h'
+ip netns exec "$server" nft list set inet siglatch open4 | grep '10.77.0.2 timeout 1h' >/dev/null
+
+# Moving in from siglatch v1: its files, the README's commands, and a plain knock before and after them.
+{
+    cat "$work/host"
+    echo "export XDG_CONFIG_HOME=$work/v1-home PATH=$binaries:\$PATH LOG=$work/v1.log"
+    cat <<'V1'
+sed -i 's/.* vpn.example.org$/127.0.0.1 vpn.example.org/' /etc/hosts
+mkdir -p /etc/siglatch/keys /etc/siglatch/scripts/ipAuth
+cd /etc/siglatch
+openssl genrsa -out server_priv.pem 2048
+openssl rsa -in server_priv.pem -pubout -out server.pub.pem
+openssl rand 32 > keys/root.hmac.key
+echo 'print join("|", @ARGV), "\n"' > scripts/ipAuth/grant.pl
+logged() {
+    for _ in $(seq 200); do
+        if grep -q -e "$1" "$LOG"; then return; fi
+        sleep 0.05
+    done
+    echo "no line in 10 s: $1"
+    exit 1
+}
+plain() { siglatch knock --host 127.0.0.1 --port 50000 --user-id 1 --server-key server.pub.pem --hmac-key "$1" --payload hi 1; }
+V1
+    # shellcheck disable=SC2016
+    block v1 | sed 's|^siglatchd &|siglatchd 2>"$LOG" \&|'
+    cat <<'V1'
+logged code=ready
+# A new store refuses what was sent in the second in which it was made.
+sleep 1.1
+plain keys/root.hmac.key
+logged 'text="127.0.0.1|1|root|1|grant_ip|1|aGk="'
+V1
+    block "v1 later" | sed 's|^pkill .* siglatchd|kill -HUP %1|'
+    cat <<'V1'
+logged code=reloaded
+plain keys/root.hmac
+logged 'code=binding .*siglatch v1'
+siglatch join root.invite.toml
+siglatch knock vpn grant_ip
+logged 'code=ran .*bound=server'
+V1
+} > "$work/v1"
+grep -q 'siglatchctl user add root' "$work/v1"
+if ! ip netns exec "$client" bash -mx "$work/v1" >"$work/said" 2>&1; then
+    cat "$work/said" "$work/v1.log"
+    exit 1
+fi
 echo "the README's commands work"

@@ -142,15 +142,18 @@ fn syntax<'i>(source: &'i Arc<Source>, notes: &mut Vec<Problem>) -> Option<Spann
         .iter()
         .partition(|error| error.message() == "duplicate key");
     if let Some(first) = broken.into_iter().min_by_key(|error| span(error).start) {
-        let what = format!("this is no TOML: {}", first.message());
-        // A word without quotes looks to the parser like the start of a number.
-        let hint = match first.message() {
-            key if key.starts_with("invalid unquoted key") => "a line is written: key = value",
-            bare if bare.starts_with("invalid float") || bare.contains("quoted") => {
-                "write text in straight quotes (\"), true and false without"
+        let (what, hint) = match first.message() {
+            // A word without quotes looks to the parser like the start of a number.
+            bare if bare.starts_with("invalid float") || bare.starts_with("string values must be quoted") => {
+                (
+                    "text stands in straight quotes (\")",
+                    "true, false, numbers and dates stand without",
+                )
             }
-            _ => "everything behind it is read when it is mended",
+            key if key.starts_with("invalid unquoted key") => (key, "a line is: key = value"),
+            other => (other, "everything behind it is read when it is mended"),
         };
+        let what = format!("this is no TOML: {what}");
         notes.push(Problem::error(Place::new(source, span(first)), what).hint(hint));
         return None;
     }

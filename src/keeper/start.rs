@@ -1,7 +1,6 @@
 //! From a checked configuration to everything that the loop needs, in an order in which nothing is half open: addresses,
 //! store, channel, listener.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -43,12 +42,10 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     let clock = Clock::start();
     let sockets = sockets::bind(&config.listen).map_err(|(address, error)| {
         let what = format!("cannot listen on {address}: {error}");
-        Failure::new(Exit::of_io(&error), what).hint(match error.kind() {
-            io::ErrorKind::AddrInUse => "does siglatchd run already? `ss -ulpn` says who has the port",
-            io::ErrorKind::AddrNotAvailable => {
-                "this machine has no such address: see `ip addr`, and `listen`"
-            }
-            io::ErrorKind::PermissionDenied => "ports below 1024 need root: see `listen`",
+        Failure::new(Exit::of_io(&error), what).hint(match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => "does siglatchd run already? `ss -ulpn` says who has the port",
+            Some(libc::EADDRNOTAVAIL) => "this machine has no such address: see `ip addr`, and `listen`",
+            Some(libc::EACCES) => "ports below 1024 need root: see `listen`",
             _ => "see `listen`",
         })
     })?;
@@ -78,7 +75,10 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
         ));
     }
     if sent.iter().any(|sent| *sent != Sent::Yes) {
-        return Err(cannot("set up the listener", &io::ErrorKind::BrokenPipe.into()));
+        return Err(cannot(
+            "set up the listener",
+            &std::io::ErrorKind::BrokenPipe.into(),
+        ));
     }
     Ok(Started {
         config,

@@ -501,7 +501,10 @@ fn a_file_that_the_kernel_cannot_execute_is_refused_with_its_reason() {
     let (_, text) = refused(program(&file(folder.path(), b"\x7fELF and nothing", 0o755), &[]));
     assert!(text.contains("cannot start: Exec format error"), "{text}");
     let (_, text) = refused(program(&file(folder.path(), b"#!/nonexistent/sh\n", 0o755), &[]));
-    assert!(text.contains("install the interpreter"), "{text}");
+    assert!(
+        text.contains("the interpreter that its first line names is not there"),
+        "{text}"
+    );
     let path = file(folder.path(), b"#!/bin/sh\n", 0o755);
     let _writer = OpenOptions::new().append(true).open(&path).unwrap();
     let (reason, text) = refused(program(&path, &[]));
