@@ -412,7 +412,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[users.\"bob\\u001b[31m\"]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",
-        "error: this is no name for a user @ 3:8 => a name has 1 to 64 of the characters A-Z a-z 0-9 . _ -",
+        "error: this is no name for a user @ 3:8 => a name is 1 to 64 letters, digits, `.`, `_` or `-`, the first no `.` or `-`",
     ),
     (
         "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\n[users.eve]\nid = 2\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",

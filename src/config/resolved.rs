@@ -124,7 +124,7 @@ pub struct Limits {
 pub struct User {
     /// As the packet names him.
     pub id: UserId,
-    /// The key of his table, `[A-Za-z0-9._-]{1,64}`.
+    /// The key of his table, a [`Name`](crate::wire::invite::Name).
     pub name: String,
     /// Signs his knocks.
     pub hmac_key: HmacKey,
@@ -154,7 +154,7 @@ pub enum Enabled {
 pub struct Action {
     /// As the packet names it.
     pub id: ActionId,
-    /// The key of its table, `[A-Za-z0-9._-]{1,64}`.
+    /// The key of its table, a [`Name`](crate::wire::invite::Name).
     pub name: String,
     /// Absolute path of the program.
     pub program: PathBuf,

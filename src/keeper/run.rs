@@ -46,6 +46,7 @@ struct Keeper {
     reload: Reload,
     report: Report,
     phase: Phase,
+    heard: Heard,
     /// Whether the channel has been read to its end.
     unread: Drained,
     /// Whether the store has been heard to its end.
@@ -64,6 +65,13 @@ enum Phase {
     Alone,
     /// A second signal: nothing is waited for.
     Hurried,
+}
+
+/// Whether the listener has said that it is ready, which it does once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Ready,
 }
 
 /// Runs until a signal ends it.
@@ -120,6 +128,7 @@ impl Keeper {
             runner,
             reload,
             phase: Phase::Serving,
+            heard: Heard::Nothing,
             unread: Drained::All,
             unheard: Drained::All,
         })
@@ -255,8 +264,12 @@ impl Keeper {
             match message {
                 Some(ToKeeper::Opened(opened)) => self.opened(now, &opened),
                 Some(ToKeeper::Counts(counts)) => self.report.counts.listener(counts),
-                Some(ToKeeper::Ready) => self.report.ready(&self.config),
-                None => return Err(listener_failed("it sent a malformed message")),
+                Some(ToKeeper::Ready) if self.heard == Heard::Nothing => {
+                    self.heard = Heard::Ready;
+                    self.report.ready(&self.config);
+                }
+                // A second one would be a line in the log whenever the listener likes.
+                Some(ToKeeper::Ready) | None => return Err(listener_failed("it sent a malformed message")),
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
 use super::resolved::{Config, Limits, Log, LogFormat, StoreKind};
 use super::shape::Document;
-use crate::wire::invite::Host;
+use crate::wire::invite::{Host, Name};
 use crate::wire::rsa_key::BadRsaKey;
 use crate::wire::{PrivateKey, ServerId};
 use section::{Bounds, Section, ServerIdGiven};
@@ -258,12 +258,9 @@ impl<I: Copy + Ord + std::fmt::Display> Taken<I> {
 
 /// Notes a name that could not stand in a log line or a script's arguments as it is.
 fn check_name<T>(of: &str, entry: &Entry<T>, notes: &mut Vec<Problem>) {
-    let name = entry.name.get_ref();
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !(1..=NAME_MAX).contains(&name.len()) || !name.chars().all(fits) {
-        let hint = format!("a name has 1 to {NAME_MAX} of the characters A-Z a-z 0-9 . _ -");
+    if Name::parse(entry.name.get_ref()).is_none() {
         let place = entry.document.place(entry.name.span());
-        notes.push(Problem::error(place, format!("this is no name for {of}")).hint(hint));
+        notes.push(Problem::error(place, format!("this is no name for {of}")).hint(Name::RULE));
     }
 }
 
@@ -311,9 +308,6 @@ const QUEUE: Bounds<usize> = Bounds {
     max: 65_536,
 };
 const WORKERS_MAX: usize = 256;
-
-/// Longest name of a user or action, in bytes.
-const NAME_MAX: usize = 64;
 
 /// Longest private key file, in bytes: 8192 bits take 6400.
 const PEM_MAX: u64 = 64 << 10;
