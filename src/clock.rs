@@ -28,17 +28,12 @@ impl Clock {
     /// A clock whose `mono` counts from here.
     #[expect(clippy::disallowed_methods, reason = "this is the place")]
     pub fn start() -> Clock {
-        Clock {
-            start: Instant::now(),
-        }
+        Clock { start: Instant::now() }
     }
 
     /// Reads both clocks.
     pub fn now(&self) -> Now {
-        Now {
-            mono: self.start.elapsed(),
-            wall: wall(),
-        }
+        Now { mono: self.start.elapsed(), wall: wall() }
     }
 }
 

@@ -36,11 +36,7 @@ impl Exit {
 
     /// The exit that fits a failed file or socket operation.
     pub fn of_io(error: &io::Error) -> Exit {
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            Exit::Permission
-        } else {
-            Exit::TryAgain
-        }
+        if error.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::TryAgain }
     }
 }
 
@@ -64,19 +60,12 @@ pub struct Failure {
 impl Failure {
     /// A failure that says all in one line.
     pub fn new(exit: Exit, what: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            what: what.into(),
-            hint: None,
-        }
+        Failure { exit, what: what.into(), hint: None }
     }
 
     /// With a line that says how to mend it.
     pub fn hint(self, hint: impl Into<String>) -> Failure {
-        Failure {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Failure { hint: Some(hint.into()), ..self }
     }
 
     /// Writes it to standard error.
@@ -95,11 +84,7 @@ impl From<crate::config::files::BadFile> for Failure {
             Some(error) if error.kind() == io::ErrorKind::StorageFull => Exit::TryAgain,
             Some(_) | None => Exit::Config,
         };
-        Failure {
-            exit,
-            what: bad.to_string(),
-            hint: bad.hint,
-        }
+        Failure { exit, what: bad.to_string(), hint: bad.hint }
     }
 }
 
@@ -138,10 +123,9 @@ pub fn say(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::of_io(&error),
-            format!("cannot write to standard output: {error}"),
-        )),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::of_io(&error), format!("cannot write to standard output: {error}")))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -44,11 +44,7 @@ pub fn clock_sync() -> Option<ClockSync> {
 #[cfg(feature = "server")]
 pub fn close_on_exec() -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
-        let Some(fd) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         if fd <= 2 {

@@ -1,11 +1,6 @@
 //! `siglatch`, as its user meets it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests may"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
 mod programs;
 
@@ -55,9 +50,7 @@ fn office() -> (UdpSocket, Desk) {
 #[test]
 fn a_knock_is_sent_bound_to_the_server_and_said() {
     let (socket, desk) = office();
-    let said = desk
-        .siglatch(&["knock", "office", "hello", "--payload", "hi there"])
-        .ok();
+    let said = desk.siglatch(&["knock", "office", "hello", "--payload", "hi there"]).ok();
     let to = socket.local_addr().unwrap();
     let expected = format!("knocked office: hello (1) as alice (1) to {to}, bound to the server\n");
     assert_eq!(said.out, expected);
@@ -70,19 +63,14 @@ fn a_knock_is_sent_bound_to_the_server_and_said() {
 #[test]
 fn an_action_is_named_or_numbered() {
     let (socket, desk) = office();
-    for (word, said, number) in [
-        ("hello", "hello (1)", 1),
-        ("1", "hello (1)", 1),
-        ("255", "255", 255),
-    ] {
+    for (word, said, number) in [("hello", "hello (1)", 1), ("1", "hello (1)", 1), ("255", "255", 255)] {
         let out = desk.siglatch(&["knock", "office", word]).ok().out;
         assert!(out.starts_with(&format!("knocked office: {said} as")), "{out}");
         assert_eq!(see(&desk, &receive(&socket), "::1").action, number);
     }
     for word in ["0", "256", "hullo", "-1"] {
         let said = desk.siglatch(&["knock", "office", "--", word]);
-        said.failed(64, "office has no action")
-            .failed(64, "its actions are: hello (1)");
+        said.failed(64, "office has no action").failed(64, "its actions are: hello (1)");
     }
     assert_silent(&socket);
 }
@@ -125,8 +113,7 @@ fn a_payload_comes_from_a_text_a_file_or_standard_input_as_it_is() {
         &["-", "--payload-file", "payload"],
         &["--payload", "x", "--payload-file", "-"],
     ] {
-        desk.siglatch(&[&["knock", "office", "hello"], args].concat())
-            .failed(64, "payload");
+        desk.siglatch(&[&["knock", "office", "hello"], args].concat()).failed(64, "payload");
     }
     assert_silent(&socket);
 }
@@ -135,8 +122,7 @@ fn a_payload_comes_from_a_text_a_file_or_standard_input_as_it_is() {
 fn a_payload_that_does_not_fit_is_refused_and_never_cut() {
     let (socket, desk) = office();
     let fits = "x".repeat(199);
-    desk.siglatch(&["knock", "office", "hello", "--payload", &fits])
-        .ok();
+    desk.siglatch(&["knock", "office", "hello", "--payload", &fits]).ok();
     assert_eq!(see(&desk, &receive(&socket), "::1").payload, fits.as_bytes());
 
     let long = "x".repeat(200);
@@ -146,13 +132,10 @@ fn a_payload_that_does_not_fit_is_refused_and_never_cut() {
     desk.siglatch(&[&knock[..], &["--payload", &long]].concat())
         .failed(64, "the payload has 200 bytes, a knock holds 199")
         .failed(64, hint);
-    desk.siglatch(&[&knock[..], &["--payload-file", "long"]].concat())
-        .failed(64, hint);
-    desk.siglatch(&[&knock[..], &["--payload-file", "/dev/zero"]].concat())
-        .failed(64, hint);
+    desk.siglatch(&[&knock[..], &["--payload-file", "long"]].concat()).failed(64, hint);
+    desk.siglatch(&[&knock[..], &["--payload-file", "/dev/zero"]].concat()).failed(64, hint);
     let siglatch = env!("CARGO_BIN_EXE_siglatch");
-    desk.run(siglatch, &[&knock[..], &["-"]].concat(), long.as_bytes())
-        .failed(64, hint);
+    desk.run(siglatch, &[&knock[..], &["-"]].concat(), long.as_bytes()).failed(64, hint);
     desk.siglatch(&[&knock[..], &["--payload-file", "missing"]].concat())
         .failed(64, "missing: cannot read the payload");
     assert_silent(&socket);
@@ -162,36 +145,25 @@ fn a_payload_that_does_not_fit_is_refused_and_never_cut() {
 fn each_address_family_can_be_knocked() {
     let v6 = socket(V6);
     let v4 = UdpSocket::bind(("127.0.0.1", v6.local_addr().unwrap().port())).unwrap();
-    v4.set_read_timeout(Some(std::time::Duration::from_secs(10)))
-        .unwrap();
+    v4.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     let desk = Desk::with_server("localhost", &v6);
     let knock = |args: &[&str]| desk.siglatch(&[&["knock", "office", "hello"], args].concat());
 
     assert!(knock(&["-4"]).ok().out.contains(" to 127.0.0.1:"));
     see(&desk, &receive(&v4), "127.0.0.1");
-    assert!(
-        knock(&["--bind-address", "127.0.0.1"])
-            .ok()
-            .out
-            .contains(" to 127.0.0.1:")
-    );
+    assert!(knock(&["--bind-address", "127.0.0.1"]).ok().out.contains(" to 127.0.0.1:"));
     see(&desk, &receive(&v4), "127.0.0.1");
     knock(&["-4", "-6"]).failed(64, "cannot be used with");
     knock(&["-6", "--bind-address", "127.0.0.1"]).failed(64, "of the other family");
 
-    let here: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs("localhost:1")
-        .unwrap()
-        .collect();
+    let here: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs("localhost:1").unwrap().collect();
     if here.iter().any(std::net::SocketAddr::is_ipv6) {
         assert!(knock(&["-6"]).ok().out.contains(" to [::1]:"));
         see(&desk, &receive(&v6), "::1");
         let out = knock(&["--all-families"]).ok().out;
         assert_eq!(out.lines().count(), 2, "{out}");
         let (first, second) = (see(&desk, &receive(&v4), "::1"), see(&desk, &receive(&v6), "::1"));
-        assert_ne!(
-            first.challenge, second.challenge,
-            "one challenge sent twice would be a replay"
-        );
+        assert_ne!(first.challenge, second.challenge, "one challenge sent twice would be a replay");
     } else {
         println!("SKIPPED: localhost has no IPv6 address here");
         knock(&["-6"]).failed(75, "localhost has no IPv6 address");
@@ -206,16 +178,14 @@ fn an_ipv6_address_is_a_host() {
     let desk = Desk::with_server("::1", &socket);
     desk.siglatch(&["knock", "office", "hello"]).ok();
     see(&desk, &receive(&socket), "::1");
-    desk.siglatch(&["knock", "office", "hello", "-4"])
-        .failed(75, "::1 has no IPv4 address");
+    desk.siglatch(&["knock", "office", "hello", "-4"]).failed(75, "::1 has no IPv4 address");
     assert!(desk.siglatch(&["profiles"]).ok().out.contains(" [::1]:"));
 }
 
 #[test]
 fn a_knock_leaves_from_the_address_that_is_told() {
     let (socket, desk) = office();
-    desk.siglatch(&["knock", "office", "hello", "--bind-address", "127.0.0.9"])
-        .ok();
+    desk.siglatch(&["knock", "office", "hello", "--bind-address", "127.0.0.9"]).ok();
     let (_, from) = socket.recv_from(&mut [0; 256]).unwrap();
     assert_eq!(from.ip(), IpAddr::from([127, 0, 0, 9]));
     desk.siglatch(&["knock", "office", "hello", "--bind-address", "192.0.2.77"])
@@ -225,14 +195,8 @@ fn a_knock_leaves_from_the_address_that_is_told() {
 #[test]
 fn a_knock_can_be_bound_to_its_source() {
     let (socket, desk) = office();
-    let said = desk
-        .siglatch(&["knock", "office", "hello", "--source", "127.0.0.1"])
-        .ok();
-    assert!(
-        said.out.ends_with("bound to the server and to 127.0.0.1\n"),
-        "{}",
-        said.out
-    );
+    let said = desk.siglatch(&["knock", "office", "hello", "--source", "127.0.0.1"]).ok();
+    assert!(said.out.ends_with("bound to the server and to 127.0.0.1\n"), "{}", said.out);
     let datagram = receive(&socket);
     assert_eq!(see(&desk, &datagram, "127.0.0.1").bound, Some(Bound::Source));
     assert_eq!(see(&desk, &datagram, "127.0.0.2").bound, None);
@@ -252,18 +216,11 @@ fn a_server_is_knocked_without_a_profile() {
     let (socket, desk) = office();
     let to = socket.local_addr().unwrap();
     let said = knock_direct(&desk, &socket, &["7", "--payload", "x"]).ok();
-    assert_eq!(
-        said.out,
-        format!("knocked 127.0.0.1: 7 as 1 to {to}, not bound to a server\n")
-    );
+    assert_eq!(said.out, format!("knocked 127.0.0.1: 7 as 1 to {to}, not bound to a server\n"));
     let seen = see(&desk, &receive(&socket), "::1");
     assert_eq!((seen.action, seen.bound), (7, Some(Bound::None)));
 
-    let id = Invite::parse(&desk.read("alice.invite.toml"))
-        .unwrap()
-        .server_id
-        .unwrap()
-        .to_string();
+    let id = Invite::parse(&desk.read("alice.invite.toml")).unwrap().server_id.unwrap().to_string();
     knock_direct(&desk, &socket, &["7", "--server-id", &id]).ok();
     assert_eq!(see(&desk, &receive(&socket), "::1").bound, Some(Bound::Server));
 
@@ -273,10 +230,8 @@ fn a_server_is_knocked_without_a_profile() {
     knock_direct(&desk, &socket, &["0"]).failed(64, "the action is a number, 1 to 255");
     knock_direct(&desk, &socket, &["office", "1"]).failed(64, "give one word");
     knock_direct(&desk, &socket, &["1", "--server-id", "xyz"]).failed(64, "not 32 hex digits");
-    desk.siglatch(&["knock", "--host", "127.0.0.1", "1"])
-        .failed(64, "--hmac-key <FILE>");
-    desk.siglatch(&["knock", "office", "1", "--port", "1"])
-        .failed(64, "--host");
+    desk.siglatch(&["knock", "--host", "127.0.0.1", "1"]).failed(64, "--hmac-key <FILE>");
+    desk.siglatch(&["knock", "office", "1", "--port", "1"]).failed(64, "--host");
     assert_silent(&socket);
 }
 
@@ -311,14 +266,10 @@ fn a_key_that_others_can_read_or_exchange_is_refused() {
 fn a_profile_that_others_can_read_is_refused() {
     let (socket, desk) = office();
     let profile = "home/.config/siglatch/office.toml";
-    assert_eq!(
-        (desk.mode(profile), desk.mode("home/.config/siglatch")),
-        (0o600, 0o700)
-    );
+    assert_eq!((desk.mode(profile), desk.mode("home/.config/siglatch")), (0o600, 0o700));
     let text = desk.read(profile);
     desk.write(profile, &text, 0o604);
-    desk.siglatch(&["knock", "office", "hello"])
-        .failed(78, "office.toml is readable by others (mode 0604)");
+    desk.siglatch(&["knock", "office", "hello"]).failed(78, "office.toml is readable by others (mode 0604)");
     assert_silent(&socket);
 }
 
@@ -330,9 +281,7 @@ fn what_was_sent_can_be_kept_to_be_sent_again() {
     let datagram = receive(&socket);
     assert_eq!(std::fs::read(desk.path("datagram")).unwrap(), datagram);
     assert_eq!(desk.mode("datagram"), 0o600);
-    desk.siglatch(&knock)
-        .failed(78, "datagram is there already")
-        .failed(78, "nothing was sent");
+    desk.siglatch(&knock).failed(78, "datagram is there already").failed(78, "nothing was sent");
     assert_silent(&socket);
 }
 
@@ -343,22 +292,15 @@ fn quiet_says_nothing_and_verbose_says_more() {
     assert_eq!((said.out.as_str(), said.err.as_str()), ("", ""));
     receive(&socket);
 
-    let out = desk
-        .siglatch(&["knock", "-v", "office", "hello", "--payload", "hi"])
-        .ok()
-        .out;
+    let out = desk.siglatch(&["knock", "-v", "office", "hello", "--payload", "hi"]).ok().out;
     let datagram = receive(&socket);
     let seen = see(&desk, &datagram, "::1");
     let digest: [u8; 32] =
         sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &datagram)).into();
     let id = siglatch::wire::KnockId(*digest.first_chunk().unwrap());
     assert!(out.contains(&format!("knock {id}, timestamp ")), "{out}");
-    assert!(
-        out.contains(&format!("challenge {:#010x}, payload of 2 bytes", seen.challenge)),
-        "{out}"
-    );
-    desk.siglatch(&["knock", "-q", "-v", "office", "hello"])
-        .failed(64, "cannot be used with");
+    assert!(out.contains(&format!("challenge {:#010x}, payload of 2 bytes", seen.challenge)), "{out}");
+    desk.siglatch(&["knock", "-q", "-v", "office", "hello"]).failed(64, "cannot be used with");
 }
 
 #[test]
@@ -380,10 +322,7 @@ fn an_unreachable_server_is_an_error_that_may_pass() {
 fn profiles_are_listed_and_broken_ones_named() {
     let (_socket, desk) = office();
     let listed = desk.siglatch(&["profiles"]).ok().out;
-    let rows: Vec<Vec<&str>> = listed
-        .lines()
-        .map(|line| line.split_whitespace().collect())
-        .collect();
+    let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["PROFILE", "USER", "SERVER", "ACTIONS"]);
     assert_eq!((rows[1][0], rows[1][1], rows[1][3]), ("office", "alice", "hello"));
 
@@ -391,17 +330,8 @@ fn profiles_are_listed_and_broken_ones_named() {
     desk.write("home/.config/siglatch/loose.toml", "", 0o644);
     desk.write("home/.config/siglatch/README", "no profile", 0o644);
     let said = desk.siglatch(&["profiles"]);
-    assert_eq!(
-        (said.code, &said.out),
-        (78, &listed),
-        "the good ones are listed all the same"
-    );
-    assert!(
-        said.err
-            .contains("lab.toml: `siglatch` = 7: this program reads version 1"),
-        "{}",
-        said.err
-    );
+    assert_eq!((said.code, &said.out), (78, &listed), "the good ones are listed all the same");
+    assert!(said.err.contains("lab.toml: `siglatch` = 7: this program reads version 1"), "{}", said.err);
     assert!(said.err.contains("loose.toml is readable by"), "{}", said.err);
     assert_eq!(said.err.matches("error: ").count(), 2);
 }
@@ -409,19 +339,13 @@ fn profiles_are_listed_and_broken_ones_named() {
 #[test]
 fn without_profiles_the_way_to_one_is_said() {
     let desk = Desk::new();
-    assert!(
-        desk.siglatch(&["profiles"])
-            .ok()
-            .out
-            .contains("siglatch join FILE")
-    );
+    assert!(desk.siglatch(&["profiles"]).ok().out.contains("siglatch join FILE"));
     desk.siglatch(&["knock", "office", "ssh"])
         .failed(78, "no profile \"office\" in ")
         .failed(78, "siglatch join FILE");
     let (_socket, desk) = office();
     for name in ["home", "../office", "", ".", "office.toml"] {
-        desk.siglatch(&["knock", name, "ssh"])
-            .failed(78, "the profiles are: office");
+        desk.siglatch(&["knock", name, "ssh"]).failed(78, "the profiles are: office");
     }
 }
 
@@ -430,30 +354,16 @@ fn an_invite_is_installed_once_under_its_name_or_another() {
     let (_socket, desk) = office();
     let profile = "home/.config/siglatch/office.toml";
     let before = desk.read(profile);
-    desk.write(
-        "second.toml",
-        desk.read("alice.invite.toml").replace("\"alice\"", "\"eve\""),
-        0o600,
-    );
-    desk.siglatch(&["join", "second.toml"])
-        .failed(78, "office.toml is there already")
-        .failed(78, "--force");
+    desk.write("second.toml", desk.read("alice.invite.toml").replace("\"alice\"", "\"eve\""), 0o600);
+    desk.siglatch(&["join", "second.toml"]).failed(78, "office.toml is there already").failed(78, "--force");
     assert_eq!(desk.read(profile), before);
 
     let said = desk.siglatch(&["join", "second.toml", "--name", "lab"]).ok();
-    assert!(
-        said.out.contains("next: siglatch knock lab hello\n"),
-        "{}",
-        said.out
-    );
+    assert!(said.out.contains("next: siglatch knock lab hello\n"), "{}", said.out);
     desk.siglatch(&["join", "second.toml", "--force"]).ok();
     assert!(desk.read(profile).contains("\"eve\""));
-    desk.siglatch(&["join", "second.toml", "--name", "../lab"])
-        .failed(64, "a name is 1 to 64");
-    assert_eq!(
-        programs::names(&desk.path("home/.config/siglatch")),
-        ["lab.toml", "office.toml"]
-    );
+    desk.siglatch(&["join", "second.toml", "--name", "../lab"]).failed(64, "a name is 1 to 64");
+    assert_eq!(programs::names(&desk.path("home/.config/siglatch")), ["lab.toml", "office.toml"]);
 }
 
 #[test]
@@ -461,8 +371,7 @@ fn an_invite_comes_from_standard_input_too() {
     let (_socket, desk) = office();
     let invite = desk.read("alice.invite.toml");
     let siglatch = env!("CARGO_BIN_EXE_siglatch");
-    desk.run(siglatch, &["join", "-", "--name", "piped"], invite.as_bytes())
-        .ok();
+    desk.run(siglatch, &["join", "-", "--name", "piped"], invite.as_bytes()).ok();
     assert!(desk.siglatch(&["profiles"]).ok().out.contains("\npiped "));
 }
 
@@ -484,25 +393,14 @@ fn a_hostile_invite_installs_nothing() {
     std::fs::remove_file(desk.path("home/.config/siglatch/office.toml")).unwrap();
     for text in &cases {
         desk.write("hostile.toml", text, 0o600);
-        let said = desk
-            .siglatch(&["join", "hostile.toml"])
-            .failed(78, "hostile.toml");
-        assert!(
-            !said
-                .err
-                .trim_end()
-                .contains(|c: char| c.is_control() && c != '\n'),
-            "{:?}",
-            said.err
-        );
+        let said = desk.siglatch(&["join", "hostile.toml"]).failed(78, "hostile.toml");
+        assert!(!said.err.trim_end().contains(|c: char| c.is_control() && c != '\n'), "{:?}", said.err);
         let piped = desk.run(env!("CARGO_BIN_EXE_siglatch"), &["join", "-"], text.as_bytes());
         piped.failed(78, "standard input: ");
     }
-    desk.run(env!("CARGO_BIN_EXE_siglatch"), &["join", "-"], b"\xff\xfe")
-        .failed(78, "is no text");
+    desk.run(env!("CARGO_BIN_EXE_siglatch"), &["join", "-"], b"\xff\xfe").failed(78, "is no text");
     assert_eq!(programs::names(&desk.path("home/.config/siglatch")), [""; 0]);
-    desk.siglatch(&["join", "missing.toml"])
-        .failed(78, "missing.toml is not there");
+    desk.siglatch(&["join", "missing.toml"]).failed(78, "missing.toml is not there");
 }
 
 #[test]
@@ -510,16 +408,8 @@ fn help_names_every_command_and_usage_errors_end_with_64() {
     let desk = Desk::new();
     let help = desk.siglatch(&["--help"]).ok().out;
     for command in ["knock", "join", "profiles"] {
-        assert!(
-            help.contains(&format!("\n  {command} ")),
-            "{command} is not in {help}"
-        );
-        assert!(
-            desk.siglatch(&[command, "--help"])
-                .ok()
-                .out
-                .contains(&format!("Usage: siglatch {command}"))
-        );
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
+        assert!(desk.siglatch(&[command, "--help"]).ok().out.contains(&format!("Usage: siglatch {command}")));
     }
     assert!(desk.siglatch(&["--version"]).ok().out.starts_with("siglatch "));
     for args in [

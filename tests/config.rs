@@ -61,11 +61,7 @@ fn a_configuration_as_the_design_writes_it_is_understood() {
         ("2001:db8::1", true),
         ("2001:db8::2", false),
     ] {
-        assert_eq!(
-            alice.allow_from.allows(address.parse().unwrap()),
-            allowed,
-            "{address}"
-        );
+        assert_eq!(alice.allow_from.allows(address.parse().unwrap()), allowed, "{address}");
     }
     assert_eq!(ssh.program, folder.path("open"));
     assert_eq!(ssh.fixed_args, ["--verbose"]);
@@ -158,11 +154,8 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
     let folder = Folder::new();
     let mut cases = 0;
     for (case, (text, told)) in MISTAKES.iter().enumerate() {
-        let mut text = if text.contains("private_key") {
-            (*text).to_owned()
-        } else {
-            format!("{SERVER}{text}")
-        };
+        let mut text =
+            if text.contains("private_key") { (*text).to_owned() } else { format!("{SERVER}{text}") };
         if text.contains("\"ok\"") {
             text.push_str("\n[actions.ok]\nid = 99\nrun = [\"HERE/open\"]\n");
         }
@@ -210,14 +203,8 @@ const MISTAKES: &[(&str, &str)] = &[
         "restrict = { a = [1, 2] }",
         "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, store, sandbox, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
     ),
-    (
-        "users = 3",
-        "error: `users` takes a table @ 3:9 => write [users] and its keys below",
-    ),
-    (
-        "log = [\"info\"]",
-        "error: `log` takes a table @ 3:7 => write [log] and its keys below",
-    ),
+    ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
+    ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
     (
         "[[users.alice]]\nid = 1",
         "error: `alice` takes a table @ 3:1 => write [users.alice] and its keys below",
@@ -317,10 +304,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "bind = \"sever\"",
         "error: `bind` takes \"none\", \"server\" or \"source\" @ 3:8 => did you mean \"server\"?",
     ),
-    (
-        "bind = \"\"",
-        "error: `bind` takes \"none\", \"server\" or \"source\" @ 3:8",
-    ),
+    ("bind = \"\"", "error: `bind` takes \"none\", \"server\" or \"source\" @ 3:8"),
     (
         "freshness = \"0s\"",
         "error: `freshness` takes a time from 1s to 1h @ 3:13 => a time is written \"250ms\", \"90s\", \"5m\" or \"1h30m\"",
@@ -345,10 +329,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "reply = \"receipt+output\"",
         "error: `reply = \"receipt+output\"` is not built yet @ 3:9 => what works is \"never\"",
     ),
-    (
-        "require_stamp = true",
-        "error: `require_stamp = true` is not built yet @ 3:17 => what works is false",
-    ),
+    ("require_stamp = true", "error: `require_stamp = true` is not built yet @ 3:17 => what works is false"),
     (
         "require_stamp = \"yes\"",
         "error: `require_stamp` takes true or false @ 3:17 => write it without quotes",
@@ -357,10 +338,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "log.level = \"verbose\"",
         "error: `level` takes \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\" @ 3:13",
     ),
-    (
-        "limits.max_jobs = 0",
-        "error: `max_jobs` takes a whole number from 1 to 4096 @ 3:19 => 64 if left out",
-    ),
+    ("limits.max_jobs = 0", "error: `max_jobs` takes a whole number from 1 to 4096 @ 3:19 => 64 if left out"),
     (
         "limits.max_jobs = \"8\"",
         "error: `max_jobs` takes a whole number @ 3:19 => write digits alone, without quotes",
@@ -507,12 +485,8 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("keys/alice.hmac", 0o600, &[7; 32]);
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
-    let me = nix::unistd::User::from_uid(nix::unistd::geteuid())
-        .unwrap()
-        .unwrap();
-    let shipped = SHIPPED
-        .replace("/etc/siglatch/", "HERE/")
-        .replace("siglatch-run", &me.name);
+    let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+    let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);
     let load = |text: &str| {
         let loaded = folder.load(text).unwrap_or_else(|problems| panic!("{problems}"));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
@@ -528,18 +502,9 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     assert_eq!(format!("{shown:?}"), format!("{defaults:?}"));
 
     let (_, _, bare) = load(&format!("{SERVER}{OK_ACTION}"));
-    let (ssh, bare) = (
-        &actions[&ActionId::new(1).unwrap()],
-        &bare[&ActionId::new(99).unwrap()],
-    );
-    assert_eq!(
-        (ssh.stdin, ssh.timeout, ssh.grace),
-        (bare.stdin, bare.timeout, bare.grace)
-    );
-    assert_eq!(
-        (ssh.max_running, ssh.max_output),
-        (bare.max_running, bare.max_output)
-    );
+    let (ssh, bare) = (&actions[&ActionId::new(1).unwrap()], &bare[&ActionId::new(99).unwrap()]);
+    assert_eq!((ssh.stdin, ssh.timeout, ssh.grace), (bare.stdin, bare.timeout, bare.grace));
+    assert_eq!((ssh.max_running, ssh.max_output), (bare.max_running, bare.max_output));
     assert_eq!((ssh.payload, ssh.max_payload), (bare.payload, bare.max_payload));
     assert_eq!((ssh.bind, ssh.enabled), (bare.bind, bare.enabled));
     assert_eq!((ssh.on_busy, bare.on_busy), (OnBusy::Queue(16), OnBusy::Refuse));
@@ -551,11 +516,7 @@ fn switched_on(shipped: &str) -> String {
     let setting = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let lines: Vec<&str> = shipped
         .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|rest| setting(rest))
-                .unwrap_or(line)
-        })
+        .map(|line| line.strip_prefix('#').filter(|rest| setting(rest)).unwrap_or(line))
         .collect();
     lines.join("\n")
 }
@@ -580,18 +541,12 @@ fn a_mistake_in_an_included_file_is_told_with_that_files_name() {
     let user =
         |name: &str| format!("[users.{name}]\nid = 2\nhmac_key = \"../bob.hmac\"\nactions = [\"ok\"]\n");
     folder.write("users.d/bob.toml", 0o644, user("bob").as_bytes());
-    folder.write(
-        "users.d/carol.toml",
-        0o644,
-        format!("{}{}", user("carol"), user("bob")).as_bytes(),
-    );
+    folder.write("users.d/carol.toml", 0o644, format!("{}{}", user("carol"), user("bob")).as_bytes());
     folder.write("users.d/eve.toml", 0o664, user("eve").as_bytes());
     folder.write("users.d/listen.toml", 0o644, b"listen = []\n");
     let include =
         "include = [\"users.d/*.toml\", \"*.none\", \"none.d/*.toml\", \"*/a.toml\", \"**\", \"gone.toml\"]";
-    let problems = folder
-        .load(&format!("{SERVER}{include}\n{OK_ACTION}"))
-        .unwrap_err();
+    let problems = folder.load(&format!("{SERVER}{include}\n{OK_ACTION}")).unwrap_err();
     assert_eq!(brief(&folder.shown(&problems)), INCLUDED_MISTAKES);
 }
 
@@ -628,12 +583,7 @@ fn a_program_that_its_user_may_not_execute_is_warned_about() {
         // Without root, running as somebody else is an error as well.
         Err(problems) => folder.shown(&problems),
     };
-    if nix::unistd::User::from_uid(nix::unistd::geteuid())
-        .unwrap()
-        .unwrap()
-        .name
-        != "nobody"
-    {
+    if nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name != "nobody" {
         let told = "warning: nobody may not execute HERE/open @ 6:10 => chmod o+x HERE/open";
         assert!(brief(&shown).starts_with(told), "{shown}");
     }
@@ -657,10 +607,7 @@ fn a_reload_tells_which_settings_need_a_restart() {
         log.level = "off"
     "#;
     let new = folder.load(text).unwrap().config;
-    assert_eq!(
-        old.restart_changes(&new),
-        ["listen", "state_dir", "limits.queue", "log.format"]
-    );
+    assert_eq!(old.restart_changes(&new), ["listen", "state_dir", "limits.queue", "log.format"]);
     assert_eq!(new.state_dir, folder.path("state"));
 }
 
@@ -761,9 +708,7 @@ impl Folder {
 
     /// What a person sees, with the folder's name replaced again.
     fn shown(&self, problems: &Problems) -> String {
-        problems
-            .to_string()
-            .replace(self.0.path().to_str().unwrap(), "HERE")
+        problems.to_string().replace(self.0.path().to_str().unwrap(), "HERE")
     }
 }
 
@@ -774,9 +719,8 @@ fn brief(shown: &str) -> String {
         let line = line.trim_start();
         if line.starts_with("error: ") || line.starts_with("warning: ") {
             brief.push_str(line);
-        } else if let Some(place) = line
-            .strip_prefix("--> HERE/")
-            .map(|place| place.trim_start_matches("siglatchd.toml:"))
+        } else if let Some(place) =
+            line.strip_prefix("--> HERE/").map(|place| place.trim_start_matches("siglatchd.toml:"))
         {
             brief.push_str(&format!(" @ {place}"));
         } else if let Some(hint) = line.strip_prefix("= help: ") {
@@ -788,13 +732,8 @@ fn brief(shown: &str) -> String {
     brief.trim_end().to_owned()
 }
 
-static SERVER_KEY: LazyLock<String> = LazyLock::new(|| {
-    PrivateKey::generate(&mut OsRng)
-        .unwrap()
-        .to_pem()
-        .unwrap()
-        .to_string()
-});
+static SERVER_KEY: LazyLock<String> =
+    LazyLock::new(|| PrivateKey::generate(&mut OsRng).unwrap().to_pem().unwrap().to_string());
 
 /// 1024 bits.
 static SHORT_KEY: LazyLock<String> = LazyLock::new(|| {

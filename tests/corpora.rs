@@ -1,9 +1,5 @@
 //! What fuzzing keeps in `fuzz/corpus`, replayed without a fuzzer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test stops at what it did not expect"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at what it did not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,14 +65,9 @@ fn what_is_fuzzed_is_what_is_shipped() {
     let (shipped, fuzzed) = (locked("Cargo.lock"), locked("fuzz/Cargo.lock"));
     assert!(fuzzed.len() > 50, "{} packages are not all", fuzzed.len());
     let own = ["arbitrary", "libfuzzer-sys", "siglatch-fuzz"];
-    let others: Vec<_> = fuzzed
-        .difference(&shipped)
-        .filter(|(name, _)| !own.contains(&name.as_str()))
-        .collect();
-    assert!(
-        others.is_empty(),
-        "cp Cargo.lock fuzz/ and run scripts/fuzz: {others:?}"
-    );
+    let others: Vec<_> =
+        fuzzed.difference(&shipped).filter(|(name, _)| !own.contains(&name.as_str())).collect();
+    assert!(others.is_empty(), "cp Cargo.lock fuzz/ and run scripts/fuzz: {others:?}");
 }
 
 fn locked(file: &str) -> BTreeSet<(String, String)> {
@@ -84,31 +75,22 @@ fn locked(file: &str) -> BTreeSet<(String, String)> {
     let lock: toml::Table = text.parse().unwrap();
     let field = |package: &toml::Value, key| package[key].as_str().unwrap().to_owned();
     let packages = lock["package"].as_array().unwrap();
-    packages
-        .iter()
-        .map(|package| (field(package, "name"), field(package, "version")))
-        .collect()
+    packages.iter().map(|package| (field(package, "name"), field(package, "version"))).collect()
 }
 
 /// "store-full", or "replay-after-a-restart".
 fn is_named(name: &str, reason: DropReason) -> bool {
-    name.strip_prefix(reason.code())
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    name.strip_prefix(reason.code()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<PathBuf> = listed(&format!("fuzz/corpus/{target}")).collect();
     files.sort();
-    files
-        .into_iter()
-        .map(|file| (file.clone(), fs::read(file).unwrap()))
-        .collect()
+    files.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
 }
 
 fn names_in(folder: &str) -> BTreeSet<String> {
-    listed(folder)
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect()
+    listed(folder).map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 fn listed(folder: &str) -> impl Iterator<Item = PathBuf> {

@@ -1,11 +1,6 @@
 //! `siglatchctl`, as the administrator meets it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests may"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may")]
 
 mod programs;
 
@@ -40,12 +35,7 @@ fn init_makes_all_that_a_server_needs_with_the_right_modes() {
     let desk = Desk::new();
     let listen = ["--listen", "127.0.0.1:1234", "--listen", "[::1]:1234"];
     let said = desk.ctl(&[&["init", "srv"], &listen[..]].concat()).ok();
-    assert!(
-        said.out
-            .contains("next: siglatchctl user add alice --action hello"),
-        "{}",
-        said.out
-    );
+    assert!(said.out.contains("next: siglatchctl user add alice --action hello"), "{}", said.out);
     let modes = [
         ("srv", 0o755),
         ("srv/keys", 0o700),
@@ -61,32 +51,16 @@ fn init_makes_all_that_a_server_needs_with_the_right_modes() {
     }
     assert_eq!(
         names(&desk.path("srv")),
-        [
-            "actions",
-            "keys",
-            "server.key.pem",
-            "server.pub.pem",
-            "siglatchd.toml",
-            "state"
-        ]
+        ["actions", "keys", "server.key.pem", "server.pub.pem", "siglatchd.toml", "state"]
     );
     let private = PrivateKey::from_pem(&desk.read("srv/server.key.pem")).unwrap();
-    assert_eq!(
-        private.public().to_pem().unwrap(),
-        desk.read("srv/server.pub.pem")
-    );
+    assert_eq!(private.public().to_pem().unwrap(), desk.read("srv/server.pub.pem"));
     assert_eq!(private.public().modulus().len(), 256);
     assert!(ServerId::parse(&value(&desk, "server_id")).is_some());
     let config: toml::Table = desk.read("srv/siglatchd.toml").parse().unwrap();
-    assert_eq!(
-        config["listen"].to_string(),
-        "[\"127.0.0.1:1234\", \"[::1]:1234\"]"
-    );
+    assert_eq!(config["listen"].to_string(), "[\"127.0.0.1:1234\", \"[::1]:1234\"]");
     assert_eq!(config["state_dir"].as_str(), Some("state"));
-    assert!(
-        !desk.read("srv/siglatchd.toml").contains('@'),
-        "the template is filled in"
-    );
+    assert!(!desk.read("srv/siglatchd.toml").contains('@'), "the template is filled in");
 }
 
 #[test]
@@ -97,10 +71,7 @@ fn the_modes_do_not_depend_on_the_umask() {
     assert_eq!((desk.mode("srv"), desk.mode("srv/actions/hello")), (0o755, 0o755));
     let init = format!("umask 0; exec {} init open", env!("CARGO_BIN_EXE_siglatchctl"));
     desk.run("/bin/sh", &["-c", &init], b"").ok();
-    assert_eq!(
-        (desk.mode("open/keys"), desk.mode("open/siglatchd.toml")),
-        (0o700, 0o600)
-    );
+    assert_eq!((desk.mode("open/keys"), desk.mode("open/siglatchd.toml")), (0o700, 0o600));
 }
 
 #[test]
@@ -109,13 +80,8 @@ fn the_sample_action_says_who_knocked() {
     let hello = desk.path("srv/actions/hello");
     let args = ["192.0.2.1", "1", "alice", "1", "hello", "1"];
     let hello = hello.to_str().unwrap();
-    let said = desk
-        .run(hello, &[&args[..], &["aGkgdGhlcmU="]].concat(), b"")
-        .ok();
-    assert_eq!(
-        said.out,
-        "hello alice (user 1) from 192.0.2.1: action hello (1)\npayload: hi there\n"
-    );
+    let said = desk.run(hello, &[&args[..], &["aGkgdGhlcmU="]].concat(), b"").ok();
+    assert_eq!(said.out, "hello alice (user 1) from 192.0.2.1: action hello (1)\npayload: hi there\n");
     let said = desk.run(hello, &[&args[..], &[""]].concat(), b"").ok();
     assert_eq!(said.out.lines().count(), 1);
 }
@@ -146,12 +112,9 @@ fn init_that_cannot_finish_takes_its_files_away() {
     assert_ne!(said.code, 0);
     assert!(said.err.contains("actions"), "{}", said.err);
     assert!(!desk.path("srv/server.key.pem").exists());
-    desk.ctl(&["init", "srv/actions/below"])
-        .failed(75, "cannot make the folder srv/actions/below");
-    desk.ctl(&["init", "srv", "--listen", "somewhere"])
-        .failed(64, "--listen");
-    desk.ctl(&["init", "srv", "--host", "a b"])
-        .failed(64, "no host name");
+    desk.ctl(&["init", "srv/actions/below"]).failed(75, "cannot make the folder srv/actions/below");
+    desk.ctl(&["init", "srv", "--listen", "somewhere"]).failed(64, "--listen");
+    desk.ctl(&["init", "srv", "--host", "a b"]).failed(64, "no host name");
 }
 
 #[test]
@@ -161,10 +124,7 @@ fn user_add_makes_key_invite_and_table() {
     for step in ["pkill -HUP -x siglatchd", "siglatch join alice.invite.toml"] {
         assert!(said.out.contains(step), "{step} is not in {}", said.out);
     }
-    assert_eq!(
-        (desk.mode("srv/keys/alice.hmac"), desk.mode("alice.invite.toml")),
-        (0o600, 0o600)
-    );
+    assert_eq!((desk.mode("srv/keys/alice.hmac"), desk.mode("alice.invite.toml")), (0o600, 0o600));
     let key = desk.read("srv/keys/alice.hmac");
     assert_eq!((key.len(), key.ends_with('\n')), (65, true));
 
@@ -174,15 +134,8 @@ fn user_add_makes_key_invite_and_table() {
     assert_eq!((invite.name.as_str(), invite.user.as_str()), ("vpn", "alice"));
     assert_eq!((invite.port, invite.user_id.0), (50000, 1));
     assert_eq!(invite.server_id.unwrap().to_string(), value(&desk, "server_id"));
-    assert_eq!(
-        invite.server_key.to_pem().unwrap(),
-        desk.read("srv/server.pub.pem")
-    );
-    let actions: Vec<String> = invite
-        .actions
-        .iter()
-        .map(|(name, id)| format!("{name} {id}"))
-        .collect();
+    assert_eq!(invite.server_key.to_pem().unwrap(), desk.read("srv/server.pub.pem"));
+    let actions: Vec<String> = invite.actions.iter().map(|(name, id)| format!("{name} {id}")).collect();
     assert_eq!(actions, ["hello 1"]);
 
     let config: toml::Table = desk.read("srv/siglatchd.toml").parse().unwrap();
@@ -217,10 +170,7 @@ run = ["/bin/true"]
 fn assert_kept(before: &str, after: &str) {
     let mut lines = after.lines();
     for line in before.lines() {
-        assert!(
-            lines.any(|kept| kept == line),
-            "{line:?} is lost or moved:\n{after}"
-        );
+        assert!(lines.any(|kept| kept == line), "{line:?} is lost or moved:\n{after}");
     }
 }
 
@@ -228,25 +178,14 @@ fn assert_kept(before: &str, after: &str) {
 fn user_add_loses_no_comment_and_no_order() {
     let desk = made();
     desk.write("srv/siglatchd.toml", BY_HAND, 0o640);
-    add(
-        &desk,
-        &["alice", "--action", "ssh,web", "--host", "::1", "--port", "1"],
-    )
-    .ok();
+    add(&desk, &["alice", "--action", "ssh,web", "--host", "::1", "--port", "1"]).ok();
     let once = desk.read("srv/siglatchd.toml");
     assert_kept(BY_HAND, &once);
     assert_eq!(desk.mode("srv/siglatchd.toml"), 0o640, "the mode is kept");
-    add(
-        &desk,
-        &["bob", "--action", "web", "--action", "ssh", "--host", "::1"],
-    )
-    .ok();
+    add(&desk, &["bob", "--action", "web", "--action", "ssh", "--host", "::1"]).ok();
     assert_kept(&once, &desk.read("srv/siglatchd.toml"));
 
-    let (alice, bob) = (
-        invite(&desk, "alice.invite.toml"),
-        invite(&desk, "bob.invite.toml"),
-    );
+    let (alice, bob) = (invite(&desk, "alice.invite.toml"), invite(&desk, "bob.invite.toml"));
     assert_eq!((alice.user_id.0, alice.port), (2, 1), "1 is zoe's");
     assert_eq!((bob.user_id.0, bob.port), (3, 62201), "the first in `listen`");
     assert_eq!((alice.name.as_str(), alice.server_id), ("server", None));
@@ -271,19 +210,11 @@ fn user_add_finds_its_place_in_other_ways_of_writing_users() {
         add(&desk, &["alice", "--action", "ssh", "--host", "::1"]).ok();
         let text = desk.read("srv/siglatchd.toml");
         let config: toml::Table = text.parse().unwrap();
-        assert_eq!(
-            config["users"]["alice"]["hmac_key"].as_str(),
-            Some("keys/alice.hmac"),
-            "{text}"
-        );
+        assert_eq!(config["users"]["alice"]["hmac_key"].as_str(), Some("keys/alice.hmac"), "{text}");
         assert_eq!(config["listen"].as_array().unwrap().len(), 1, "{text}");
     }
     let desk = made();
-    desk.write(
-        "srv/siglatchd.toml",
-        format!("users = 1\n{BY_HAND}").replace("[users.zoe]", "[x]"),
-        0o600,
-    );
+    desk.write("srv/siglatchd.toml", format!("users = 1\n{BY_HAND}").replace("[users.zoe]", "[x]"), 0o600);
     add(&desk, &["alice", "--action", "ssh", "--host", "::1"]).failed(78, "`users` holds no tables");
     assert_eq!(names(&desk.path("srv/keys")), [""; 0]);
 }
@@ -293,21 +224,14 @@ fn ids_of_included_files_are_taken_too() {
     let desk = made();
     let include = format!("include = [\"users.d/*.toml\"]\n{BY_HAND}");
     desk.write("srv/siglatchd.toml", include, 0o600);
-    desk.write(
-        "srv/users.d/a.toml",
-        "[users.yan]\nid = 2\n[actions.extra]\nid = 9\n",
-        0o600,
-    );
+    desk.write("srv/users.d/a.toml", "[users.yan]\nid = 2\n[actions.extra]\nid = 9\n", 0o600);
     desk.write("srv/users.d/notes.txt", "[users.no]\nid = 3\n", 0o600);
     add(&desk, &["alice", "--action", "extra", "--host", "::1"]).ok();
     assert_eq!(invite(&desk, "alice.invite.toml").user_id.0, 3);
     add(&desk, &["yan", "--action", "ssh", "--host", "::1", "--force"])
         .failed(78, "an included file has a user yan");
     let list = desk.ctl(&[&["user", "list"][..], &AT].concat()).ok().out;
-    let users: Vec<&str> = list
-        .lines()
-        .map(|line| line.split_whitespace().next().unwrap())
-        .collect();
+    let users: Vec<&str> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(users, ["USER", "zoe", "alice", "yan"]);
 }
 
@@ -346,28 +270,12 @@ fn a_user_cannot_be_added_wrongly() {
     }
     add(&desk, &["alice", "--action", "hello", "--port", "0"]).failed(64, "--port");
     add(&desk, &["alice", "--action", "hello", "--id", "65536"]).failed(64, "--id");
-    desk.ctl(&[
-        "user",
-        "add",
-        "alice",
-        "--action",
-        "hello",
-        "--config",
-        "none.toml",
-    ])
-    .failed(78, "none.toml: cannot be read")
-    .failed(78, "siglatchctl init");
-    desk.ctl(&[
-        "user",
-        "add",
-        "alice",
-        "--action",
-        "hello",
-        "--config",
-        "none/none.toml",
-    ])
-    .failed(78, "none/none.toml: cannot be read")
-    .failed(78, "siglatchctl init");
+    desk.ctl(&["user", "add", "alice", "--action", "hello", "--config", "none.toml"])
+        .failed(78, "none.toml: cannot be read")
+        .failed(78, "siglatchctl init");
+    desk.ctl(&["user", "add", "alice", "--action", "hello", "--config", "none/none.toml"])
+        .failed(78, "none/none.toml: cannot be read")
+        .failed(78, "siglatchctl init");
     assert_eq!(desk.read("srv/siglatchd.toml"), before);
     assert_eq!(names(&desk.path("srv/keys")), [""; 0]);
 
@@ -397,26 +305,16 @@ fn a_user_is_added_once_and_force_gives_a_new_key() {
     let invite = invite(&desk, "alice.invite.toml");
     assert_eq!(invite.user_id.0, 7);
     assert_ne!(desk.read("srv/keys/alice.hmac"), key);
-    assert_eq!(
-        HmacKey::parse(desk.read("srv/keys/alice.hmac").as_bytes()).unwrap(),
-        invite.hmac_key
-    );
+    assert_eq!(HmacKey::parse(desk.read("srv/keys/alice.hmac").as_bytes()).unwrap(), invite.hmac_key);
 }
 
 #[test]
 fn a_user_that_cannot_be_added_whole_leaves_nothing() {
     let desk = made();
     let before = desk.read("srv/siglatchd.toml");
-    add(
-        &desk,
-        &["alice", "--action", "hello", "--invite", "no/such/folder/x"],
-    )
-    .failed(78, "no/such/folder/x");
-    assert_eq!(
-        names(&desk.path("srv/keys")),
-        [""; 0],
-        "the key is taken away again"
-    );
+    add(&desk, &["alice", "--action", "hello", "--invite", "no/such/folder/x"])
+        .failed(78, "no/such/folder/x");
+    assert_eq!(names(&desk.path("srv/keys")), [""; 0], "the key is taken away again");
     desk.write("alice.invite.toml", "mine", 0o600);
     add(&desk, &["alice", "--action", "hello"]).failed(78, "alice.invite.toml: is there already");
     assert_eq!(desk.read("alice.invite.toml"), "mine");
@@ -460,18 +358,13 @@ fn what_init_and_user_add_make_is_what_the_daemon_takes() {
 fn check_says_everything_that_is_wrong_with_its_line() {
     let desk = made();
     let text = desk.read("srv/siglatchd.toml");
-    let text = text
-        .replace("bind =", "bnid =")
-        .replace("id = 1\n", "id = 0\n")
-        .replace("vpn.example.org", "a b");
+    let text =
+        text.replace("bind =", "bnid =").replace("id = 1\n", "id = 0\n").replace("vpn.example.org", "a b");
     desk.write("srv/siglatchd.toml", text, 0o600);
     let said = desk.ctl(&["check", "srv/siglatchd.toml"]);
-    for part in [
-        "did you mean `bind`",
-        "`public_host` takes",
-        "siglatchd would not take",
-        "srv/siglatchd.toml:",
-    ] {
+    for part in
+        ["did you mean `bind`", "`public_host` takes", "siglatchd would not take", "srv/siglatchd.toml:"]
+    {
         assert!(said.err.contains(part), "{part:?} is not in {}", said.err);
     }
     said.failed(78, "`id` takes a whole number from 1 to 255");
@@ -499,10 +392,7 @@ fn twelve_administrators_at_once_lose_no_user() {
     });
     let config: toml::Table = desk.read("srv/siglatchd.toml").parse().unwrap();
     let users = config["users"].as_table().unwrap();
-    let mut ids: Vec<i64> = users
-        .values()
-        .map(|user| user["id"].as_integer().unwrap())
-        .collect();
+    let mut ids: Vec<i64> = users.values().map(|user| user["id"].as_integer().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (1..=12).collect::<Vec<i64>>());
 }
@@ -513,21 +403,13 @@ fn users_and_actions_are_listed_as_tables() {
     add(&desk, &["alice", "--action", "hello"]).ok();
     let rows = |args: &[&str]| -> Vec<String> {
         let out = desk.ctl(&[args, &AT].concat()).ok().out;
-        out.lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect()
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     };
-    assert_eq!(
-        rows(&["user", "list"]),
-        ["USER ID ACTIONS KEY ENABLED", "alice 1 hello keys/alice.hmac yes"]
-    );
+    assert_eq!(rows(&["user", "list"]), ["USER ID ACTIONS KEY ENABLED", "alice 1 hello keys/alice.hmac yes"]);
     let hello = desk.path("srv/actions/hello").canonicalize().unwrap();
     assert_eq!(
         rows(&["action", "list"]),
-        [
-            "ACTION ID USERS RUNS ENABLED".to_owned(),
-            format!("hello 1 alice {} yes", hello.display())
-        ]
+        ["ACTION ID USERS RUNS ENABLED".to_owned(), format!("hello 1 alice {} yes", hello.display())]
     );
 }
 
@@ -546,31 +428,14 @@ fn help_names_every_command_and_usage_errors_end_with_64() {
     let desk = Desk::new();
     let help = desk.ctl(&["--help"]).ok().out;
     for command in ["init", "user", "action", "check"] {
-        assert!(
-            help.contains(&format!("\n  {command} ")),
-            "{command} is not in {help}"
-        );
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
     }
-    for command in [
-        &["init"][..],
-        &["user", "add"],
-        &["user", "list"],
-        &["action", "list"],
-    ] {
+    for command in [&["init"][..], &["user", "add"], &["user", "list"], &["action", "list"]] {
         let help = desk.ctl(&[command, &["--help"]].concat()).ok().out;
-        assert!(
-            help.contains(&format!("Usage: siglatchctl {}", command.join(" "))),
-            "{help}"
-        );
+        assert!(help.contains(&format!("Usage: siglatchctl {}", command.join(" "))), "{help}");
     }
     assert!(desk.ctl(&["--version"]).ok().out.starts_with("siglatchctl "));
-    for args in [
-        &[][..],
-        &["user"],
-        &["user", "ad"],
-        &["user", "add"],
-        &["init", "a", "b"],
-    ] {
+    for args in [&[][..], &["user"], &["user", "ad"], &["user", "add"], &["init", "a", "b"]] {
         let said = desk.ctl(args);
         assert_eq!((said.code, said.out.as_str()), (64, ""), "{args:?}");
     }

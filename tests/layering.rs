@@ -47,12 +47,7 @@ struct Room {
 }
 
 const ROOMS: &[Room] = &[
-    Room {
-        name: "wire is pure",
-        places: &["wire"],
-        spared: &[],
-        forbidden: IMPURE,
-    },
+    Room { name: "wire is pure", places: &["wire"], spared: &[], forbidden: IMPURE },
     Room {
         name: "wire knows no other room",
         places: &["wire"],
@@ -67,24 +62,9 @@ const ROOMS: &[Room] = &[
         ],
     },
     // pair.rs is the one socket there.
-    Room {
-        name: "channel is pure",
-        places: &["channel"],
-        spared: &["channel/pair.rs"],
-        forbidden: IMPURE,
-    },
-    Room {
-        name: "judge is pure",
-        places: &["judge", "reason.rs"],
-        spared: &[],
-        forbidden: IMPURE,
-    },
-    Room {
-        name: "admission is pure",
-        places: &["listener/admission.rs"],
-        spared: &[],
-        forbidden: IMPURE,
-    },
+    Room { name: "channel is pure", places: &["channel"], spared: &["channel/pair.rs"], forbidden: IMPURE },
+    Room { name: "judge is pure", places: &["judge", "reason.rs"], spared: &[], forbidden: IMPURE },
+    Room { name: "admission is pure", places: &["listener/admission.rs"], spared: &[], forbidden: IMPURE },
     Room {
         name: "jobs are pure",
         places: &["work/job.rs", "work/jobs.rs", "work/output.rs"],
@@ -178,21 +158,11 @@ const ROOMS: &[Room] = &[
 fn no_room_touches_what_it_may_not() {
     let mut broken = Vec::new();
     for room in ROOMS {
-        let files: Vec<PathBuf> = sources(room.places)
-            .into_iter()
-            .filter(|file| !spared(room, file))
-            .collect();
-        assert!(
-            !files.is_empty(),
-            "{}: no file matches, so nothing is tested",
-            room.name
-        );
+        let files: Vec<PathBuf> =
+            sources(room.places).into_iter().filter(|file| !spared(room, file)).collect();
+        assert!(!files.is_empty(), "{}: no file matches, so nothing is tested", room.name);
         for spared in room.spared {
-            assert!(
-                src().join(spared).exists(),
-                "{}: {spared} is spared but not there",
-                room.name
-            );
+            assert!(src().join(spared).exists(), "{}: {spared} is spared but not there", room.name);
         }
         for file in files {
             for (number, line) in code(&file) {
@@ -241,19 +211,13 @@ fn is_test(path: &Path) -> bool {
 }
 
 fn spared(room: &Room, file: &Path) -> bool {
-    room.spared
-        .iter()
-        .any(|spared| file.starts_with(src().join(spared)))
+    room.spared.iter().any(|spared| file.starts_with(src().join(spared)))
 }
 
 /// The lines that are compiled into the product, numbered: no comments, nothing behind the tests' heading.
 fn code(file: &Path) -> impl Iterator<Item = (usize, String)> {
     let text = fs::read_to_string(file).unwrap();
-    let product = text
-        .split("\n#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap()
-        .to_owned();
+    let product = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
     let lines: Vec<_> = product
         .lines()
         .enumerate()

@@ -53,10 +53,7 @@ fn a_packet_opens_only_if_every_byte_of_its_padding_is_right() {
             plaintext[..] == block[MESSAGE_AT..]
         });
         let opened: Vec<bool> = opened.collect();
-        assert!(
-            opened.iter().all(|good| *good == opened[0]),
-            "{opened:?}: {block:02x?}"
-        );
+        assert!(opened.iter().all(|good| *good == opened[0]), "{opened:?}: {block:02x?}");
         opened[0]
     };
     assert!(opens(&padded()));

@@ -63,25 +63,15 @@ impl Opinion {
         let suffixes = [
             (Bound::None, String::new()),
             (Bound::Server, format!("534c4231{id}{}", "00".repeat(16))),
-            (
-                Bound::Source,
-                format!("534c4231{id}{}ffffc0000201", "00".repeat(10)),
-            ),
+            (Bound::Source, format!("534c4231{id}{}ffffc0000201", "00".repeat(10))),
         ];
-        Some(Opinion {
-            desk,
-            invite,
-            suffixes,
-        })
+        Some(Opinion { desk, invite, suffixes })
     }
 
     fn shell(&self, verb: &str, suffix: &str) -> String {
         let key = self.invite.hmac_key.to_hex();
         // bash: the printf of dash knows no \x.
-        self.desk
-            .run("/bin/bash", &["-c", SHELL, "openssl", verb, &key, suffix], b"")
-            .ok()
-            .out
+        self.desk.run("/bin/bash", &["-c", SHELL, "openssl", verb, &key, suffix], b"").ok().out
     }
 }
 
@@ -93,16 +83,10 @@ fn openssl_opens_and_verifies_what_siglatch_knocks() {
     };
     let plain = opinion.desk.direct(&socket, &["1"]);
     let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
-    let targets: [&[&str]; 3] = [
-        &plain,
-        &["knock", "office", "hello"],
-        &["knock", "office", "hello", "--source", SOURCE],
-    ];
+    let targets: [&[&str]; 3] =
+        [&plain, &["knock", "office", "hello"], &["knock", "office", "hello", "--source", SOURCE]];
     for (target, (bound, suffix)) in targets.iter().zip(&opinion.suffixes) {
-        opinion
-            .desk
-            .siglatch(&[*target, &["--payload", "hello"]].concat())
-            .ok();
+        opinion.desk.siglatch(&[*target, &["--payload", "hello"]].concat()).ok();
         opinion.desk.write("sealed", receive(&socket), 0o600);
         let payload = opinion.shell("open", suffix);
         assert_eq!(payload.trim(), "05 00 68 65 6c 6c 6f", "{bound}");
@@ -115,20 +99,13 @@ fn what_openssl_signs_and_seals_is_opened_and_verified() {
     let Some(opinion) = Opinion::ask(Desk::with_server("127.0.0.1", &socket)) else {
         return;
     };
-    let Opinion {
-        desk,
-        invite,
-        suffixes,
-    } = &opinion;
+    let Opinion { desk, invite, suffixes } = &opinion;
     for (expected, suffix) in suffixes {
         opinion.shell("seal", suffix);
         let plain = desk.open(&std::fs::read(desk.path("sealed")).unwrap());
         let packet = Packet::decode(&plain).unwrap();
         assert_eq!((packet.timestamp, packet.user), (1_795_219_667, UserId(1)));
-        assert_eq!(
-            (packet.action, packet.challenge, packet.payload),
-            (3, 0x0403_0201, &b"hello"[..])
-        );
+        assert_eq!((packet.action, packet.challenge, packet.payload), (3, 0x0403_0201, &b"hello"[..]));
         let source: IpAddr = SOURCE.parse().unwrap();
         let server = invite.server_id.unwrap();
         let bound = mac::verify(&invite.hmac_key, &packet.signed, packet.hmac, server, source);

@@ -110,12 +110,8 @@ pub struct Counts {
 
 impl Counts {
     /// Why a listener refuses.
-    pub const REASONS: [DropReason; 4] = [
-        DropReason::Length,
-        DropReason::Range,
-        DropReason::Queue,
-        DropReason::Channel,
-    ];
+    pub const REASONS: [DropReason; 4] =
+        [DropReason::Length, DropReason::Range, DropReason::Queue, DropReason::Channel];
 }
 
 #[cfg(test)]

@@ -69,12 +69,7 @@ impl Channel {
             ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         loop {
-            match sendmsg(
-                &self.fd,
-                &[IoSlice::new(message)],
-                &mut ancillary,
-                SendFlags::NOSIGNAL,
-            ) {
+            match sendmsg(&self.fd, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL) {
                 Ok(_) => return Sent::Yes,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return Sent::Full,

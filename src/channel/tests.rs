@@ -3,12 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn opened(source: SocketAddr) -> Opened {
-    Opened {
-        source,
-        socket: SocketId(3),
-        digest: [9; 32],
-        plaintext: Zeroizing::new([7; PLAINTEXT_LEN]),
-    }
+    Opened { source, socket: SocketId(3), digest: [9; 32], plaintext: Zeroizing::new([7; PLAINTEXT_LEN]) }
 }
 
 #[test]
@@ -19,34 +14,19 @@ fn what_the_listener_says_reaches_the_keeper() {
         else {
             panic!("another message");
         };
-        assert_eq!(
-            (read.source, read.socket, read.digest),
-            (source, SocketId(3), [9; 32])
-        );
+        assert_eq!((read.source, read.socket, read.digest), (source, SocketId(3), [9; 32]));
         assert_eq!(*read.plaintext, [7; PLAINTEXT_LEN]);
     }
-    let counts = Counts {
-        received: u64::MAX,
-        receive_errors: 2,
-        refused: [3, 4, 5, 6],
-    };
+    let counts = Counts { received: u64::MAX, receive_errors: 2, refused: [3, 4, 5, 6] };
     assert!(
         matches!(ToKeeper::decode(&ToKeeper::Counts(counts).encode()), Ok(ToKeeper::Counts(c)) if c == counts)
     );
-    assert!(matches!(
-        ToKeeper::decode(&ToKeeper::Ready.encode()),
-        Ok(ToKeeper::Ready)
-    ));
+    assert!(matches!(ToKeeper::decode(&ToKeeper::Ready.encode()), Ok(ToKeeper::Ready)));
 }
 
 #[test]
 fn what_the_keeper_says_reaches_the_listener() {
-    let setup = Setup {
-        private_key: Zeroizing::new(vec![1, 2, 3]),
-        workers: 2,
-        queue: 70_000,
-        sockets: 16,
-    };
+    let setup = Setup { private_key: Zeroizing::new(vec![1, 2, 3]), workers: 2, queue: 70_000, sockets: 16 };
     let Ok(ToListener::Setup(read)) = ToListener::decode(&ToListener::Setup(setup).encode()) else {
         panic!("another message");
     };
@@ -56,18 +36,13 @@ fn what_the_keeper_says_reaches_the_listener() {
         ToListener::decode(&ToListener::Socket(SocketId(5)).encode()),
         Ok(ToListener::Socket(SocketId(5)))
     ));
-    assert!(matches!(
-        ToListener::decode(&ToListener::Stop.encode()),
-        Ok(ToListener::Stop)
-    ));
+    assert!(matches!(ToListener::decode(&ToListener::Stop.encode()), Ok(ToListener::Stop)));
 }
 
 #[test]
 fn a_mapped_source_is_folded_whatever_the_listener_says() {
     let message = ToKeeper::Opened(opened("[::ffff:192.0.2.1]:7".parse().unwrap()));
-    let Ok(ToKeeper::Opened(read)) = ToKeeper::decode(&message.encode()) else {
-        panic!("another message")
-    };
+    let Ok(ToKeeper::Opened(read)) = ToKeeper::decode(&message.encode()) else { panic!("another message") };
     assert_eq!(read.source, "192.0.2.1:7".parse().unwrap());
 }
 
@@ -99,10 +74,7 @@ fn a_full_channel_says_so_and_a_closed_one_ends() {
     assert_eq!(one.send(&[1], None), Sent::Full);
     let mut buffer = [0; MESSAGE_MAX];
     for _ in 0..sent {
-        assert!(matches!(
-            other.receive(&mut buffer),
-            Received::Message(1000, None)
-        ));
+        assert!(matches!(other.receive(&mut buffer), Received::Message(1000, None)));
     }
     assert!(matches!(other.receive(&mut buffer), Received::Empty));
     drop(one);

@@ -132,10 +132,7 @@ fn host(text: &str) -> Result<Host, &'static str> {
 
 /// All zero stands for any source on the wire: a binding to it would be none.
 fn source(text: &str) -> Result<IpAddr, &'static str> {
-    let address = text
-        .parse()
-        .ok()
-        .filter(|address: &IpAddr| !address.is_unspecified());
+    let address = text.parse().ok().filter(|address: &IpAddr| !address.is_unspecified());
     address.ok_or("no IP address that a knock could come from")
 }
 

@@ -77,17 +77,12 @@ fn payload(args: &args::Payload, dash: Dash) -> Result<Zeroizing<Vec<u8>>, NoTar
 /// One byte more than fits, to see that it does not.
 fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take((PAYLOAD_MAX as u64).saturating_add(1))
-        .read_to_end(&mut bytes)?;
+    from.take((PAYLOAD_MAX as u64).saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn unreadable(place: &str, error: &io::Error) -> Failure {
-    let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-        Exit::Permission
-    } else {
-        Exit::Usage
-    };
+    let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::Usage };
     Failure::new(exit, format!("{place}: cannot read the payload: {error}"))
 }
 
@@ -105,9 +100,7 @@ fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -
         .filter_map(|to| send_one(args, target, payload, binding, to).err())
         .collect();
     if failed.len() < total {
-        failed
-            .iter()
-            .for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
+        failed.iter().for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
         return Ok(());
     }
     super::last_of(failed)
@@ -126,20 +119,9 @@ fn send_one(
     // The last moment: reading the payload and resolving the name may have taken their time.
     let timestamp = u32::try_from(crate::clock::wall().as_secs())
         .map_err(|_| Failure::new(Exit::TryAgain, "this machine's clock is past 2106: set it"))?;
-    let knock = Knock {
-        timestamp,
-        user: target.user,
-        action: target.action,
-        challenge,
-        payload,
-    };
-    let plain = knock
-        .encode(&target.hmac_key, binding)
-        .map_err(|error| internal(&error))?;
-    let datagram = target
-        .server_key
-        .seal(&mut OsRng, &plain)
-        .map_err(|error| internal(&error))?;
+    let knock = Knock { timestamp, user: target.user, action: target.action, challenge, payload };
+    let plain = knock.encode(&target.hmac_key, binding).map_err(|error| internal(&error))?;
+    let datagram = target.server_key.seal(&mut OsRng, &plain).map_err(|error| internal(&error))?;
     if let Some(path) = &args.save {
         files::write(path, &datagram, 0o600, Existing::Keep).map_err(|bad| {
             Failure::from(bad).hint("nothing was sent; --save takes the name of a new file")
@@ -169,9 +151,7 @@ fn send_one(
     } else {
         String::new()
     };
-    exit::say(&format!(
-        "knocked {label}: {what} as {who} to {to}{bound}\n{detail}"
-    ))
+    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}\n{detail}"))
 }
 
 fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
@@ -179,14 +159,9 @@ fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot send from {from}: {error}")))?;
     match socket.send_to(datagram, to) {
         Ok(len) if len == datagram.len() => Ok(()),
-        Ok(len) => Err(Failure::new(
-            Exit::Internal,
-            format!("{len} bytes were sent to {to}"),
-        )),
-        Err(error) => Err(
-            Failure::new(Exit::TryAgain, format!("cannot send to {to}: {error}"))
-                .hint("is the network up, and does it reach that address?"),
-        ),
+        Ok(len) => Err(Failure::new(Exit::Internal, format!("{len} bytes were sent to {to}"))),
+        Err(error) => Err(Failure::new(Exit::TryAgain, format!("cannot send to {to}: {error}"))
+            .hint("is the network up, and does it reach that address?")),
     }
 }
 

@@ -46,11 +46,7 @@ fn join(args: args::Join) -> Result<(), Failure> {
         profile::parse(&args.file.display().to_string(), &bytes)?
     };
     invite.name = args.name.unwrap_or(invite.name);
-    let existing = if args.force {
-        Existing::Replace
-    } else {
-        Existing::Keep
-    };
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let path = Profiles::of_environment()?.install(&invite, existing)?;
 
     let actions = action_list(&invite);
@@ -58,13 +54,7 @@ fn join(args: args::Join) -> Result<(), Failure> {
         Some((action, _)) => format!("next: siglatch knock {} {action}\n", invite.name),
         None => String::new(),
     };
-    let Invite {
-        name,
-        user,
-        host,
-        port,
-        ..
-    } = &invite;
+    let Invite { name, user, host, port, .. } = &invite;
     let path = path.display();
     exit::say(&format!(
         "joined {name}: {user} may knock at {host} port {port} for {actions}\n\
@@ -77,9 +67,7 @@ fn profiles() -> Result<(), Failure> {
     let names = profiles.names()?;
     if names.is_empty() {
         let folder = profiles.folder().display();
-        return exit::say(&format!(
-            "no profiles in {folder}; install an invite: siglatch join FILE\n"
-        ));
+        return exit::say(&format!("no profiles in {folder}; install an invite: siglatch join FILE\n"));
     }
     let mut rows = vec![["PROFILE", "USER", "SERVER", "ACTIONS"].map(str::to_owned)];
     let mut broken = Vec::new();
@@ -125,11 +113,6 @@ fn read_stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
         .lock()
         .take(INVITE_MAX.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(|error| {
-            Failure::new(
-                Exit::of_io(&error),
-                format!("cannot read standard input: {error}"),
-            )
-        })?;
+        .map_err(|error| Failure::new(Exit::of_io(&error), format!("cannot read standard input: {error}")))?;
     Ok(bytes)
 }

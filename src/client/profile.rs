@@ -41,10 +41,7 @@ impl Profiles {
         let path = self.path(name);
         let text = files::read(&path, Secrecy::Secret, INVITE_MAX)?;
         let invite = parse(&path.display().to_string(), &text)?;
-        Ok(Invite {
-            name: name.clone(),
-            ..invite
-        })
+        Ok(Invite { name: name.clone(), ..invite })
     }
 
     /// The names of all profiles, sorted, broken ones too.
@@ -56,10 +53,7 @@ impl Profiles {
         let mut names = Vec::new();
         for entry in entries {
             let file = entry.map_err(|error| self.unusable(&error))?.file_name();
-            names.extend(
-                file.to_str()
-                    .and_then(|file| Name::parse(file.strip_suffix(".toml")?)),
-            );
+            names.extend(file.to_str().and_then(|file| Name::parse(file.strip_suffix(".toml")?)));
         }
         names.sort();
         Ok(names)
@@ -68,19 +62,14 @@ impl Profiles {
     /// Writes an invite as a profile, and makes the folder if need be.
     pub(super) fn install(&self, invite: &Invite, existing: Existing) -> Result<PathBuf, Failure> {
         let path = self.path(&invite.name);
-        let text = invite
-            .to_toml()
-            .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+        let text = invite.to_toml().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
             .map_err(|error| self.unusable(&error))?;
         if let Err(bad) = files::write(&path, text.as_bytes(), 0o600, existing) {
-            let there = bad
-                .io
-                .as_ref()
-                .is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
+            let there = bad.io.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::AlreadyExists);
             let failure = Failure::from(bad);
             return Err(if there {
                 failure.hint("--name NEW installs it beside that one, --force replaces it")

@@ -109,17 +109,11 @@ fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure>
     };
     let Some(id) = id else {
         let what = format!("profile {} has no action {word:?}", invite.name);
-        let hint = format!(
-            "its actions are: {}; or give a number, 1 to 255",
-            super::action_list(invite)
-        );
+        let hint = format!("its actions are: {}; or give a number, 1 to 255", super::action_list(invite));
         return Err(Failure::new(Exit::Usage, what).hint(hint));
     };
     let name = invite.actions.iter().find(|(_, known)| **known == id);
-    Ok((
-        id,
-        name.map_or_else(|| id.to_string(), |(name, id)| format!("{name} ({id})")),
-    ))
+    Ok((id, name.map_or_else(|| id.to_string(), |(name, id)| format!("{name} ({id})"))))
 }
 
 fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> {
@@ -131,9 +125,7 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         ..
     } = args
     else {
-        return Err(usage(
-            "--host needs --port, --user-id, --server-key and --hmac-key",
-        ));
+        return Err(usage("--host needs --port, --user-id, --server-key and --hmac-key"));
     };
     let Some(action) = number(action) else {
         return Err(usage("with --host, the action is a number, 1 to 255"));

@@ -26,10 +26,7 @@ pub fn check(file: &Path) -> Result<(), Failure> {
 pub fn load_telling(file: &Path) -> Result<Loaded, Failure> {
     load(file).map_err(|problems| {
         show(&problems);
-        Failure::new(
-            Exit::Config,
-            format!("siglatchd would not take {}", file.display()),
-        )
+        Failure::new(Exit::Config, format!("siglatchd would not take {}", file.display()))
     })
 }
 
@@ -37,10 +34,6 @@ fn show(problems: &Problems) {
     if problems.is_empty() {
         return;
     }
-    let colours = if io::stderr().is_terminal() {
-        Colours::On
-    } else {
-        Colours::Off
-    };
+    let colours = if io::stderr().is_terminal() { Colours::On } else { Colours::Off };
     exit::note(problems.render(colours).trim_end());
 }

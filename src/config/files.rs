@@ -47,37 +47,21 @@ pub struct BadFile {
 
 impl BadFile {
     fn new(path: &Path, what: impl Into<String>, hint: impl Into<String>) -> BadFile {
-        BadFile {
-            path: path.to_owned(),
-            what: what.into(),
-            hint: Some(hint.into()),
-            io: None,
-        }
+        BadFile { path: path.to_owned(), what: what.into(), hint: Some(hint.into()), io: None }
     }
 
     fn io(path: &Path, done: &str, error: io::Error) -> BadFile {
         let (what, hint) = if error.kind() == io::ErrorKind::AlreadyExists {
-            (
-                "is there already".to_owned(),
-                Some("nothing is overwritten without --force"),
-            )
+            ("is there already".to_owned(), Some("nothing is overwritten without --force"))
         } else if error.kind() == io::ErrorKind::NotFound {
-            (
-                "is not there".to_owned(),
-                Some("name the right one, or make it first"),
-            )
+            ("is not there".to_owned(), Some("name the right one, or make it first"))
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             let hint = "run this as root, or as the user to whom it belongs";
             (format!("cannot be {done}: {error}"), Some(hint))
         } else {
             (format!("cannot be {done}: {error}"), None)
         };
-        BadFile {
-            path: path.to_owned(),
-            what,
-            hint: hint.map(str::to_owned),
-            io: Some(error),
-        }
+        BadFile { path: path.to_owned(), what, hint: hint.map(str::to_owned), io: Some(error) }
     }
 }
 
@@ -95,26 +79,18 @@ pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>
         .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
         .open(path)
         .map_err(|error| BadFile::io(path, "opened", error))?;
-    let meta = file
-        .metadata()
-        .map_err(|error| BadFile::io(path, "inspected", error))?;
+    let meta = file.metadata().map_err(|error| BadFile::io(path, "inspected", error))?;
     if !meta.is_file() {
         return Err(BadFile::new(path, "is not a regular file", "name a file"));
     }
     check_mode(path, &meta, secrecy)?;
     // Room for all of it at once: a buffer that grows leaves copies of a secret behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(max).unwrap_or(0).saturating_add(1),
-    ));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(max).unwrap_or(0).saturating_add(1)));
     file.take(max.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|error| BadFile::io(path, "read", error))?;
     if bytes.len() as u64 > max {
-        return Err(BadFile::new(
-            path,
-            format!("is longer than {max} bytes"),
-            "name the right file",
-        ));
+        return Err(BadFile::new(path, format!("is longer than {max} bytes"), "name the right file"));
     }
     Ok(bytes)
 }
@@ -128,19 +104,11 @@ pub fn read(path: &Path, secrecy: Secrecy, max: u64) -> Result<Zeroizing<Vec<u8>
 /// [`BadFile`] naming the first that does not hold.
 pub fn check_program(path: &Path) -> Result<(), BadFile> {
     if !path.is_absolute() {
-        return Err(BadFile::new(
-            path,
-            "is not an absolute path",
-            "write the whole path, from /",
-        ));
+        return Err(BadFile::new(path, "is not an absolute path", "write the whole path, from /"));
     }
-    let real = path
-        .canonicalize()
-        .map_err(|error| BadFile::io(path, "found", error))?;
+    let real = path.canonicalize().map_err(|error| BadFile::io(path, "found", error))?;
     let named = folder_of(path);
-    let named = named
-        .canonicalize()
-        .map_err(|error| BadFile::io(named, "found", error))?;
+    let named = named.canonicalize().map_err(|error| BadFile::io(named, "found", error))?;
     if named != folder_of(&real) {
         return Err(BadFile::new(
             path,
@@ -156,11 +124,7 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
     }
     let meta = std::fs::metadata(&real).map_err(|error| BadFile::io(&real, "inspected", error))?;
     if !meta.is_file() {
-        return Err(BadFile::new(
-            &real,
-            "is not a regular file",
-            "name a program or script",
-        ));
+        return Err(BadFile::new(&real, "is not a regular file", "name a program or script"));
     }
     check_mode(&real, &meta, Secrecy::Public)?;
     if meta.mode() & 0o111 == 0 {
@@ -179,18 +143,13 @@ fn starts_as_nothing(program: &Path) -> bool {
     let mut start = [0; 4];
     // What may be executed but not read is left to the kernel.
     File::open(program).is_ok_and(|mut file| {
-        !matches!(
-            (file.read(&mut start), start),
-            (Ok(_), [b'#', b'!', ..] | [0x7f, b'E', b'L', b'F'])
-        )
+        !matches!((file.read(&mut start), start), (Ok(_), [b'#', b'!', ..] | [0x7f, b'E', b'L', b'F']))
     })
 }
 
 /// Checks that nobody else can put another file in the place of `path`, or of what it links to.
 fn check_folders(path: &Path) -> Result<(), BadFile> {
-    let real = path
-        .canonicalize()
-        .map_err(|error| BadFile::io(path, "opened", error))?;
+    let real = path.canonicalize().map_err(|error| BadFile::io(path, "opened", error))?;
     for folder in [folder_of(path), folder_of(&real)] {
         check_folder(folder)?;
     }
@@ -259,15 +218,11 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> Result
         .map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     // The umask narrowed the mode at creation.
-    file.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(mode))
-        .map_err(fail)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     match existing {
         Existing::Replace => file.persist(path).map_err(|error| fail(error.error))?,
         Existing::Keep => file.persist_noclobber(path).map_err(|error| fail(error.error))?,
     };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
 }

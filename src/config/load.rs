@@ -34,10 +34,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let usable = notes.iter().all(|note| note.severity() == Severity::Warning);
     let problems = Problems::new(notes);
     match config {
-        Some(config) if usable => Ok(Loaded {
-            config,
-            warnings: problems,
-        }),
+        Some(config) if usable => Ok(Loaded { config, warnings: problems }),
         Some(_) | None => Err(problems),
     }
 }
@@ -92,10 +89,7 @@ fn source(path: &Path, order: usize, named: Option<Place>, notes: &mut Vec<Probl
     let text = match files::read(path, Secrecy::Public, TEXT_MAX) {
         Ok(bytes) => String::from_utf8(bytes.to_vec()),
         Err(bad) => {
-            let missing = bad
-                .io
-                .as_ref()
-                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let missing = bad.io.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
             let problem = match &named {
                 None if missing => Problem::bad_file(None, &bad).hint("siglatchctl init makes one"),
                 Some(_) | None => Problem::bad_file(named, &bad),
@@ -118,14 +112,8 @@ fn source(path: &Path, order: usize, named: Option<Place>, notes: &mut Vec<Probl
 }
 
 fn entries<T>(document: &Rc<Document>, tables: BTreeMap<Text, Keys<T>>) -> Vec<Entry<T>> {
-    let mut entries: Vec<_> = tables
-        .into_iter()
-        .map(|(name, keys)| Entry {
-            document: Rc::clone(document),
-            name,
-            keys,
-        })
-        .collect();
+    let mut entries: Vec<_> =
+        tables.into_iter().map(|(name, keys)| Entry { document: Rc::clone(document), name, keys }).collect();
     entries.sort_by_key(|entry| entry.name.span().start);
     entries
 }

@@ -16,10 +16,7 @@ pub struct Problems(Vec<Problem>);
 impl Problems {
     pub(super) fn new(mut problems: Vec<Problem>) -> Problems {
         problems.sort_by_key(|problem| {
-            problem
-                .places
-                .first()
-                .map(|place| (place.at.source.order, place.at.span.start))
+            problem.places.first().map(|place| (place.at.source.order, place.at.span.start))
         });
         Problems(problems)
     }
@@ -104,10 +101,7 @@ impl Problem {
     }
 
     pub(super) fn warning(at: Place, what: impl Into<String>) -> Problem {
-        Problem {
-            severity: Severity::Warning,
-            ..Problem::error(at, what)
-        }
+        Problem { severity: Severity::Warning, ..Problem::error(at, what) }
     }
 
     /// A file cannot be used; `at` is where it is named, if that is in a file.
@@ -127,10 +121,7 @@ impl Problem {
 
     /// Another line that has to do with it.
     pub(super) fn also(mut self, at: Place, note: impl Into<String>) -> Problem {
-        self.places.push(Marked {
-            at,
-            note: Some(note.into()),
-        });
+        self.places.push(Marked { at, note: Some(note.into()) });
         self
     }
 
@@ -156,10 +147,7 @@ impl Problem {
         let mut rest = self.places.as_slice();
         while let Some((first, _)) = rest.split_first() {
             let source = &first.at.source;
-            let here = rest
-                .iter()
-                .take_while(|place| Arc::ptr_eq(&place.at.source, source))
-                .count();
+            let here = rest.iter().take_while(|place| Arc::ptr_eq(&place.at.source, source)).count();
             let (here, others) = rest.split_at(here);
             elements.push(snippet(source, here).into());
             rest = others;
@@ -184,10 +172,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(source: &Arc<Source>, span: Range<usize>) -> Place {
-        Place {
-            source: Arc::clone(source),
-            span,
-        }
+        Place { source: Arc::clone(source), span }
     }
 
     /// "line 31", with the file when it is not that of `other`.
@@ -269,15 +254,13 @@ fn snippet<'a>(source: &'a Source, places: &'a [Marked]) -> Snippet<'a, Annotati
         kind.span(place.at.span.clone()).label(place.note.as_deref())
     };
     // The renderer shows control characters as pictures, but not these; spans count bytes, and `·` has as many.
-    let text = source
-        .text
-        .replace(|c: char| !c.is_ascii() && c.is_control(), "·");
-    Snippet::source(text)
-        .path(shown(&source.path.to_string_lossy()))
-        .annotations(places.iter().map(|place| match place.note {
+    let text = source.text.replace(|c: char| !c.is_ascii() && c.is_control(), "·");
+    Snippet::source(text).path(shown(&source.path.to_string_lossy())).annotations(places.iter().map(
+        |place| match place.note {
             None => mark(AnnotationKind::Primary, place),
             Some(_) => mark(AnnotationKind::Context, place),
-        }))
+        },
+    ))
 }
 
 /// Problems that are shown at once.

@@ -49,25 +49,16 @@ impl Config {
     pub fn restart_changes(&self, new: &Config) -> Vec<&'static str> {
         let changes = [
             ("listen", self.listen != new.listen),
-            (
-                "private_key",
-                self.private_key.public() != new.private_key.public(),
-            ),
+            ("private_key", self.private_key.public() != new.private_key.public()),
             ("state_dir", self.state_dir != new.state_dir),
             ("runtime_dir", self.runtime_dir != new.runtime_dir),
             ("store", self.store != new.store),
             ("limits.workers", self.limits.workers != new.limits.workers),
             ("limits.queue", self.limits.queue != new.limits.queue),
-            (
-                "limits.max_claims",
-                self.limits.max_claims != new.limits.max_claims,
-            ),
+            ("limits.max_claims", self.limits.max_claims != new.limits.max_claims),
             ("log.format", self.log.format != new.log.format),
         ];
-        changes
-            .into_iter()
-            .filter_map(|(name, differs)| differs.then_some(name))
-            .collect()
+        changes.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 }
 

@@ -28,10 +28,7 @@ impl Document {
         notes: &mut Vec<Problem>,
     ) -> Option<(Document, T)> {
         let mut table = syntax(source, notes)?;
-        let mut document = Document {
-            source: Arc::clone(source),
-            excused: BTreeSet::new(),
-        };
+        let mut document = Document { source: Arc::clone(source), excused: BTreeSet::new() };
         for _ in 0..NOTED_MAX {
             let error = match T::deserialize(Deserializer::from(table.clone())) {
                 Ok(raw) => return Some((document, raw)),
@@ -92,9 +89,7 @@ impl Document {
         };
         let at = span(error);
         if list.iter().all(|value| value.span() != at) {
-            return list
-                .iter_mut()
-                .find_map(|value| self.mend_value(value.get_mut(), name, error));
+            return list.iter_mut().find_map(|value| self.mend_value(value.get_mut(), name, error));
         }
         *list = list.iter().filter(|value| value.span() != at).cloned().collect();
         Some(wrong_type(name, error.message(), self.place(at)))
@@ -118,37 +113,25 @@ pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
 
 /// "users.alice" and "id" are "users.alice.id".
 pub(super) fn dotted(section: &str, key: &str) -> String {
-    if section.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{section}.{key}")
-    }
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 /// " in [users.alice]"; nothing for the top of the file.
 pub(super) fn inside(section: &str) -> String {
-    if section.is_empty() {
-        String::new()
-    } else {
-        format!(" in [{section}]")
-    }
+    if section.is_empty() { String::new() } else { format!(" in [{section}]") }
 }
 
 /// Parses TOML. A key that stands twice is noted and the rest goes on; any other mistake ends it, and only the first is
 /// told: what a parser finds behind it are mostly echoes.
 fn syntax<'i>(source: &'i Arc<Source>, notes: &mut Vec<Problem>) -> Option<Spanned<DeTable<'i>>> {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
-    let (doubles, broken): (Vec<_>, Vec<_>) = errors
-        .iter()
-        .partition(|error| error.message() == "duplicate key");
+    let (doubles, broken): (Vec<_>, Vec<_>) =
+        errors.iter().partition(|error| error.message() == "duplicate key");
     if let Some(first) = broken.into_iter().min_by_key(|error| span(error).start) {
         let (what, hint) = match first.message() {
             // A word without quotes looks to the parser like the start of a number.
             bare if bare.starts_with("invalid float") || bare.starts_with("string values must be quoted") => {
-                (
-                    "text stands in straight quotes (\")",
-                    "true, false, numbers and dates stand without",
-                )
+                ("text stands in straight quotes (\")", "true, false, numbers and dates stand without")
             }
             key if key.starts_with("invalid unquoted key") => (key, "a line is: key = value"),
             other => (other, "everything behind it is read when it is mended"),

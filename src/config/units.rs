@@ -42,31 +42,20 @@ pub(super) fn show_duration(duration: Duration) -> String {
 /// Writes a size the way [`size`] reads it.
 pub(super) fn show_size(bytes: u64) -> String {
     let whole = |length: u64| bytes >= length && bytes.is_multiple_of(length);
-    let (unit, length) = SIZES
-        .into_iter()
-        .find(|(_, length)| whole(*length))
-        .unwrap_or(("B", 1));
+    let (unit, length) = SIZES.into_iter().find(|(_, length)| whole(*length)).unwrap_or(("B", 1));
     format!("{}{unit}", bytes.div_euclid(length))
 }
 
 /// "30m5s" is 30, "m" and "5s".
 fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
     let (digits, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let unit = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
+    let unit = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (unit, behind) = rest.split_at(unit);
     Some((digits.parse().ok()?, unit, behind))
 }
 
 /// In milliseconds, longest first.
-const TIMES: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// In bytes, largest first.
 const SIZES: [(&str, u64); 3] = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -118,13 +107,7 @@ mod tests {
 
     #[test]
     fn a_size_reads_as_people_write_it() {
-        let cases = [
-            ("0B", 0),
-            ("199B", 199),
-            ("4KiB", 4096),
-            ("64KiB", 65_536),
-            ("1MiB", 1 << 20),
-        ];
+        let cases = [("0B", 0), ("199B", 199), ("4KiB", 4096), ("64KiB", 65_536), ("1MiB", 1 << 20)];
         for (text, bytes) in cases {
             assert_eq!(size(text), Some(bytes), "{text}");
             assert_eq!(show_size(bytes), text);

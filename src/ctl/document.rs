@@ -42,12 +42,7 @@ impl Document {
         // A pattern that fits the main file doesn't mean it.
         files.remove(&path);
         let included = files.iter().map(|file| parse(file)).collect::<Result<_, _>>()?;
-        Ok(Document {
-            path,
-            real,
-            main,
-            included,
-        })
+        Ok(Document { path, real, main, included })
     }
 
     /// The file, as it is named.
@@ -135,12 +130,7 @@ impl Document {
         })?;
         let mode = mode.permissions().mode() & 0o7777;
         let text = self.main.to_string();
-        Ok(files::write(
-            &self.real,
-            text.as_bytes(),
-            mode,
-            Existing::Replace,
-        )?)
+        Ok(files::write(&self.real, text.as_bytes(), mode, Existing::Replace)?)
     }
 }
 
@@ -182,6 +172,5 @@ fn parse(path: &Path) -> Result<DocumentMut, Failure> {
     let bytes = files::read(path, Secrecy::Public, TEXT_MAX)?;
     let wrong = |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is no text".to_owned()))?;
-    text.parse()
-        .map_err(|error: toml_edit::TomlError| wrong(error.to_string().trim_end().to_owned()))
+    text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string().trim_end().to_owned()))
 }

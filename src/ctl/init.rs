@@ -17,16 +17,9 @@ use crate::wire::{PrivateKey, ServerId};
 
 /// Runs the command. Everything is looked at and made in memory first, then written, the configuration last.
 pub(super) fn init(args: &Init) -> Result<(), Failure> {
-    let existing = if args.force {
-        Existing::Replace
-    } else {
-        Existing::Keep
-    };
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
     make_folder(&args.dir, 0o755)?;
-    let dir = args
-        .dir
-        .canonicalize()
-        .map_err(|error| cannot("use", &args.dir, &error))?;
+    let dir = args.dir.canonicalize().map_err(|error| cannot("use", &args.dir, &error))?;
     let (keys, actions) = (dir.join("keys"), dir.join("actions"));
     let state_dir = match &args.state_dir {
         Some(state_dir) => {
@@ -68,11 +61,8 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
     begun.done();
 
     let dir = dir.display();
-    let at = if args.dir == Path::new(FOLDER) {
-        String::new()
-    } else {
-        format!(" --config {dir}/siglatchd.toml")
-    };
+    let at =
+        if args.dir == Path::new(FOLDER) { String::new() } else { format!(" --config {dir}/siglatchd.toml") };
     let host = if args.host.is_some() { "" } else { " --host NAME" };
     exit::say(&format!(
         "made {dir}: siglatchd.toml, server.key.pem, server.pub.pem, actions/hello\n\

@@ -12,13 +12,7 @@ pub(super) fn users(config: &Path) -> Result<(), Failure> {
     let document = Document::open(config)?;
     let mut rows = vec![["USER", "ID", "ACTIONS", "KEY", "ENABLED"].map(str::to_owned)];
     rows.extend(document.entries("users").map(|(name, user)| {
-        [
-            name.to_owned(),
-            id(user),
-            texts(user, "actions", ", "),
-            text(user, "hmac_key"),
-            enabled(user),
-        ]
+        [name.to_owned(), id(user), texts(user, "actions", ", "), text(user, "hmac_key"), enabled(user)]
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -31,13 +25,7 @@ pub(super) fn actions(config: &Path) -> Result<(), Failure> {
         let may = |user: &dyn TableLike| elements(user, "actions").any(|permitted| permitted == name);
         let users = document.entries("users").filter(|(_, user)| may(*user));
         let users: Vec<&str> = users.map(|(user, _)| user).collect();
-        [
-            name.to_owned(),
-            id(action),
-            or_none(users.join(", ")),
-            texts(action, "run", " "),
-            enabled(action),
-        ]
+        [name.to_owned(), id(action), or_none(users.join(", ")), texts(action, "run", " "), enabled(action)]
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -48,13 +36,7 @@ fn id(entry: &dyn TableLike) -> String {
 }
 
 fn text(entry: &dyn TableLike, key: &str) -> String {
-    or_none(
-        entry
-            .get(key)
-            .and_then(Item::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-    )
+    or_none(entry.get(key).and_then(Item::as_str).unwrap_or_default().to_owned())
 }
 
 fn texts(entry: &dyn TableLike, key: &str, between: &str) -> String {

@@ -21,11 +21,7 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
     // Two at once would each write the file without the other's user.
     let _lock = lock(&args.at.config)?;
     let mut document = Document::open(&args.at.config)?;
-    let existing = if args.force {
-        Existing::Replace
-    } else {
-        Existing::Keep
-    };
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let id = user_id(&document, args)?;
     let invite = invite(&document, args, id)?;
     let text = invite.to_toml().map_err(|error| internal(&error))?;
@@ -82,11 +78,8 @@ fn invite(document: &Document, args: &UserAdd, user_id: UserId) -> Result<Invite
     let wrong = |what: String| Failure::new(Exit::Config, format!("{config}: {what}"));
     let host = match (&args.host, document.text("public_host")) {
         (Some(host), _) => host.clone(),
-        (None, Some(text)) => Host::parse(text).ok_or_else(|| {
-            wrong(format!(
-                "public_host = {text:?} is no host name and no IP address"
-            ))
-        })?,
+        (None, Some(text)) => Host::parse(text)
+            .ok_or_else(|| wrong(format!("public_host = {text:?} is no host name and no IP address")))?,
         (None, None) => {
             let what = "what is the server's name for users?";
             let hint = format!("say it with --host NAME, or as public_host in {config}");
@@ -98,11 +91,9 @@ fn invite(document: &Document, args: &UserAdd, user_id: UserId) -> Result<Invite
     let port = port.ok_or_else(|| {
         wrong("`listen` has no address with a port in front".to_owned()).hint("say the port with --port P")
     })?;
-    let path = document.folder().join(
-        document
-            .text("private_key")
-            .ok_or_else(|| wrong("no `private_key`".to_owned()))?,
-    );
+    let path = document
+        .folder()
+        .join(document.text("private_key").ok_or_else(|| wrong("no `private_key`".to_owned()))?);
     let pem = files::read(&path, Secrecy::Secret, KEY_FILE_MAX)?;
     let private = std::str::from_utf8(&pem).ok().map(PrivateKey::from_pem);
     let private = private
@@ -112,10 +103,7 @@ fn invite(document: &Document, args: &UserAdd, user_id: UserId) -> Result<Invite
         ServerId::parse(text).ok_or_else(|| wrong("`server_id` is not 32 hex digits".to_owned()))
     });
     Ok(Invite {
-        name: args
-            .profile_name
-            .clone()
-            .map_or_else(|| profile_name(&host), Ok)?,
+        name: args.profile_name.clone().map_or_else(|| profile_name(&host), Ok)?,
         host,
         port,
         server_id: server_id.transpose()?,
@@ -183,8 +171,7 @@ fn user_id(document: &Document, args: &UserAdd) -> Result<UserId, Failure> {
     }
     let lowest = || (1..=u16::MAX).find(|id| !taken.contains(id));
     let id = args.id.or(own).or_else(lowest);
-    id.map(UserId)
-        .ok_or_else(|| Failure::new(Exit::Config, format!("{config}: every user id is taken")))
+    id.map(UserId).ok_or_else(|| Failure::new(Exit::Config, format!("{config}: every user id is taken")))
 }
 
 /// `vpn.example.org` is `vpn`; an address is `server`.
@@ -192,8 +179,7 @@ fn profile_name(host: &Host) -> Result<Name, Failure> {
     let label = host.as_str().split('.').next().unwrap_or_default();
     let address = host.as_str().parse::<IpAddr>().is_ok();
     let name = if address { None } else { Name::parse(label) };
-    name.or_else(|| Name::parse("server"))
-        .ok_or_else(|| internal(&"no name for the profile"))
+    name.or_else(|| Name::parse("server")).ok_or_else(|| internal(&"no name for the profile"))
 }
 
 fn absent(path: &Path) -> Result<(), Failure> {

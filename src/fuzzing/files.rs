@@ -34,11 +34,7 @@ pub fn config(data: &[u8]) {
         }
     };
     for problem in problems.iter() {
-        assert!(
-            !problem.summary().contains(char::is_control),
-            "{:?}",
-            problem.summary()
-        );
+        assert!(!problem.summary().contains(char::is_control), "{:?}", problem.summary());
     }
     let told = problems.render(Colours::Off);
     assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
@@ -103,10 +99,7 @@ fn assert_valid(config: &Config) {
     assert!(config.server_id.is_some() || binds.clone().all(|bind| bind == Bound::None));
     let named = |name: &str| {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        assert!(
-            (1..=64).contains(&name.len()) && name.bytes().all(word),
-            "{name:?}"
-        );
+        assert!((1..=64).contains(&name.len()) && name.bytes().all(word), "{name:?}");
     };
     for (id, user) in &config.users {
         named(&user.name);
@@ -118,18 +111,10 @@ fn assert_valid(config: &Config) {
         named(&action.name);
         assert_eq!(*id, action.id);
         assert!(action.program.is_absolute());
-        assert!(
-            action.max_payload <= PAYLOAD_MAX && action.max_running > 0,
-            "{action:?}"
-        );
+        assert!(action.max_payload <= PAYLOAD_MAX && action.max_running > 0, "{action:?}");
         let nul = |text: &String| text.contains('\0');
         assert!(!action.fixed_args.iter().any(nul));
-        assert!(
-            !action
-                .env
-                .iter()
-                .any(|(name, value)| nul(name) || nul(value) || name.contains('='))
-        );
+        assert!(!action.env.iter().any(|(name, value)| nul(name) || nul(value) || name.contains('=')));
     }
 }
 

@@ -25,10 +25,7 @@ pub(super) fn recorded() -> &'static Recorded {
         Recorded {
             private_key: PrivateKey::from_pem(&text(&vectors["private_key_pem"])).expect("a key"),
             hmac_key: HmacKey::parse(text(&vectors["hmac_key_hex"]).as_bytes()).expect("a key"),
-            datagrams: datagrams
-                .iter()
-                .map(|datagram| unhex(&text(&datagram["datagram_hex"])))
-                .collect(),
+            datagrams: datagrams.iter().map(|datagram| unhex(&text(&datagram["datagram_hex"]))).collect(),
         }
     })
 }

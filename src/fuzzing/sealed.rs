@@ -32,11 +32,7 @@ pub fn sealed(data: &[u8]) {
 fn datagram(bytes: &[u8]) {
     let modulus = recorded().private_key.public().modulus();
     let source = ([192, 0, 2, 7], 7).into();
-    let step = Admission::new(modulus.clone()).datagram(Datagram {
-        source,
-        socket: SocketId(0),
-        bytes,
-    });
+    let step = Admission::new(modulus.clone()).datagram(Datagram { source, socket: SocketId(0), bytes });
     match step {
         Step::Drop(DropReason::Length) => assert_ne!(bytes.len(), MODULUS_LEN),
         Step::Drop(reason) => {
@@ -57,11 +53,7 @@ fn datagram(bytes: &[u8]) {
 fn block(block: &[u8; MODULUS_LEN]) {
     static KEY: OnceLock<RsaPublicKey> = OnceLock::new();
     let key = KEY.get_or_init(|| {
-        let pem = recorded()
-            .private_key
-            .public()
-            .to_pem()
-            .expect("a key that was read");
+        let pem = recorded().private_key.public().to_pem().expect("a key that was read");
         RsaPublicKey::from_public_key_pem(&pem).expect("what was written")
     });
     let number = BigUint::from_bytes_be(block);

@@ -24,11 +24,7 @@ pub fn packet(data: &[u8]) {
     let (key, source) = (&HmacKey::new([9; 32]).expect("not zero"), [192, 0, 2, 7].into());
     let verify =
         |signed: &Signed<'_>, hmac: &[u8; 32], source| mac::verify(key, signed, hmac, SERVER, source);
-    assert_eq!(
-        verify(&packet.signed, packet.hmac, source),
-        None,
-        "nobody signed it"
-    );
+    assert_eq!(verify(&packet.signed, packet.hmac, source), None, "nobody signed it");
     let Some(action) = ActionId::new(packet.action) else {
         return;
     };
@@ -50,10 +46,7 @@ pub fn packet(data: &[u8]) {
         // Not authenticated, to be ignored.
         plain[end..].copy_from_slice(&data[end..]);
         let own = Packet::decode(&*plain).expect("what was encoded");
-        assert_eq!(
-            (own.signed.head, own.signed.tail),
-            (packet.signed.head, packet.signed.tail)
-        );
+        assert_eq!((own.signed.head, own.signed.tail), (packet.signed.head, packet.signed.tail));
         assert_eq!(verify(&own.signed, own.hmac, source), Some(bound));
         let elsewhere = (bound != Bound::Source).then_some(bound);
         assert_eq!(verify(&own.signed, own.hmac, [192, 0, 2, 8].into()), elsewhere);
@@ -87,22 +80,8 @@ pub fn invite(data: &[u8]) {
     let written = invite.to_toml().expect("a key that was read");
     let again = Invite::parse(&written).expect("what was written");
     assert_eq!(
-        (
-            &again.name,
-            &again.host,
-            again.port,
-            again.server_id,
-            &again.user,
-            again.user_id
-        ),
-        (
-            &invite.name,
-            &invite.host,
-            invite.port,
-            invite.server_id,
-            &invite.user,
-            invite.user_id
-        ),
+        (&again.name, &again.host, again.port, again.server_id, &again.user, again.user_id),
+        (&invite.name, &invite.host, invite.port, invite.server_id, &invite.user, invite.user_id),
     );
     assert_eq!(
         (&again.hmac_key, &again.server_key, &again.actions),

@@ -52,16 +52,10 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_burst_and_fills_at_its_rate() {
-        let at = |millis| Now {
-            mono: Duration::from_millis(millis),
-            wall: Duration::ZERO,
-        };
+        let at = |millis| Now { mono: Duration::from_millis(millis), wall: Duration::ZERO };
         let mut bucket = Bucket::default();
-        let mut taken = |millis, tries| {
-            (0..tries)
-                .filter(|_| bucket.take(at(millis), 10, 50) == Taken::Yes)
-                .count()
-        };
+        let mut taken =
+            |millis, tries| (0..tries).filter(|_| bucket.take(at(millis), 10, 50) == Taken::Yes).count();
         assert_eq!(taken(1000, 60), 50);
         assert_eq!(taken(1099, 5), 0);
         assert_eq!(taken(1100, 5), 1);

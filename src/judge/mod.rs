@@ -76,12 +76,7 @@ impl Judge {
     /// A judge for this configuration.
     pub fn new(config: Arc<Config>, decoys: Decoys) -> Judge {
         let replay = Replay::new(config.limits.nonce_cache);
-        Judge {
-            config,
-            decoys,
-            replay,
-            buckets: HashMap::new(),
-        }
+        Judge { config, decoys, replay, buckets: HashMap::new() }
     }
 
     /// Swaps the configuration; remembered nonces and buckets survive.
@@ -94,17 +89,11 @@ impl Judge {
     /// Decode, HMAC, freshness, replay, bucket.
     pub fn opened(&mut self, now: Now, opened: &Opened) -> Decision {
         let Some(verified) = self.decoys.verify(&self.config, opened) else {
-            return Decision::Refuse(Refusal {
-                reason: DropReason::NotAuthentic,
-                verified: None,
-            });
+            return Decision::Refuse(Refusal { reason: DropReason::NotAuthentic, verified: None });
         };
         match self.admit(now, &verified) {
             Ok(()) => Decision::Claim(self.replay.claim(now, self.config.freshness, verified)),
-            Err(reason) => Decision::Refuse(Refusal {
-                reason,
-                verified: Some(verified),
-            }),
+            Err(reason) => Decision::Refuse(Refusal { reason, verified: Some(verified) }),
         }
     }
 
@@ -119,10 +108,7 @@ impl Judge {
             Some(store::Outcome::BelowFloor) => self.put_back(nonce.user),
             Some(store::Outcome::New | store::Outcome::Full) | None => {}
         }
-        match claim
-            .settle(outcome)
-            .and_then(|fresh| fresh.authorize(now, &self.config))
-        {
+        match claim.settle(outcome).and_then(|fresh| fresh.authorize(now, &self.config)) {
             Ok(grant) => Verdict::Grant(grant),
             Err(refusal) => Verdict::Refuse(refusal),
         }

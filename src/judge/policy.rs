@@ -26,24 +26,14 @@ impl Fresh {
                 payload: verified.payload,
                 _sealed: Sealed,
             }),
-            Err(reason) => Err(Refusal {
-                reason,
-                verified: Some(verified),
-            }),
+            Err(reason) => Err(Refusal { reason, verified: Some(verified) }),
         }
     }
 }
 
 fn authorize<'a>(now: Now, config: &'a Config, verified: &Verified) -> Result<Allowed<'a>, DropReason> {
     let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
-    let (user, action) = permit(
-        now,
-        config,
-        &verified.user,
-        id,
-        verified.source.ip(),
-        verified.bound,
-    )?;
+    let (user, action) = permit(now, config, &verified.user, id, verified.source.ip(), verified.bound)?;
     ensure(takes(action, &verified.payload), DropReason::Payload)?;
     Ok((user, action))
 }
@@ -60,10 +50,7 @@ pub(super) fn permit<'a>(
     let user = config.users.get(&knocked.id).ok_or(DropReason::UserGone)?;
     ensure(user.hmac_key == knocked.hmac_key, DropReason::UserGone)?;
     ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
-    ensure(
-        user.not_after.is_none_or(|last| now.wall <= last),
-        DropReason::UserExpired,
-    )?;
+    ensure(user.not_after.is_none_or(|last| now.wall <= last), DropReason::UserExpired)?;
 
     let action = config.actions.get(&id).ok_or(DropReason::ActionUnknown)?;
     ensure(user.actions.contains(&id), DropReason::NotPermitted)?;

@@ -21,18 +21,12 @@ pub(super) struct Fresh(Verified);
 impl Claim {
     /// What the store is to record.
     pub fn record(&self) -> store::Record {
-        store::Record {
-            nonce: self.0.nonce,
-            source: self.0.source.ip(),
-        }
+        store::Record { nonce: self.0.nonce, source: self.0.source.ip() }
     }
 
     /// The store didn't take it: nothing was recorded.
     pub fn refuse(self, reason: DropReason) -> Refusal {
-        Refusal {
-            reason,
-            verified: Some(self.0),
-        }
+        Refusal { reason, verified: Some(self.0) }
     }
 
     pub(super) fn settle(self, outcome: Option<store::Outcome>) -> Result<Fresh, Refusal> {
@@ -80,10 +74,7 @@ struct Seen {
 
 impl Replay {
     pub(super) fn new(limit: usize) -> Replay {
-        Replay {
-            seen: LruCache::unbounded(),
-            limit,
-        }
+        Replay { seen: LruCache::unbounded(), limit }
     }
 
     pub(super) fn resize(&mut self, limit: usize) {
@@ -101,22 +92,13 @@ impl Replay {
     /// is never forgotten for another: when there is no room, the store alone knows the new one.
     pub(super) fn claim(&mut self, now: Now, freshness: Duration, verified: Verified) -> Claim {
         while self.seen.len() >= self.limit
-            && self
-                .seen
-                .peek_lru()
-                .is_some_and(|(_, oldest)| oldest.expires < now.unix())
+            && self.seen.peek_lru().is_some_and(|(_, oldest)| oldest.expires < now.unix())
         {
             self.seen.pop_lru();
         }
         if self.seen.len() < self.limit {
             let expires = u64::from(verified.nonce.timestamp).saturating_add(freshness.as_secs());
-            self.seen.push(
-                verified.nonce,
-                Seen {
-                    source: verified.source.ip(),
-                    expires,
-                },
-            );
+            self.seen.push(verified.nonce, Seen { source: verified.source.ip(), expires });
         }
         Claim(verified)
     }
@@ -132,9 +114,5 @@ impl Replay {
 
 /// A client may send a knock twice; it does not move to another address meanwhile.
 fn copy_from(first: IpAddr, copy: &Verified) -> DropReason {
-    if copy.source.ip() == first {
-        DropReason::Replay
-    } else {
-        DropReason::Contested
-    }
+    if copy.source.ip() == first { DropReason::Replay } else { DropReason::Contested }
 }

@@ -93,27 +93,16 @@ type Plain = [u8; PLAINTEXT_LEN];
 
 /// Who is refused is known exactly when the HMAC has verified.
 fn checked(refusal: Refusal) -> DropReason {
-    assert_eq!(
-        refusal.verified.is_some(),
-        refusal.reason.is_authentic(),
-        "{}",
-        refusal.reason
-    );
+    assert_eq!(refusal.verified.is_some(), refusal.reason.is_authentic(), "{}", refusal.reason);
     refusal.reason
 }
 
 fn at(wall: u64) -> Now {
-    Now {
-        mono: Duration::from_secs(1000),
-        wall: Duration::from_secs(wall),
-    }
+    Now { mono: Duration::from_secs(1000), wall: Duration::from_secs(wall) }
 }
 
 fn decoys() -> Decoys {
-    Decoys {
-        key: key(0xde),
-        server: ServerId([0xde; 16]),
-    }
+    Decoys { key: key(0xde), server: ServerId([0xde; 16]) }
 }
 
 fn key(byte: u8) -> HmacKey {
@@ -133,11 +122,7 @@ fn config() -> Config {
         store: StoreKind::Memory,
         bind: Bound::None,
         allow_from: AddressList::default(),
-        log: Log {
-            level: LevelFilter::Info,
-            format: LogFormat::Text,
-            summary: Duration::from_secs(60),
-        },
+        log: Log { level: LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
         limits: Limits {
             user_rate: 10,
             user_burst: 50,
@@ -151,10 +136,7 @@ fn config() -> Config {
             .into_iter()
             .map(|user| (user.id, Arc::new(user)))
             .collect(),
-        actions: [action(1)]
-            .into_iter()
-            .map(|action| (action.id, Arc::new(action)))
-            .collect(),
+        actions: [action(1)].into_iter().map(|action| (action.id, Arc::new(action))).collect(),
     }
 }
 
@@ -202,21 +184,13 @@ fn with_alice(mut config: Config, change: impl FnOnce(&mut User)) -> Config {
 
 /// `config` with its action 1 changed.
 fn with_action(mut config: Config, change: impl FnOnce(&mut Action)) -> Config {
-    change(Arc::make_mut(
-        config.actions.get_mut(&ActionId::new(1).unwrap()).unwrap(),
-    ));
+    change(Arc::make_mut(config.actions.get_mut(&ActionId::new(1).unwrap()).unwrap()));
     config
 }
 
 /// Alice's knock for action 1, at noon.
 fn knock(challenge: u32) -> Knock<'static> {
-    Knock {
-        timestamp: NOON,
-        user: ALICE,
-        action: ActionId::new(1).unwrap(),
-        challenge,
-        payload: b"",
-    }
+    Knock { timestamp: NOON, user: ALICE, action: ActionId::new(1).unwrap(), challenge, payload: b"" }
 }
 
 /// Alice's packet, bound to nothing.
@@ -226,10 +200,7 @@ fn plain(challenge: u32) -> Plain {
 
 /// Alice's packet with this timestamp.
 fn made_at(timestamp: u32) -> Plain {
-    let knock = Knock {
-        timestamp,
-        ..knock(1)
-    };
+    let knock = Knock { timestamp, ..knock(1) };
     signed(&knock, Binding::None)
 }
 
@@ -242,10 +213,7 @@ fn resigned(mut plain: Plain, key: &HmacKey, change: impl FnOnce(&mut Plain)) ->
     change(&mut plain);
     let len = usize::from(u16::from_le_bytes([plain[44], plain[45]]));
     let end = (46 + len).min(PLAINTEXT_LEN);
-    let signed = Signed {
-        head: plain.first_chunk().unwrap(),
-        tail: &plain[44..end],
-    };
+    let signed = Signed { head: plain.first_chunk().unwrap(), tail: &plain[44..end] };
     let hmac = mac::tag(key, &signed, Binding::None);
     plain[12..44].copy_from_slice(&hmac);
     plain

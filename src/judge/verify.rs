@@ -53,11 +53,7 @@ impl Decoys {
             knock: opened.knock(),
             source: opened.source,
             user: Arc::clone(user?),
-            nonce: Nonce {
-                timestamp: packet.timestamp,
-                user: packet.user,
-                challenge: packet.challenge,
-            },
+            nonce: Nonce { timestamp: packet.timestamp, user: packet.user, challenge: packet.challenge },
             action: packet.action,
             bound,
             payload: packet.payload.to_vec(),
@@ -69,13 +65,8 @@ impl<'a> Unverified<'a> {
     /// What is no packet goes on as an empty one of nobody's.
     fn decode(config: &'a Config, opened: &'a Opened) -> Option<Unverified<'a>> {
         match Packet::decode(&*opened.plaintext) {
-            Ok(packet) => Some(Unverified {
-                packet,
-                user: config.users.get(&packet.user),
-            }),
-            Err(_) => Packet::decode(&NOBODYS)
-                .ok()
-                .map(|packet| Unverified { packet, user: None }),
+            Ok(packet) => Some(Unverified { packet, user: config.users.get(&packet.user) }),
+            Err(_) => Packet::decode(&NOBODYS).ok().map(|packet| Unverified { packet, user: None }),
         }
     }
 }

@@ -43,15 +43,9 @@ impl Counts {
     /// By reason, in pipeline order: the listener's and the keeper's own.
     pub(super) fn by_reason(&self) -> impl Iterator<Item = (DropReason, u64)> {
         let listener = channel::Counts::REASONS.into_iter().zip(self.listener.refused);
-        DropReason::ALL
-            .iter()
-            .zip(self.refused)
-            .map(move |(reason, own)| {
-                let there = listener
-                    .clone()
-                    .find(|(other, _)| other == reason)
-                    .map_or(0, |(_, count)| count);
-                (*reason, own.saturating_add(there))
-            })
+        DropReason::ALL.iter().zip(self.refused).map(move |(reason, own)| {
+            let there = listener.clone().find(|(other, _)| other == reason).map_or(0, |(_, count)| count);
+            (*reason, own.saturating_add(there))
+        })
     }
 }

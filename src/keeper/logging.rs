@@ -119,14 +119,7 @@ fn write_lines(lines: &Receiver<Message>, format: LogFormat) {
 fn lost_line(format: LogFormat, lost: u64) -> String {
     let fields = [("code", Value::from("log-lost")), ("lost", Value::from(lost))];
     let args = format_args!("nobody read the log, lines are lost");
-    line(
-        format,
-        &Record::builder()
-            .level(Level::Warn)
-            .args(args)
-            .key_values(&fields)
-            .build(),
-    )
+    line(format, &Record::builder().level(Level::Warn).args(args).key_values(&fields).build())
 }
 
 fn line(format: LogFormat, record: &Record<'_>) -> String {
@@ -227,13 +220,7 @@ mod tests {
     fn shown(format: fn(&Record<'_>) -> String, value: &str) -> String {
         let fields = [("text", value)];
         let args = format_args!("output");
-        format(
-            &Record::builder()
-                .args(args)
-                .level(Level::Info)
-                .key_values(&fields)
-                .build(),
-        )
+        format(&Record::builder().args(args).level(Level::Info).key_values(&fields).build())
     }
 
     #[test]
@@ -241,10 +228,7 @@ mod tests {
         let hostile = "a\nINFO ran user=root \u{1b}[2J \u{202e} \" x=1";
         let text = shown(text, hostile);
         assert_eq!(text.matches('\n').count(), 1);
-        assert!(
-            text.ends_with("text=\"a\\nINFO ran user=root \\u{1b}[2J \\u{202e} \\\" x=1\"\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("text=\"a\\nINFO ran user=root \\u{1b}[2J \\u{202e} \\\" x=1\"\n"), "{text}");
         let json = shown(json, hostile);
         assert_eq!(json.matches('\n').count(), 1);
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -29,11 +29,7 @@ enum Again {
 impl Reload {
     /// `waker` is called when there is something to [`finished`](Self::finished).
     pub(super) fn new(waker: Arc<Waker>) -> Reload {
-        Reload {
-            waker,
-            under_way: None,
-            again: Again::No,
-        }
+        Reload { waker, under_way: None, again: Again::No }
     }
 
     /// Begins to read `path`; once more afterwards if it is being read.

@@ -49,12 +49,7 @@ impl Report {
 
     /// Datagrams are received from here on.
     pub(super) fn ready(&self, config: &Config) {
-        let listen = self
-            .addresses
-            .iter()
-            .map(SocketAddr::to_string)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let listen = self.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
         let (users, actions) = (config.users.len(), config.actions.len());
         log::info!(code = "ready", listen, users, actions, version = env!("CARGO_PKG_VERSION"); "listening");
     }
@@ -136,11 +131,7 @@ impl Report {
     /// One line, if anything was refused without a line of its own since the last.
     pub(super) fn summary(&mut self, now: Now) {
         let unspoken = |counts: &Counts| -> u64 {
-            counts
-                .by_reason()
-                .filter(|(reason, _)| !reason.is_authentic())
-                .map(|(_, count)| count)
-                .sum()
+            counts.by_reason().filter(|(reason, _)| !reason.is_authentic()).map(|(_, count)| count).sum()
         };
         if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 {
             return;
@@ -182,11 +173,7 @@ impl Report {
     }
 
     fn may_speak(&mut self, now: Now, user: UserId, reason: DropReason) -> bool {
-        let taken = self
-            .lines
-            .entry((user, reason))
-            .or_default()
-            .take_every(now, LINE_EVERY, LINES);
+        let taken = self.lines.entry((user, reason)).or_default().take_every(now, LINE_EVERY, LINES);
         if taken == Taken::No {
             self.muted = self.muted.saturating_add(1);
         }

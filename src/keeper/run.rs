@@ -85,25 +85,13 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started {
-            config,
-            clock,
-            judge,
-            store,
-            channel,
-            addresses,
-            listener,
-        } = started;
+        let Started { config, clock, judge, store, channel, addresses, listener } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
-        registry
-            .register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)
-            .map_err(io)?;
+        registry.register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE).map_err(io)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGXFSZ]).map_err(io)?;
-        registry
-            .register(&mut signals, SIGNALS, Interest::READABLE)
-            .map_err(io)?;
+        registry.register(&mut signals, SIGNALS, Interest::READABLE).map_err(io)?;
         let waker = Arc::new(Waker::new(registry, THREADS).map_err(io)?);
         let reload = Reload::new(Arc::clone(&waker));
         // A wake that fails leaves the reply to the next one.
@@ -169,15 +157,10 @@ impl Keeper {
         if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
-        let due = [
-            Some(self.summary_at),
-            Some(self.forget_at),
-            self.runner.next_deadline(),
-        ];
+        let due = [Some(self.summary_at), Some(self.forget_at), self.runner.next_deadline()];
         let next = due.into_iter().flatten().min().unwrap_or_default();
         // A millisecond is added because the poll counts whole ones, and one too early would spin.
-        next.saturating_sub(self.clock.now().mono)
-            .saturating_add(Duration::from_millis(1))
+        next.saturating_sub(self.clock.now().mono).saturating_add(Duration::from_millis(1))
     }
 
     fn signals(&mut self, now: Now) {
@@ -200,8 +183,7 @@ impl Keeper {
         self.judge.reload(Arc::clone(&config));
         let permits = |about: &About| {
             let (user, action) = (&about.user, about.action.id);
-            self.judge
-                .permits(now, user, action, about.source.ip(), about.bound)
+            self.judge.permits(now, user, action, about.source.ip(), about.bound)
         };
         self.runner.reload(now, config.limits.max_jobs, permits);
         logging::level(config.log.level);
@@ -353,9 +335,9 @@ fn submit(
     match judge.opened(now, opened) {
         // Not claimed: its sender may send it again when the daemon is back.
         Decision::Claim(claim) if phase != Phase::Serving => Err(claim.refuse(DropReason::Stopping)),
-        Decision::Claim(claim) => store
-            .submit(claim.record(), claim)
-            .map_err(|claim| claim.refuse(DropReason::StoreBusy)),
+        Decision::Claim(claim) => {
+            store.submit(claim.record(), claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
+        }
         Decision::Refuse(refusal) => Err(refusal),
     }
 }

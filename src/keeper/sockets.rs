@@ -16,14 +16,9 @@ pub(super) fn bind(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, (SocketAddr,
     listen
         .iter()
         .map(|address| {
-            let v4_besides = listen
-                .iter()
-                .any(|other| other.is_ipv4() && other.port() == address.port());
-            let stack = if address.ip().is_unspecified() && !v4_besides {
-                Stack::Dual
-            } else {
-                Stack::Single
-            };
+            let v4_besides = listen.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+            let stack =
+                if address.ip().is_unspecified() && !v4_besides { Stack::Dual } else { Stack::Single };
             bind_one(*address, stack).map_err(|error| (*address, error))
         })
         .collect()

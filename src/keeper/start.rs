@@ -49,10 +49,7 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
             _ => "see `listen`",
         })
     })?;
-    let addresses = sockets
-        .iter()
-        .filter_map(|socket| socket.local_addr().ok())
-        .collect();
+    let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
     let store = open_store(&config)?;
     let judge = Judge::new(Arc::clone(&config), decoys());
 
@@ -69,26 +66,12 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     });
     let mut sent = vec![ours.send(&setup.encode(), None)];
     for (number, socket) in (0..).zip(&sockets) {
-        sent.push(ours.send(
-            &ToListener::Socket(SocketId(number)).encode(),
-            Some(socket.as_fd()),
-        ));
+        sent.push(ours.send(&ToListener::Socket(SocketId(number)).encode(), Some(socket.as_fd())));
     }
     if sent.iter().any(|sent| *sent != Sent::Yes) {
-        return Err(cannot(
-            "set up the listener",
-            &std::io::ErrorKind::BrokenPipe.into(),
-        ));
+        return Err(cannot("set up the listener", &std::io::ErrorKind::BrokenPipe.into()));
     }
-    Ok(Started {
-        config,
-        clock,
-        judge,
-        store,
-        channel: ours,
-        listener,
-        addresses,
-    })
+    Ok(Started { config, clock, judge, store, channel: ours, listener, addresses })
 }
 
 fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
@@ -132,8 +115,5 @@ fn decoys() -> Decoys {
             break key;
         }
     };
-    Decoys {
-        key,
-        server: ServerId(rand::random()),
-    }
+    Decoys { key, server: ServerId(rand::random()) }
 }

@@ -70,11 +70,7 @@ impl Admission {
 
     /// Decides.
     pub fn datagram(&self, datagram: Datagram<'_>) -> Step {
-        let Datagram {
-            source,
-            socket,
-            bytes,
-        } = datagram;
+        let Datagram { source, socket, bytes } = datagram;
         if bytes.len() != self.modulus.len() {
             return Step::Drop(DropReason::Length);
         }
@@ -83,11 +79,7 @@ impl Admission {
             return Step::Drop(DropReason::Range);
         }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        Step::Open(Sealed {
-            source,
-            socket,
-            ciphertext: bytes.into(),
-        })
+        Step::Open(Sealed { source, socket, ciphertext: bytes.into() })
     }
 }
 
@@ -97,27 +89,16 @@ mod tests {
 
     fn step(bytes: &[u8]) -> Step {
         let source = "[::ffff:192.0.2.1]:9".parse().unwrap();
-        Admission::new(vec![0xb0; 256]).datagram(Datagram {
-            source,
-            socket: SocketId(0),
-            bytes,
-        })
+        Admission::new(vec![0xb0; 256]).datagram(Datagram { source, socket: SocketId(0), bytes })
     }
 
     #[test]
     fn only_the_modulus_length_goes_on() {
         let admission = Admission::new(vec![0xb0; 256]);
         let buffer = admission.buffer();
-        assert_eq!(
-            buffer.len(),
-            257,
-            "a longer datagram must not look like one of 256 bytes"
-        );
+        assert_eq!(buffer.len(), 257, "a longer datagram must not look like one of 256 bytes");
         for len in (0..=buffer.len()).filter(|len| *len != 256) {
-            assert!(
-                matches!(step(&vec![1; len]), Step::Drop(DropReason::Length)),
-                "{len}"
-            );
+            assert!(matches!(step(&vec![1; len]), Step::Drop(DropReason::Length)), "{len}");
         }
         assert!(matches!(step(&[1; 256]), Step::Open(_)));
     }
@@ -125,10 +106,7 @@ mod tests {
     #[test]
     fn what_is_not_below_the_modulus_costs_no_operation() {
         let mut edge = vec![0xb0; 256];
-        assert!(
-            matches!(step(&edge), Step::Drop(DropReason::Range)),
-            "the modulus itself"
-        );
+        assert!(matches!(step(&edge), Step::Drop(DropReason::Range)), "the modulus itself");
         edge[255] = 0xb1;
         assert!(matches!(step(&edge), Step::Drop(DropReason::Range)));
         edge[255] = 0xaf;
@@ -137,9 +115,7 @@ mod tests {
 
     #[test]
     fn a_mapped_source_is_folded() {
-        let Step::Open(sealed) = step(&[1; 256]) else {
-            panic!("dropped")
-        };
+        let Step::Open(sealed) = step(&[1; 256]) else { panic!("dropped") };
         assert_eq!(sealed.source(), "192.0.2.1:9".parse().unwrap());
     }
 }

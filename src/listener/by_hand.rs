@@ -23,14 +23,7 @@ impl Listener {
     /// `queue` datagrams may wait to be opened.
     pub(crate) fn new(modulus: Vec<u8>, opener: Opener, queue: usize, channel: Channel) -> Listener {
         let (pool, queue) = Pool::by_hand(queue);
-        Listener {
-            admission: Admission::new(modulus),
-            opener,
-            pool,
-            queue,
-            channel,
-            tally: Tally::default(),
-        }
+        Listener { admission: Admission::new(modulus), opener, pool, queue, channel, tally: Tally::default() }
     }
 
     /// As if a socket had given it.

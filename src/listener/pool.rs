@@ -35,25 +35,17 @@ impl Pool {
             .map(|number| {
                 let (shared, channel, tally) = (Arc::clone(&shared), Arc::clone(channel), Arc::clone(tally));
                 let work = move || work(&shared.0, &shared.1, &channel, &tally);
-                std::thread::Builder::new()
-                    .name(format!("opener-{number}"))
-                    .spawn(work)
+                std::thread::Builder::new().name(format!("opener-{number}")).spawn(work)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Pool {
-            queue: sender,
-            workers,
-        })
+        Ok(Pool { queue: sender, workers })
     }
 
     /// Nobody works on the queue but who holds its end.
     #[cfg(feature = "fuzzing")]
     pub(super) fn by_hand(queue: usize) -> (Pool, Receiver<Sealed>) {
         let (sender, receiver) = sync_channel(queue);
-        let pool = Pool {
-            queue: sender,
-            workers: Vec::new(),
-        };
+        let pool = Pool { queue: sender, workers: Vec::new() };
         (pool, receiver)
     }
 

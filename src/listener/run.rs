@@ -40,8 +40,7 @@ pub fn run(channel: Channel) -> Result<(), ListenerError> {
     let channel = Arc::new(channel);
     let tally = Arc::new(Tally::default());
     let mut poll = Poll::new()?;
-    poll.registry()
-        .register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
+    poll.registry().register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
 
     let (setup, sockets) = set_up(&channel, &mut poll)?;
     let key = PrivateKey::from_der(&setup.private_key).map_err(|_| UnusableKey)?;
@@ -102,11 +101,7 @@ fn receive(
     let clock = Clock::start();
     let (mut reported, mut reported_at) = (Counts::default(), Duration::ZERO);
     loop {
-        let timeout = if sockets.any_ready() {
-            Duration::ZERO
-        } else {
-            REPORT
-        };
+        let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
         wait(poll, &mut events, Some(timeout))?;
         match channel.receive(&mut message) {
             Received::Empty => {}
@@ -171,8 +166,7 @@ impl Sockets {
             let socket = std::net::UdpSocket::from(descriptor);
             socket.set_nonblocking(true)?;
             let mut socket = UdpSocket::from_std(socket);
-            poll.registry()
-                .register(&mut socket, Token(number), Interest::READABLE)?;
+            poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
             sockets.push((socket, Drained::More));
         }
         Ok(Sockets(sockets))
@@ -200,11 +194,7 @@ impl Sockets {
                     Ok((len, source)) => {
                         // `listen` has at most 16 addresses.
                         let socket = SocketId(u8::try_from(number).unwrap_or(u8::MAX));
-                        take(Datagram {
-                            source,
-                            socket,
-                            bytes: buffer.get(..len).unwrap_or_default(),
-                        });
+                        take(Datagram { source, socket, bytes: buffer.get(..len).unwrap_or_default() });
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {

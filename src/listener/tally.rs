@@ -23,10 +23,7 @@ impl Tally {
     }
 
     pub(super) fn refused(&self, reason: DropReason) {
-        let counter = Counts::REASONS
-            .iter()
-            .zip(&self.refused)
-            .find(|(other, _)| **other == reason);
+        let counter = Counts::REASONS.iter().zip(&self.refused).find(|(other, _)| **other == reason);
         debug_assert!(counter.is_some(), "{reason} is no reason of the listener's");
         if let Some((_, count)) = counter {
             count.fetch_add(1, Ordering::Relaxed);

@@ -21,11 +21,7 @@ impl Boot {
 }
 
 fn boot_time(stat: &str) -> Option<u64> {
-    stat.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -43,10 +39,7 @@ mod tests {
 
     #[test]
     fn a_hidden_boot_time_is_unknown() {
-        assert_eq!(
-            boot_time("cpu 1 2\nbtime 1700000000\nprocesses 9\n"),
-            Some(1_700_000_000)
-        );
+        assert_eq!(boot_time("cpu 1 2\nbtime 1700000000\nprocesses 9\n"), Some(1_700_000_000));
         assert_eq!(boot_time("cpu 1 2\n"), None);
         assert_eq!(boot_time("btime soon\n"), None);
     }

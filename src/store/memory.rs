@@ -21,11 +21,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Holds at most `max_claims`, refuses what is not later than `wall` (now, Unix seconds).
     pub fn new(max_claims: u64, wall: u64) -> MemoryStore {
-        MemoryStore {
-            claims: BTreeMap::new(),
-            max_claims,
-            floor: seconds(wall),
-        }
+        MemoryStore { claims: BTreeMap::new(), max_claims, floor: seconds(wall) }
     }
 
     fn claim_one(&mut self, record: &Record) -> Outcome {
@@ -50,11 +46,7 @@ impl Store for MemoryStore {
     }
 
     fn forget(&mut self, _wall: u64, before: u32) -> Result<u64, StoreError> {
-        let first_kept = Nonce {
-            timestamp: before,
-            user: UserId(0),
-            challenge: 0,
-        };
+        let first_kept = Nonce { timestamp: before, user: UserId(0), challenge: 0 };
         let kept = self.claims.split_off(&first_kept);
         if let Some((latest, _)) = self.claims.last_key_value() {
             self.floor = self.floor.max(latest.timestamp);

@@ -68,11 +68,7 @@ impl<T: Send + 'static> StoreThread<T> {
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(&queue, wall, wake))?;
-        Ok(StoreThread {
-            requests: Some(requests),
-            replies,
-            thread: Some(thread),
-        })
+        Ok(StoreThread { requests: Some(requests), replies, thread: Some(thread) })
     }
 
     /// Asks for a claim.
@@ -152,12 +148,7 @@ struct Worker<T> {
 impl<T> Worker<T> {
     fn new(store: Box<dyn Store>) -> (Worker<T>, Receiver<Reply<T>>) {
         let (outbox, replies) = channel();
-        let worker = Worker {
-            store,
-            outbox,
-            failing: None,
-            refused: 0,
-        };
+        let worker = Worker { store, outbox, failing: None, refused: 0 };
         (worker, replies)
     }
 
@@ -193,10 +184,7 @@ impl<T> Worker<T> {
         let result = self.store.claim(wall, batch);
         crate::crash::point("store-claim-before-reply");
         let outcomes = self.settle(result, batch.len() as u64).unwrap_or_default();
-        let outcomes = outcomes
-            .into_iter()
-            .map(Ok)
-            .chain(std::iter::repeat(Err(NotRecorded)));
+        let outcomes = outcomes.into_iter().map(Ok).chain(std::iter::repeat(Err(NotRecorded)));
         for (ticket, outcome) in tickets.into_iter().zip(outcomes) {
             say(&self.outbox, Reply::Claimed(ticket, outcome));
         }

@@ -130,15 +130,8 @@ impl Invite {
     /// [`super::rsa_key::BadRsaKey`] when the server's key cannot be encoded.
     pub fn to_toml(&self) -> Result<Zeroizing<String>, super::rsa_key::BadRsaKey> {
         // The types hold nothing that TOML would need to escape.
-        let server_id = self
-            .server_id
-            .map(|id| format!("server_id = \"{id}\"\n"))
-            .unwrap_or_default();
-        let actions: String = self
-            .actions
-            .iter()
-            .map(|(name, id)| format!("\"{name}\" = {id}\n"))
-            .collect();
+        let server_id = self.server_id.map(|id| format!("server_id = \"{id}\"\n")).unwrap_or_default();
+        let actions: String = self.actions.iter().map(|(name, id)| format!("\"{name}\" = {id}\n")).collect();
         Ok(Zeroizing::new(format!(
             "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
              # It holds the key of {user}: hand it over by a safe way, then delete it.\n\
@@ -257,10 +250,7 @@ fn actions(raw: &BTreeMap<String, u8>) -> Result<BTreeMap<Name, ActionId>, BadIn
 }
 
 fn bad(key: &'static str, what: impl Into<String>) -> BadInvite {
-    BadInvite::Value {
-        key,
-        what: what.into(),
-    }
+    BadInvite::Value { key, what: what.into() }
 }
 
 /// The parser's message without its excerpt, which may be the line with the key.
@@ -269,11 +259,7 @@ fn bad_toml(text: &str, error: &toml::de::Error) -> BadInvite {
     let before = text.bytes().take(start);
     BadInvite::Toml {
         line: before.filter(|byte| *byte == b'\n').count().saturating_add(1),
-        what: error
-            .message()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect(),
+        what: error.message().chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
     }
 }
 

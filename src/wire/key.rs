@@ -30,12 +30,8 @@ impl HmacKey {
         let bytes = match <[u8; 32]>::try_from(file) {
             Ok(raw) => raw,
             Err(_) => {
-                let digits: Zeroizing<Vec<u8>> = Zeroizing::new(
-                    file.iter()
-                        .copied()
-                        .filter(|byte| !byte.is_ascii_whitespace())
-                        .collect(),
-                );
+                let digits: Zeroizing<Vec<u8>> =
+                    Zeroizing::new(file.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect());
                 unhex(&digits).ok_or(BadKey::Length(file.len()))?
             }
         };
@@ -48,11 +44,7 @@ impl HmacKey {
     ///
     /// [`BadKey::AllZero`].
     pub fn new(bytes: [u8; 32]) -> Result<HmacKey, BadKey> {
-        if bytes == [0; 32] {
-            Err(BadKey::AllZero)
-        } else {
-            Ok(HmacKey(bytes))
-        }
+        if bytes == [0; 32] { Err(BadKey::AllZero) } else { Ok(HmacKey(bytes)) }
     }
 
     /// The key's bytes.
@@ -63,12 +55,7 @@ impl HmacKey {
     /// 64 hex digits, the form in invites and profiles.
     pub fn to_hex(&self) -> Zeroizing<String> {
         let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
-        Zeroizing::new(
-            self.0
-                .iter()
-                .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-                .collect(),
-        )
+        Zeroizing::new(self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect())
     }
 }
 
@@ -92,11 +79,7 @@ pub(super) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    let nibble = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let mut bytes = [0; N];
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
         *byte = nibble(*high)? << 4 | nibble(*low)?;
@@ -111,11 +94,7 @@ mod tests {
     #[test]
     fn a_key_file_is_raw_or_hex() {
         let key = HmacKey::parse(b"0123456789abcdef0123456789ABCDEF").unwrap();
-        assert_eq!(
-            key.bytes(),
-            b"0123456789abcdef0123456789ABCDEF",
-            "exactly 32 bytes are always raw"
-        );
+        assert_eq!(key.bytes(), b"0123456789abcdef0123456789ABCDEF", "exactly 32 bytes are always raw");
         let hex = "10111213 14151617 18191a1b 1c1d1e1f\n20212223 24252627 28292A2B 2c2d2e2f\n";
         let key = HmacKey::parse(hex.as_bytes()).unwrap();
         assert_eq!(key.bytes()[..3], [0x10, 0x11, 0x12]);

@@ -67,10 +67,7 @@ pub fn tag(key: &HmacKey, signed: &Signed<'_>, binding: Binding) -> [u8; 32] {
     let suffix = match binding {
         Binding::None => None,
         Binding::Server(server) => Some(Suffix { server, addr: ANY }),
-        Binding::Source(server, addr) => Some(Suffix {
-            server,
-            addr: mapped(addr),
-        }),
+        Binding::Source(server, addr) => Some(Suffix { server, addr: mapped(addr) }),
     };
     mac(key, &digest(signed, suffix))
 }
@@ -88,10 +85,7 @@ pub fn verify(
     let same = |suffix| mac(key, &digest(signed, suffix)).ct_eq(hmac);
     let none = same(None);
     let bound = same(Some(Suffix { server, addr: ANY }));
-    let sourced = same(Some(Suffix {
-        server,
-        addr: mapped(source),
-    }));
+    let sourced = same(Some(Suffix { server, addr: mapped(source) }));
     if !bool::from(none | bound | sourced) {
         return None;
     }
@@ -112,10 +106,7 @@ struct Suffix {
 fn mac(key: &HmacKey, digest: &[u8; 32]) -> [u8; 32] {
     // HMAC pads a key to the hash's block with zeros; padded here, `new` takes it without a length to check.
     let mut block = Zeroizing::new([0; 64]);
-    block
-        .iter_mut()
-        .zip(key.bytes())
-        .for_each(|(to, from)| *to = *from);
+    block.iter_mut().zip(key.bytes()).for_each(|(to, from)| *to = *from);
     let mut mac = Hmac::<Sha256>::new((&*block).into());
     mac.update(digest);
     mac.finalize().into_bytes().into()

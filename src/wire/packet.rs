@@ -90,9 +90,8 @@ impl<'a> Packet<'a> {
 
         let mut tail_reader = Reader::new(tail);
         let len = u16::from_le_bytes(*tail_reader.array()?);
-        let payload = tail_reader
-            .bytes(usize::from(len))
-            .map_err(|WrongLength| Malformed::PayloadLength(len))?;
+        let payload =
+            tail_reader.bytes(usize::from(len)).map_err(|WrongLength| Malformed::PayloadLength(len))?;
         let covered = Reader::new(tail).bytes(payload.len().saturating_add(2))?;
         Ok(Packet {
             timestamp,
@@ -149,19 +148,8 @@ impl Knock<'_> {
                 .chain([self.action.number()])
                 .chain(self.challenge.to_le_bytes()),
         );
-        let tail: Vec<u8> = len
-            .to_le_bytes()
-            .into_iter()
-            .chain(self.payload.iter().copied())
-            .collect();
-        let hmac = mac::tag(
-            key,
-            &Signed {
-                head: &head,
-                tail: &tail,
-            },
-            binding,
-        );
+        let tail: Vec<u8> = len.to_le_bytes().into_iter().chain(self.payload.iter().copied()).collect();
+        let hmac = mac::tag(key, &Signed { head: &head, tail: &tail }, binding);
         Ok(Zeroizing::new(filled(head.into_iter().chain(hmac).chain(tail))))
     }
 }

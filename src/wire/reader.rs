@@ -60,10 +60,6 @@ impl<'a> Reader<'a> {
     ///
     /// [`WrongLength`] when bytes are left over.
     pub fn end(self) -> Result<(), WrongLength> {
-        if self.left.is_empty() {
-            Ok(())
-        } else {
-            Err(WrongLength)
-        }
+        if self.left.is_empty() { Ok(()) } else { Err(WrongLength) }
     }
 }

@@ -98,10 +98,7 @@ impl PrivateKey {
 
     fn from_rsa(key: &RsaPrivateKey) -> Result<PrivateKey, BadRsaKey> {
         let public = PublicKey::from_rsa(key.to_public_key())?;
-        let der = key
-            .to_pkcs8_der()
-            .map_err(|_| BadRsaKey::Unreadable("private key"))?
-            .to_bytes();
+        let der = key.to_pkcs8_der().map_err(|_| BadRsaKey::Unreadable("private key"))?.to_bytes();
         Ok(PrivateKey { der, public })
     }
 }
@@ -133,9 +130,7 @@ impl PublicKey {
     ///
     /// [`BadRsaKey::Unreadable`] when the key cannot be encoded.
     pub fn to_pem(&self) -> Result<String, BadRsaKey> {
-        self.0
-            .to_public_key_pem(LineEnding::LF)
-            .map_err(|_| BadRsaKey::Unreadable("public key"))
+        self.0.to_public_key_pem(LineEnding::LF).map_err(|_| BadRsaKey::Unreadable("public key"))
     }
 
     /// The modulus, big-endian, without leading zeros: 256 bytes for 2048 bits. As long as the datagrams are.
@@ -153,18 +148,12 @@ impl PublicKey {
         random: &mut impl CryptoRngCore,
         plain: &[u8; PLAINTEXT_LEN],
     ) -> Result<Vec<u8>, BadRsaKey> {
-        self.0
-            .encrypt(random, Pkcs1v15Encrypt, plain)
-            .map_err(|_| BadRsaKey::Unreadable("public key"))
+        self.0.encrypt(random, Pkcs1v15Encrypt, plain).map_err(|_| BadRsaKey::Unreadable("public key"))
     }
 
     fn from_rsa(key: RsaPublicKey) -> Result<PublicKey, BadRsaKey> {
         let bits = key.n().bits();
-        if MODULUS_BITS.contains(&bits) {
-            Ok(PublicKey(key))
-        } else {
-            Err(BadRsaKey::Bits(bits))
-        }
+        if MODULUS_BITS.contains(&bits) { Ok(PublicKey(key)) } else { Err(BadRsaKey::Bits(bits)) }
     }
 }
 
@@ -214,10 +203,7 @@ mod tests {
         let cut: String = pem.lines().filter(|line| !line.starts_with('I')).collect();
         assert_ne!(pss, pem);
         for text in [private, pss, cut, String::new()] {
-            assert!(
-                matches!(PublicKey::from_pem(&text), Err(BadRsaKey::Unreadable(_))),
-                "{text}"
-            );
+            assert!(matches!(PublicKey::from_pem(&text), Err(BadRsaKey::Unreadable(_))), "{text}");
         }
     }
 }

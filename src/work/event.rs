@@ -106,10 +106,7 @@ impl From<Piece> for Happened {
 }
 
 fn hint(file: &BadFile) -> String {
-    file.hint
-        .as_ref()
-        .map(|hint| format!(": {hint}"))
-        .unwrap_or_default()
+    file.hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default()
 }
 
 fn spawn_hint(error: &io::Error) -> &'static str {

@@ -101,15 +101,8 @@ fn args(grant: &Grant, payload_base64: &str) -> Vec<String> {
     match &grant.action.args {
         Args::List(list) => fixed.chain(list.iter().map(one)).collect(),
         Args::Siglatch => {
-            let seven = [
-                Arg::Ip,
-                Arg::UserId,
-                Arg::User,
-                Arg::ActionId,
-                Arg::Action,
-                encrypted,
-                Arg::PayloadBase64,
-            ];
+            let seven =
+                [Arg::Ip, Arg::UserId, Arg::User, Arg::ActionId, Arg::Action, encrypted, Arg::PayloadBase64];
             fixed.chain(seven.iter().map(one)).collect()
         }
     }
@@ -129,10 +122,7 @@ fn env(grant: &Grant, payload_base64: String) -> Vec<(String, String)> {
         ("SIGLATCH_TIMESTAMP", grant.timestamp.to_string()),
     ];
     let named = grant.action.env.clone();
-    set.map(|(name, value)| (name.to_owned(), value))
-        .into_iter()
-        .chain(named)
-        .collect()
+    set.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(named).collect()
 }
 
 /// Where a script looks for the programs that it names: the daemon's own PATH is its starter's business.
@@ -148,10 +138,7 @@ mod tests {
         let mut action = testing::action(3, "open");
         action.fixed_args = vec!["-v".to_owned()];
         let job = testing::job(action, b"hello?>");
-        assert_eq!(
-            job.args(),
-            ["-v", "192.0.2.7", "5", "alice", "3", "open", "1", "aGVsbG8/Pg=="]
-        );
+        assert_eq!(job.args(), ["-v", "192.0.2.7", "5", "alice", "3", "open", "1", "aGVsbG8/Pg=="]);
     }
 
     #[test]
@@ -182,16 +169,7 @@ mod tests {
         let job = testing::job(action, b"hi");
         assert_eq!(
             job.args(),
-            [
-                "{ip} as it stands",
-                "192.0.2.7",
-                "alice",
-                "5",
-                "open",
-                "3",
-                "aGk=",
-                "0001020304050607"
-            ]
+            ["{ip} as it stands", "192.0.2.7", "alice", "5", "open", "3", "aGk=", "0001020304050607"]
         );
     }
 
@@ -200,11 +178,7 @@ mod tests {
         let mut action = testing::action(3, "open");
         action.env.insert("TABLE".to_owned(), "web".to_owned());
         let job = testing::job(action, b"hi");
-        let env: Vec<String> = job
-            .env()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let env: Vec<String> = job.env().iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
             env,
             [

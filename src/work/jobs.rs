@@ -82,12 +82,7 @@ enum Doors {
 impl Jobs {
     /// Nothing runs, and never more than `max` at once.
     pub fn new(max: usize) -> Jobs {
-        Jobs {
-            max,
-            running: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            doors: Doors::Open,
-        }
+        Jobs { max, running: BTreeMap::new(), waiting: VecDeque::new(), doors: Doors::Open }
     }
 
     /// After a reload: from now on no job is started while `max` run.
@@ -138,12 +133,7 @@ impl Jobs {
 
     /// Where the next job that is started will be.
     pub fn free_slot(&self) -> Slot {
-        let taken = self
-            .running
-            .keys()
-            .zip(0..)
-            .take_while(|(slot, at)| slot.0 == *at)
-            .count();
+        let taken = self.running.keys().zip(0..).take_while(|(slot, at)| slot.0 == *at).count();
         Slot(taken)
     }
 
@@ -154,9 +144,7 @@ impl Jobs {
             Running {
                 action: action.id,
                 grace: action.grace,
-                phase: Phase::Running {
-                    deadline: now.saturating_add(action.timeout),
-                },
+                phase: Phase::Running { deadline: now.saturating_add(action.timeout) },
             },
         );
     }
@@ -171,9 +159,7 @@ impl Jobs {
         self.running.iter_mut().find_map(|(slot, job)| match job.phase {
             Phase::Running { deadline } if deadline <= now => {
                 // Counted from the order, not from the deadline: a late wake takes nobody's grace.
-                job.phase = Phase::Terminating {
-                    kill_at: now.saturating_add(job.grace),
-                };
+                job.phase = Phase::Terminating { kill_at: now.saturating_add(job.grace) };
                 Some((*slot, Order::Terminate))
             }
             Phase::Terminating { kill_at } if kill_at <= now => {
@@ -218,11 +204,7 @@ impl Jobs {
     }
 
     fn has_room(&self, action: &Action) -> bool {
-        let same = self
-            .running
-            .values()
-            .filter(|job| job.action == action.id)
-            .count();
+        let same = self.running.values().filter(|job| job.action == action.id).count();
         same < action.max_running && self.running.len() < self.max
     }
 }

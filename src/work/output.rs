@@ -64,12 +64,7 @@ pub const LINE_COST: usize = 16;
 impl Output {
     /// At most `max_output` bytes come out, both streams together.
     pub fn new(max_output: usize) -> Output {
-        Output {
-            left: max_output,
-            state: State::Taking,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-        }
+        Output { left: max_output, state: State::Taking, stdout: Vec::new(), stderr: Vec::new() }
     }
 
     /// Takes what was printed.

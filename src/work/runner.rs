@@ -124,11 +124,7 @@ impl Runner {
 
     /// Whether [`Runner::read`] has to be called again without waiting.
     pub fn more(&self) -> Drained {
-        if self.scripts.values().any(Script::more) {
-            Drained::More
-        } else {
-            Drained::All
-        }
+        if self.scripts.values().any(Script::more) { Drained::More } else { Drained::All }
     }
 
     /// A child may have exited (SIGCHLD): reaps all that did, and starts what waited for their room.
@@ -238,10 +234,7 @@ impl Runner {
     }
 
     fn tell(&mut self, about: &Arc<About>, what: Happened) {
-        self.events.push(JobEvent {
-            about: Arc::clone(about),
-            what,
-        });
+        self.events.push(JobEvent { about: Arc::clone(about), what });
     }
 }
 

@@ -79,11 +79,7 @@ impl Site {
 
     /// The same with more keys in its table.
     pub(crate) fn action_with(&mut self, name: &str, id: u8, script: &str, keys: &str) -> &mut Site {
-        let path = self.file(
-            &format!("actions/{name}"),
-            format!("#!/bin/sh\n{script}\n").as_bytes(),
-            0o755,
-        );
+        let path = self.file(&format!("actions/{name}"), format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755);
         self.tables += &format!("\n[actions.{name}]\nid = {id}\nrun = [{path:?}]\n{keys}\n");
         self
     }
@@ -106,11 +102,7 @@ impl Site {
 
     /// How often the script of [`Site::with_run`] ran.
     pub(crate) fn runs(&self) -> usize {
-        fs::read_to_string(self.path("ran"))
-            .unwrap_or_default()
-            .lines()
-            .filter(|line| *line == "--")
-            .count()
+        fs::read_to_string(self.path("ran")).unwrap_or_default().lines().filter(|line| *line == "--").count()
     }
 
     pub(crate) fn write_config(&self) -> PathBuf {
@@ -136,14 +128,8 @@ impl Site {
     /// Starts it without waiting until it is ready.
     pub(crate) fn spawn(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchd"));
-        command
-            .arg("--config")
-            .arg(self.write_config())
-            .env_remove("RUST_LOG");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.arg("--config").arg(self.write_config()).env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         adjust(&mut command);
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -153,12 +139,7 @@ impl Site {
                 to.lock().unwrap().push(String::from_utf8(line.unwrap()).unwrap());
             }
         });
-        Daemon {
-            child,
-            log,
-            reader: Some(reader),
-            address: "127.0.0.1:0".parse().unwrap(),
-        }
+        Daemon { child, log, reader: Some(reader), address: "127.0.0.1:0".parse().unwrap() }
     }
 
     /// A sealed datagram of alice's for action 1, bound to the server, fresh.
@@ -167,10 +148,7 @@ impl Site {
     }
 
     pub(crate) fn sealed(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
-        self.key
-            .public()
-            .seal(&mut OsRng, &knock.encode(&self.hmac, binding).unwrap())
-            .unwrap()
+        self.key.public().seal(&mut OsRng, &knock.encode(&self.hmac, binding).unwrap()).unwrap()
     }
 }
 
@@ -186,12 +164,7 @@ pub(crate) fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
 }
 
 pub(crate) fn unix() -> u32 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        .try_into()
-        .unwrap()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 
 /// A running siglatchd.
@@ -224,10 +197,7 @@ impl Daemon {
                 return Some(line.clone());
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!(
-                    "waiting for {what}: siglatchd ended ({status}):\n{}",
-                    log.join("\n")
-                );
+                panic!("waiting for {what}: siglatchd ended ({status}):\n{}", log.join("\n"));
             }
             None
         })
@@ -235,9 +205,7 @@ impl Daemon {
 
     /// Waits until `count` lines fit.
     pub(crate) fn wait_count(&self, what: &str, count: usize, fits: impl Fn(&str) -> bool) {
-        until(what, || {
-            (self.log().iter().filter(|line| fits(line)).count() >= count).then_some(())
-        });
+        until(what, || (self.log().iter().filter(|line| fits(line)).count() >= count).then_some(()));
     }
 
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -248,10 +216,7 @@ impl Daemon {
     pub(crate) fn ended(mut self) -> Stopped {
         let status = until("the end", || self.child.try_wait().unwrap());
         self.reader.take().unwrap().join().unwrap();
-        Stopped {
-            status,
-            log: self.log(),
-        }
+        Stopped { status, log: self.log() }
     }
 
     /// SIGTERM, then exit code 0 and balanced counts.
@@ -289,11 +254,8 @@ pub(crate) struct Stopped {
 impl Stopped {
     /// The counts of its last line.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
-        let line = self
-            .log
-            .iter()
-            .find(|line| line.contains("code=stopped"))
-            .expect("a line with the counts");
+        let line =
+            self.log.iter().find(|line| line.contains("code=stopped")).expect("a line with the counts");
         line.split(' ')
             .filter_map(|field| field.split_once('='))
             .filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))
@@ -307,16 +269,9 @@ impl Stopped {
     /// `received = ran + refused by reason`.
     pub(crate) fn assert_balanced(&self) {
         let counts = self.counts();
-        let refused: u64 = siglatch::reason::DropReason::ALL
-            .iter()
-            .filter_map(|reason| counts.get(reason.code()))
-            .sum();
-        assert_eq!(
-            counts["received"],
-            counts["ran"] + refused,
-            "{counts:?}\n{}",
-            self.log.join("\n")
-        );
+        let refused: u64 =
+            siglatch::reason::DropReason::ALL.iter().filter_map(|reason| counts.get(reason.code())).sum();
+        assert_eq!(counts["received"], counts["ran"] + refused, "{counts:?}\n{}", self.log.join("\n"));
     }
 }
 

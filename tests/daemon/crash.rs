@@ -32,21 +32,9 @@ fn kill_9_at_every_step_runs_a_knock_at_most_once() {
 
         let daemon = site.start();
         daemon.send(&datagram);
-        until(step, || {
-            daemon
-                .log()
-                .iter()
-                .any(|line| line.contains("knock="))
-                .then_some(())
-        });
+        until(step, || daemon.log().iter().any(|line| line.contains("knock=")).then_some(()));
         daemon.send(&site.datagram());
-        until(step, || {
-            daemon
-                .log()
-                .iter()
-                .any(|line| line.contains("code=finished"))
-                .then_some(())
-        });
+        until(step, || daemon.log().iter().any(|line| line.contains("code=finished")).then_some(()));
         let stopped = daemon.stop();
         assert!(stopped.count("ran") >= 1, "{step}: it serves after the kill");
         assert!(site.runs() <= 2, "{step}: {} runs of two knocks", site.runs());
@@ -56,11 +44,7 @@ fn kill_9_at_every_step_runs_a_knock_at_most_once() {
 
 #[test]
 fn kill_9_while_opening_or_closing_loses_no_claim() {
-    for step in [
-        "store-open-before-commit",
-        "store-open-after-commit",
-        "store-close-before-commit",
-    ] {
+    for step in ["store-open-before-commit", "store-open-after-commit", "store-close-before-commit"] {
         let site = Site::new().with_run();
         let datagram = site.datagram();
         let mut daemon = site.start();
@@ -103,13 +87,7 @@ fn after_a_reboot(site: &Site) -> Daemon {
     let stat = fs::read_to_string("/proc/stat").unwrap();
     let stat: Vec<String> = stat
         .lines()
-        .map(|line| {
-            if line.starts_with("btime ") {
-                format!("btime {now}")
-            } else {
-                line.to_owned()
-            }
-        })
+        .map(|line| if line.starts_with("btime ") { format!("btime {now}") } else { line.to_owned() })
         .collect();
     site.file("stat", (stat.join("\n") + "\n").as_bytes(), 0o644);
     site.file("boot_id", b"01234567-89ab-cdef-0123-456789abcdef\n", 0o644);
@@ -127,14 +105,7 @@ fn after_a_reboot(site: &Site) -> Daemon {
 
 fn copy(from: &Path, to: &Path) {
     drop(fs::remove_dir_all(to));
-    assert!(
-        Command::new("cp")
-            .arg("-a")
-            .args([from, to])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
 #[test]
@@ -155,19 +126,10 @@ fn a_crash_of_the_machine_that_takes_the_last_claims_along_revives_no_knock() {
     copy(&site.path("disk"), &site.path("state"));
 
     let daemon = after_a_reboot(&site);
-    assert!(
-        daemon
-            .log()
-            .iter()
-            .any(|line| line.contains("code=store-crashed")),
-        "{:?}",
-        daemon.log()
-    );
+    assert!(daemon.log().iter().any(|line| line.contains("code=store-crashed")), "{:?}", daemon.log());
     daemon.send(&first);
     daemon.send(&second);
-    daemon.wait_count("two refusals", 2, |line| {
-        line.contains("code=floor") || line.contains("code=replay")
-    });
+    daemon.wait_count("two refusals", 2, |line| line.contains("code=floor") || line.contains("code=replay"));
     // The floor is the time of the boot: what is knocked later is served.
     until("a knock after the crash", || {
         daemon.send(&site.datagram());
@@ -186,9 +148,7 @@ impl Disk {
     fn mount(path: PathBuf) -> Disk {
         fs::create_dir_all(&path).unwrap();
         let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"])
-            .arg(&path);
+        mount.args(["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"]).arg(&path);
         assert!(mount.status().unwrap().success());
         Disk(path)
     }
@@ -202,14 +162,7 @@ impl Disk {
     }
 
     fn read_only(&self) {
-        assert!(
-            Command::new("mount")
-                .args(["-o", "remount,ro"])
-                .arg(&self.0)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status().unwrap().success());
     }
 }
 
@@ -238,26 +191,14 @@ fn a_full_disk_refuses_knocks_loudly_and_service_returns_by_itself() {
         refused.push(site.datagram());
         daemon.send(refused.last().unwrap());
         std::thread::sleep(Duration::from_millis(50));
-        daemon
-            .log()
-            .iter()
-            .any(|line| line.contains("code=store-failed"))
-            .then_some(())
+        daemon.log().iter().any(|line| line.contains("code=store-failed")).then_some(())
     });
-    daemon.wait("the alarm", |line| {
-        line.contains("ERROR") && line.contains("code=store-failing")
-    });
-    let runs = daemon
-        .log()
-        .iter()
-        .filter(|line| line.contains("code=ran"))
-        .count();
+    daemon.wait("the alarm", |line| line.contains("ERROR") && line.contains("code=store-failing"));
+    let runs = daemon.log().iter().filter(|line| line.contains("code=ran")).count();
 
     disk.empty();
     daemon.send(&site.datagram());
-    daemon.wait("the end of the alarm", |line| {
-        line.contains("code=store-recovered")
-    });
+    daemon.wait("the end of the alarm", |line| line.contains("code=store-recovered"));
     until("a knock", || (site.runs() == runs + 1).then_some(()));
     daemon.stop();
 }
@@ -274,9 +215,7 @@ fn a_store_that_cannot_be_written_stops_the_start_with_a_clear_error() {
     let full = site.spawn(|_| {}).ended();
     assert_eq!(full.status.code(), Some(75), "{:?}", full.log);
     assert!(
-        full.log
-            .iter()
-            .any(|line| line.contains("code=failed") && line.contains("room")),
+        full.log.iter().any(|line| line.contains("code=failed") && line.contains("room")),
         "{:?}",
         full.log
     );
@@ -291,25 +230,13 @@ fn a_store_that_cannot_be_written_stops_the_start_with_a_clear_error() {
 #[test]
 fn a_damaged_store_stops_the_start_and_is_left_as_it_is() {
     let site = Site::new().with_run();
-    let file = fs::read_dir(site.path("state"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let file = file
-        .into_iter()
-        .find(|path| path.extension().is_some_and(|end| end == "db"))
-        .unwrap();
+    let file = fs::read_dir(site.path("state")).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "db")).unwrap();
     let garbage = vec![b'x'; 20_000];
     fs::write(&file, &garbage).unwrap();
     let damaged = site.spawn(|_| {}).ended();
     assert_eq!(damaged.status.code(), Some(78), "{:?}", damaged.log);
-    assert!(
-        damaged
-            .log
-            .iter()
-            .any(|line| line.contains(file.to_str().unwrap())),
-        "{:?}",
-        damaged.log
-    );
+    assert!(damaged.log.iter().any(|line| line.contains(file.to_str().unwrap())), "{:?}", damaged.log);
     assert_eq!(fs::read(&file).unwrap(), garbage);
 }
 

@@ -20,29 +20,18 @@ fn the_readmes_commands_take_a_newcomer_to_ssh_behind_a_knock() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readme.sh");
     let output = Command::new("bash").arg(script).arg(binaries).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(
-        output.status.success() && said.contains("the README's commands work"),
-        "{said}"
-    );
+    assert!(output.status.success() && said.contains("the README's commands work"), "{said}");
 }
 
 #[test]
 fn the_catalogue_has_every_code_and_no_other() {
     let catalogue = read("docs/codes.md");
-    let rows: BTreeSet<&str> = catalogue
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
-    let mut codes: BTreeSet<String> = DropReason::ALL
-        .iter()
-        .map(|reason| reason.code().to_owned())
-        .collect();
+    let rows: BTreeSet<&str> =
+        catalogue.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut codes: BTreeSet<String> = DropReason::ALL.iter().map(|reason| reason.code().to_owned()).collect();
     assert!(codes.len() > 20);
     for reason in DropReason::ALL {
-        assert!(
-            catalogue.contains(&format!("| `{reason}` | {} |", reason.meaning())),
-            "{reason}"
-        );
+        assert!(catalogue.contains(&format!("| `{reason}` | {} |", reason.meaning())), "{reason}");
     }
     let mut todo = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/keeper")];
     while let Some(path) = todo.pop() {
@@ -50,13 +39,9 @@ fn the_catalogue_has_every_code_and_no_other() {
             todo.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
-        let text = fs::read_to_string(path).unwrap();
-        for quoted in ["code = \"", "(\"code\", Value::from(\"", "speak(\n            \""] {
-            codes.extend(
-                text.split(quoted)
-                    .skip(1)
-                    .map(|rest| rest.split('"').next().unwrap().to_owned()),
-            );
+        let text = fs::read_to_string(path).unwrap().replace(char::is_whitespace, "");
+        for quoted in ["code=\"", "(\"code\",Value::from(\"", ";speak(\"", "{speak(\""] {
+            codes.extend(text.split(quoted).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
         }
     }
     let codes: BTreeSet<&str> = codes.iter().map(String::as_str).collect();
@@ -72,14 +57,8 @@ fn the_readmes_table_has_every_key_of_the_documented_configuration() {
         let Some((key, _)) = line.strip_prefix('#').unwrap_or(line).split_once(" = ") else {
             continue;
         };
-        if key
-            .chars()
-            .all(|letter| letter.is_ascii_lowercase() || letter == '_')
-        {
-            assert!(
-                readme.contains(&format!("`{key}`")),
-                "`{key}` is missing in the README"
-            );
+        if key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_') {
+            assert!(readme.contains(&format!("`{key}`")), "`{key}` is missing in the README");
             keys += 1;
         }
     }
@@ -91,10 +70,8 @@ fn the_documents_links_lead_somewhere() {
     let mut links = 0;
     for document in ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/codes.md"] {
         let folder = Path::new(document).parent().unwrap();
-        for target in read(document)
-            .split("](")
-            .skip(1)
-            .map(|rest| rest.split(')').next().unwrap().to_owned())
+        for target in
+            read(document).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned())
         {
             let file = target.split('#').next().unwrap();
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file);

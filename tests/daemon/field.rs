@@ -27,23 +27,14 @@ fn a_knock_with_a_wrong_hmac_runs_nothing_and_writes_no_line() {
     settle(&site, &daemon);
     let stopped = daemon.stop();
     assert_eq!((stopped.count("ran"), stopped.count("not-authentic")), (1, 2));
-    assert_eq!(
-        stopped.log.iter().filter(|line| line.contains("refused")).count(),
-        0
-    );
+    assert_eq!(stopped.log.iter().filter(|line| line.contains("refused")).count(), 0);
 }
 
 #[test]
 fn a_knock_of_an_unknown_user_looks_like_any_other_that_is_not_authentic() {
     let site = Site::new().with_run();
     let daemon = site.start();
-    daemon.send(&site.sealed(
-        &Knock {
-            user: UserId(999),
-            ..knock(1, b"")
-        },
-        Binding::None,
-    ));
+    daemon.send(&site.sealed(&Knock { user: UserId(999), ..knock(1, b"") }, Binding::None));
     settle(&site, &daemon);
     assert_eq!(daemon.stop().count("not-authentic"), 1);
 }
@@ -54,14 +45,7 @@ fn with_payload_len(site: &Site, len: u16) -> [u8; PLAINTEXT_LEN] {
     plain[44..46].copy_from_slice(&len.to_le_bytes());
     let covered = (46 + usize::from(len)).min(PLAINTEXT_LEN);
     let (head, tail) = (plain[..12].try_into().unwrap(), plain[44..covered].to_vec());
-    let hmac = mac::tag(
-        &site.hmac,
-        &mac::Signed {
-            head: &head,
-            tail: &tail,
-        },
-        Binding::None,
-    );
+    let hmac = mac::tag(&site.hmac, &mac::Signed { head: &head, tail: &tail }, Binding::None);
     plain[12..44].copy_from_slice(&hmac);
     plain
 }
@@ -72,21 +56,9 @@ fn a_payload_length_beyond_the_packet_runs_nothing() {
     let daemon = site.start();
     let lengths = [200, 201, 255, 256, 1000, 0x7fff, 0xffff];
     for len in lengths {
-        daemon.send(
-            &site
-                .key
-                .public()
-                .seal(&mut OsRng, &with_payload_len(&site, len))
-                .unwrap(),
-        );
+        daemon.send(&site.key.public().seal(&mut OsRng, &with_payload_len(&site, len)).unwrap());
     }
-    daemon.send(
-        &site
-            .key
-            .public()
-            .seal(&mut OsRng, &with_payload_len(&site, 199))
-            .unwrap(),
-    );
+    daemon.send(&site.key.public().seal(&mut OsRng, &with_payload_len(&site, 199)).unwrap());
     settle(&site, &daemon);
     let stopped = daemon.stop();
     assert_eq!(stopped.count("not-authentic"), lengths.len() as u64);
@@ -114,9 +86,7 @@ fn junk_does_not_wash_a_nonce_out() {
 #[test]
 fn a_full_nonce_cache_reopens_no_replay() {
     let mut site = Site::new().with_run();
-    site.tables = site
-        .tables
-        .replace("id = 1\nrun =", "id = 1\nmax_running = 20\nrun =");
+    site.tables = site.tables.replace("id = 1\nrun =", "id = 1\nmax_running = 20\nrun =");
     site.tables += "[limits]\nnonce_cache = 4\n";
     let daemon = site.start();
     let datagrams: Vec<_> = (0..12).map(|_| site.datagram()).collect();
@@ -136,9 +106,7 @@ fn a_full_store_refuses_and_forgets_nothing() {
     datagrams.iter().for_each(|datagram| daemon.send(datagram));
     until("three to run", || (site.runs() == 3).then_some(()));
     daemon.send(&site.datagram());
-    daemon.wait("the fourth to be refused", |line| {
-        line.contains("code=store-full")
-    });
+    daemon.wait("the fourth to be refused", |line| line.contains("code=store-full"));
     datagrams.iter().for_each(|datagram| daemon.send(datagram));
     daemon.wait_count("the replays", 3, |line| line.contains("code=replay"));
     assert_eq!(daemon.stop().count("ran"), 3);
@@ -152,18 +120,9 @@ fn two_users_may_draw_one_challenge_in_one_second() {
     site.tables += "\n[users.bob]\nid = 2\nhmac_key = \"bob.hmac\"\nactions = [\"run\"]\n";
     let daemon = site.start();
     let alice = knock(1, b"");
-    let bob = Knock {
-        user: UserId(2),
-        ..alice
-    };
+    let bob = Knock { user: UserId(2), ..alice };
     daemon.send(&site.sealed(&alice, Binding::None));
-    daemon.send(
-        &site
-            .key
-            .public()
-            .seal(&mut OsRng, &bob.encode(&other, Binding::None).unwrap())
-            .unwrap(),
-    );
+    daemon.send(&site.key.public().seal(&mut OsRng, &bob.encode(&other, Binding::None).unwrap()).unwrap());
     until("both to run", || (site.runs() == 2).then_some(()));
     assert_eq!(daemon.stop().count("ran"), 2);
 }
@@ -174,18 +133,12 @@ fn a_hundred_knocks_leave_no_zombie_and_no_descriptor() {
     site.tables += "[limits]\nuser_burst = 1000\nuser_rate = 1000\nmax_jobs = 500\n";
     let daemon = site.start();
     settle(&site, &daemon);
-    let descriptors = || {
-        fs::read_dir(format!("/proc/{}/fd", daemon.pid()))
-            .map(Iterator::count)
-            .unwrap_or(0)
-    };
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", daemon.pid())).map(Iterator::count).unwrap_or(0);
     daemon.wait_count("the first end", 1, |line| line.contains("code=finished"));
     let before = descriptors();
     for done in 0..10 {
         (0..8).for_each(|_| daemon.send(&site.datagram()));
-        daemon.wait_count("their ends", 1 + (done + 1) * 8, |line| {
-            line.contains("code=finished")
-        });
+        daemon.wait_count("their ends", 1 + (done + 1) * 8, |line| line.contains("code=finished"));
     }
     assert_eq!(descriptors(), before);
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.pid())).unwrap();
@@ -212,11 +165,7 @@ fn sources_and_short_datagrams_fill_no_table() {
     }
     let stopped = daemon.stop();
     assert_eq!(
-        (
-            stopped.count("length"),
-            stopped.count("not-authentic"),
-            stopped.count("ran")
-        ),
+        (stopped.count("length"), stopped.count("not-authentic"), stopped.count("ran")),
         (249, 249, 100)
     );
 }
@@ -235,10 +184,7 @@ fn a_plaintext_packet_runs_nothing_and_is_answered_with_silence() {
     socket.send_to(&site.datagram(), daemon.address).unwrap();
     until("the knock", || (site.runs() == 1).then_some(()));
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(
-        socket.recv(&mut [0; 2048]).is_err(),
-        "not even the good knock is answered"
-    );
+    assert!(socket.recv(&mut [0; 2048]).is_err(), "not even the good knock is answered");
     assert_eq!(daemon.stop().count("ran"), 1);
 }
 
@@ -249,28 +195,18 @@ fn a_script_gets_neither_the_daemons_environment_nor_its_descriptors() {
     site.action(
         "show",
         1,
-        &format!(
-            "{{ env; ls -l /proc/self/fd; }} > {0}.new; mv {0}.new {0}",
-            out.display()
-        ),
+        &format!("{{ env; ls -l /proc/self/fd; }} > {0}.new; mv {0}.new {0}", out.display()),
     );
     site.user("alice", 1, &["show"], "");
     let secret = fs::File::open(site.path("alice.hmac")).unwrap();
-    nix::fcntl::fcntl(
-        &secret,
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
-    )
-    .unwrap();
+    nix::fcntl::fcntl(&secret, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
     let daemon = site.start_with(|command| {
         command.env("DAEMON_SECRET", "hidden");
     });
     drop(secret);
     daemon.send(&site.datagram());
     let shown = until("the script", || fs::read_to_string(&out).ok());
-    assert!(
-        shown.contains("SIGLATCH_USER=alice") && !shown.contains("DAEMON_SECRET"),
-        "{shown}"
-    );
+    assert!(shown.contains("SIGLATCH_USER=alice") && !shown.contains("DAEMON_SECRET"), "{shown}");
     assert!(
         !shown.contains("alice.hmac") && !shown.contains("claims.db") && !shown.contains("socket:"),
         "{shown}"
@@ -285,29 +221,18 @@ fn a_slow_script_delays_nobody() {
     site.action("slow", 1, "trap '' TERM; yes | head -c 10000000; sleep 60");
     site.action("fast", 2, &format!("echo >> {}", fast.display()));
     site.user("alice", 1, &["slow", "fast"], "");
-    site.tables = site.tables.replace(
-        "[actions.slow]",
-        "[actions.slow]\ntimeout = \"2s\"\ngrace = \"1s\"",
-    );
+    site.tables = site.tables.replace("[actions.slow]", "[actions.slow]\ntimeout = \"2s\"\ngrace = \"1s\"");
     let mut daemon = site.start();
     for _ in 0..5 {
         daemon.send(&site.sealed(&knock(1, b""), Binding::None));
     }
-    daemon.wait_count("the slow ones", 5, |line| {
-        line.contains("action=slow") && line.contains("code=ran")
-    });
+    daemon.wait_count("the slow ones", 5, |line| line.contains("action=slow") && line.contains("code=ran"));
     let begin = std::time::Instant::now();
     for number in 1..=5 {
         daemon.send(&site.sealed(&knock(2, b""), Binding::None));
-        until("a fast one", || {
-            (fs::read_to_string(&fast).unwrap_or_default().len() >= number).then_some(())
-        });
+        until("a fast one", || (fs::read_to_string(&fast).unwrap_or_default().len() >= number).then_some(()));
     }
-    assert!(
-        begin.elapsed() < Duration::from_secs(2),
-        "five fast scripts took {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(2), "five fast scripts took {:?}", begin.elapsed());
     daemon.wait("the end of a slow one", |line| line.contains("signal=9"));
     daemon.stop();
 }
@@ -336,9 +261,7 @@ fn garbage_writes_no_log_lines() {
     for number in 0..5_000_u32 {
         let mut junk = [0x55; 256];
         junk[100..104].copy_from_slice(&number.to_le_bytes());
-        socket
-            .send_to(if number % 10 == 0 { &replayed } else { &junk }, daemon.address)
-            .unwrap();
+        socket.send_to(if number % 10 == 0 { &replayed } else { &junk }, daemon.address).unwrap();
         if number % 100 == 0 {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -350,17 +273,8 @@ fn garbage_writes_no_log_lines() {
         (site.runs() > 1).then_some(())
     });
     let stopped = daemon.stop();
-    assert!(
-        stopped.count("not-authentic") > 1000 && stopped.count("replay") > 100,
-        "{:?}",
-        stopped.counts()
-    );
-    assert!(
-        stopped.log.len() < 40,
-        "{} lines:\n{}",
-        stopped.log.len(),
-        stopped.log.join("\n")
-    );
+    assert!(stopped.count("not-authentic") > 1000 && stopped.count("replay") > 100, "{:?}", stopped.counts());
+    assert!(stopped.log.len() < 40, "{} lines:\n{}", stopped.log.len(), stopped.log.join("\n"));
 }
 
 #[test]
@@ -377,25 +291,13 @@ fn what_is_refused_unseen_is_told_in_one_line_per_interval() {
     assert_eq!(count("not-authentic"), 20);
     // Silence again, and no further line.
     let stopped = daemon.stop();
-    assert_eq!(
-        stopped
-            .log
-            .iter()
-            .filter(|line| line.contains("code=summary"))
-            .count(),
-        1
-    );
+    assert_eq!(stopped.log.iter().filter(|line| line.contains("code=summary")).count(), 1);
 }
 
 #[test]
 fn a_burst_of_two_thousand_valid_knocks_runs_whole() {
     let mut site = Site::new();
-    site.action_with(
-        "quick",
-        1,
-        ":",
-        "max_running = 2000\non_busy = \"queue\"\nmax_queue = 2000",
-    );
+    site.action_with("quick", 1, ":", "max_running = 2000\non_busy = \"queue\"\nmax_queue = 2000");
     site.user("alice", 1, &["quick"], "");
     site.tables += "[limits]\nuser_rate = 100000\nuser_burst = 100000\nmax_jobs = 200\nqueue = 4096\n";
     let daemon = site.start();
@@ -433,10 +335,7 @@ fn a_timeout_ends_the_shell_and_its_children() {
     site.action_with(
         "family",
         1,
-        &format!(
-            "sh -c 'trap \"\" TERM; echo $$ > {}; while :; do sleep 0.1; done' & wait",
-            pid.display()
-        ),
+        &format!("sh -c 'trap \"\" TERM; echo $$ > {}; while :; do sleep 0.1; done' & wait", pid.display()),
         "timeout = \"1s\"\ngrace = \"1s\"",
     );
     site.user("alice", 1, &["family"], "");
@@ -454,34 +353,19 @@ fn a_timeout_ends_the_shell_and_its_children() {
 #[test]
 fn a_socket_that_fills_faster_than_its_budget_does_not_stall() {
     let mut site = Site::new().with_run();
-    site.top = site.top.replace(
-        "[\"127.0.0.1:0\"]",
-        "[\"127.0.0.1:0\", \"127.0.0.2:0\", \"[::1]:0\"]",
-    );
+    site.top = site.top.replace("[\"127.0.0.1:0\"]", "[\"127.0.0.1:0\", \"127.0.0.2:0\", \"[::1]:0\"]");
     let mut daemon = site.start();
-    let listen = field(
-        &daemon.wait("ready", |line| line.contains("code=ready")),
-        "listen",
-    )
-    .unwrap();
-    let addresses: Vec<std::net::SocketAddr> = listen
-        .split(' ')
-        .map(|address| address.parse().unwrap())
-        .collect();
+    let listen = field(&daemon.wait("ready", |line| line.contains("code=ready")), "listen").unwrap();
+    let addresses: Vec<std::net::SocketAddr> =
+        listen.split(' ').map(|address| address.parse().unwrap()).collect();
     for round in 0..3 {
         for address in &addresses {
-            let from = if address.is_ipv4() {
-                "127.0.0.1:0"
-            } else {
-                "[::1]:0"
-            };
+            let from = if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
             let socket = UdpSocket::bind(from).unwrap();
             (0..200).for_each(|_| assert_eq!(socket.send_to(b"short", address).unwrap(), 5));
             socket.send_to(&site.datagram(), address).unwrap();
         }
-        until("the knock behind each flood", || {
-            (site.runs() == (round + 1) * 3).then_some(())
-        });
+        until("the knock behind each flood", || (site.runs() == (round + 1) * 3).then_some(()));
     }
     assert_eq!(daemon.stop().count("length"), 1800);
 }
@@ -493,24 +377,10 @@ fn a_replay_from_another_port_or_address_is_a_replay() {
     let mut daemon = site.start();
     daemon.address.set_ip([127, 0, 0, 1].into());
     let datagram = site.datagram();
-    for (source, code) in [
-        ("127.0.0.1:0", "ran"),
-        ("127.0.0.1:0", "replay"),
-        ("127.0.0.3:0", "contested"),
-    ] {
-        UdpSocket::bind(source)
-            .unwrap()
-            .send_to(&datagram, daemon.address)
-            .unwrap();
+    for (source, code) in [("127.0.0.1:0", "ran"), ("127.0.0.1:0", "replay"), ("127.0.0.3:0", "contested")] {
+        UdpSocket::bind(source).unwrap().send_to(&datagram, daemon.address).unwrap();
         daemon.wait(code, |line| line.contains(&format!("code={code}")));
     }
     let stopped = daemon.stop();
-    assert_eq!(
-        (
-            stopped.count("ran"),
-            stopped.count("replay"),
-            stopped.count("contested")
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((stopped.count("ran"), stopped.count("replay"), stopped.count("contested")), (1, 1, 1));
 }

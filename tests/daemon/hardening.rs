@@ -43,8 +43,7 @@ fn orphans_that_fall_to_a_daemon_that_is_init_are_reaped() {
     let mut site = Site::new();
     let out = site.path("orphan");
     let script = format!("(sleep 0.2; echo > {}) & exit 0", out.display());
-    site.action("orphan", 1, &script)
-        .user("alice", 1, &["orphan"], "");
+    site.action("orphan", 1, &script).user("alice", 1, &["orphan"], "");
     let mut daemon = site.start_with(|command| by(command, &["unshare", "--pid", "--fork", "--kill-child"]));
     let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let init = children(daemon.pid()).trim().parse().unwrap();
@@ -60,11 +59,8 @@ fn orphans_that_fall_to_a_daemon_that_is_init_are_reaped() {
 fn a_knock_that_waits_does_not_outlive_the_permission_for_it() {
     let mut site = Site::new();
     let (go, out) = (site.path("go"), site.path("ran"));
-    let script = format!(
-        "echo -- >> {}; while [ ! -e {} ]; do sleep 0.05; done",
-        out.display(),
-        go.display()
-    );
+    let script =
+        format!("echo -- >> {}; while [ ! -e {} ]; do sleep 0.05; done", out.display(), go.display());
     site.action_with("run", 1, &script, "max_running = 1\non_busy = \"queue\"");
     let without_alice = site.tables.clone();
     site.user("alice", 1, &["run"], "");
@@ -99,11 +95,7 @@ fn a_reload_that_takes_long_holds_up_neither_knock_nor_stop() {
     daemon.send(&site.datagram());
     daemon.wait("the knock", |line| line.contains("code=ran"));
     let line = |code: &str| daemon.log()[before..].iter().position(|line| line.contains(code));
-    assert_eq!(
-        line("code=config-warning"),
-        None,
-        "the knock ran before the reload was through"
-    );
+    assert_eq!(line("code=config-warning"), None, "the knock ran before the reload was through");
     daemon.stop();
 }
 
@@ -134,9 +126,7 @@ fn a_script_that_floods_a_slow_log_washes_out_no_line_about_a_knock() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let address = field(&log.next().unwrap(), "listen").unwrap();
     let slowly = std::thread::spawn(move || {
         let slow = |(number, line): (usize, String)| {
@@ -145,10 +135,7 @@ fn a_script_that_floods_a_slow_log_washes_out_no_line_about_a_knock() {
             }
             line
         };
-        log.enumerate()
-            .map(slow)
-            .filter(|line| !line.contains("code=output "))
-            .collect::<Vec<_>>()
+        log.enumerate().map(slow).filter(|line| !line.contains("code=output ")).collect::<Vec<_>>()
     });
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..6 {
@@ -180,11 +167,7 @@ fn a_program_below_a_folder_of_somebody_else_is_refused() {
     chown(&home, Some(65534), None).unwrap();
     let refused = site.spawn(|_| {}).ended();
     assert_eq!(refused.status.code(), Some(78), "{:?}", refused.log);
-    assert!(
-        refused.log.join("\n").contains("home belongs to uid 65534"),
-        "{:?}",
-        refused.log
-    );
+    assert!(refused.log.join("\n").contains("home belongs to uid 65534"), "{:?}", refused.log);
 
     chown(&home, Some(0), None).unwrap();
     site.start().stop();
@@ -256,11 +239,7 @@ fn a_limit_on_file_sizes_refuses_knocks_and_does_not_end_the_daemon() {
     let mut daemon = site.start_with(|command| by(command, &["prlimit", "--fsize=50000", "--"]));
     until("the limit", || {
         daemon.send(&site.datagram());
-        daemon
-            .log()
-            .iter()
-            .any(|line| line.contains("code=store-failing"))
-            .then_some(())
+        daemon.log().iter().any(|line| line.contains("code=store-failing")).then_some(())
     });
     daemon.wait("a refusal", |line| line.contains("code=store-failed"));
     daemon.signal(Signal::SIGTERM);

@@ -28,18 +28,12 @@ struct Sender {
 
 impl Sender {
     fn new(from: &str, daemon: &Daemon) -> Sender {
-        Sender {
-            socket: UdpSocket::bind(from).unwrap(),
-            to: daemon.address,
-            sent: 0,
-        }
+        Sender { socket: UdpSocket::bind(from).unwrap(), to: daemon.address, sent: 0 }
     }
 
     fn send(&mut self, datagram: &[u8]) {
         if self.sent.is_multiple_of(32) || datagram.len() > 1000 {
-            until("room in the daemon's socket", || {
-                (kernel(self.to).waiting < 100_000).then_some(())
-            });
+            until("room in the daemon's socket", || (kernel(self.to).waiting < 100_000).then_some(()));
         }
         self.send_at_once(datagram);
     }
@@ -68,11 +62,8 @@ struct Kernel {
 fn kernel(address: SocketAddr) -> Kernel {
     let table = fs::read_to_string("/proc/net/udp").unwrap();
     let port = format!(":{:04X}", address.port());
-    let line = table.lines().find(|line| {
-        line.split_whitespace()
-            .nth(1)
-            .is_some_and(|at| at.ends_with(&port))
-    });
+    let line =
+        table.lines().find(|line| line.split_whitespace().nth(1).is_some_and(|at| at.ends_with(&port)));
     let fields: Vec<_> = line.expect("the daemon's socket").split_whitespace().collect();
     let (_, waiting) = fields[4].split_once(':').unwrap();
     Kernel {
@@ -101,10 +92,7 @@ fn a_datagram_with_any_byte_changed_runs_nothing_and_takes_nothing_from_the_good
     let stopped = daemon.stop();
     assert_eq!((stopped.count("received"), stopped.count("ran")), (513, 1));
     assert_eq!(stopped.count("not-authentic") + stopped.count("range"), 512);
-    assert_eq!(
-        stopped.log.iter().filter(|line| line.contains("refused")).count(),
-        0
-    );
+    assert_eq!(stopped.log.iter().filter(|line| line.contains("refused")).count(), 0);
 }
 
 #[test]
@@ -127,19 +115,14 @@ fn every_prefix_and_extension_of_a_datagram_is_dropped_for_its_length() {
     until("the good one", || (site.runs() == 1).then_some(()));
     sender.assert_unanswered();
     let stopped = daemon.stop();
-    assert_eq!(
-        (stopped.count("length"), stopped.count("ran")),
-        (sender.sent - 1, 1)
-    );
+    assert_eq!((stopped.count("length"), stopped.count("ran")), (sender.sent - 1, 1));
 }
 
 #[test]
 fn a_packet_with_any_byte_changed_and_sealed_again_is_refused_or_is_the_same_knock() {
     let site = patient_site();
     let daemon = site.start();
-    let plain = knock(1, b"hello")
-        .encode(&site.hmac, Binding::Server(site.server_id))
-        .unwrap();
+    let plain = knock(1, b"hello").encode(&site.hmac, Binding::Server(site.server_id)).unwrap();
     let signed = 46 + b"hello".len();
     let mut sender = Sender::new("127.0.0.1:0", &daemon);
     for byte in 0..PLAINTEXT_LEN {
@@ -149,17 +132,11 @@ fn a_packet_with_any_byte_changed_and_sealed_again_is_refused_or_is_the_same_kno
     }
     until("one of them", || (site.runs() == 1).then_some(()));
     let ran = fs::read_to_string(site.path("ran")).unwrap();
-    assert!(
-        ran.contains("\naGVsbG8=\n"),
-        "what is not signed is not the script's: {ran}"
-    );
+    assert!(ran.contains("\naGVsbG8=\n"), "what is not signed is not the script's: {ran}");
     let stopped = daemon.stop();
     assert_eq!(stopped.count("not-authentic"), signed as u64);
     assert_eq!(stopped.count("replay"), (PLAINTEXT_LEN - signed - 1) as u64);
-    assert_eq!(
-        (stopped.count("received"), stopped.count("ran")),
-        (PLAINTEXT_LEN as u64, 1)
-    );
+    assert_eq!((stopped.count("received"), stopped.count("ran")), (PLAINTEXT_LEN as u64, 1));
 }
 
 /// Random and mutated datagrams; most are short of a private-key operation, and all kinds that are not are among them.
@@ -182,11 +159,7 @@ impl Junk {
             changed[random.random_range(0..51)] ^= random.random_range(1..=255_u8);
             site.key.public().seal(&mut OsRng, &changed).unwrap()
         });
-        Junk {
-            sealed: sealed.collect(),
-            random,
-            good,
-        }
+        Junk { sealed: sealed.collect(), random, good }
     }
 
     fn next(&mut self) -> Vec<u8> {
@@ -228,10 +201,7 @@ fn bytes(random: &mut StdRng, len: usize) -> Vec<u8> {
 /// Resident memory, in KiB.
 fn resident(daemon: &Daemon) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -240,9 +210,8 @@ fn a_hundred_thousand_datagrams_of_junk_are_met_with_silence_and_counted() {
     let site = Site::new().with_run();
     let daemon = site.start();
     let good = site.datagram();
-    let mut senders: Vec<Sender> = (1..=8)
-        .map(|host| Sender::new(&format!("127.0.0.{host}:0"), &daemon))
-        .collect();
+    let mut senders: Vec<Sender> =
+        (1..=8).map(|host| Sender::new(&format!("127.0.0.{host}:0"), &daemon)).collect();
     senders[0].send(&good);
     until("the good one", || (site.runs() == 1).then_some(()));
 
@@ -272,16 +241,11 @@ fn a_hundred_thousand_datagrams_of_junk_are_met_with_silence_and_counted() {
     assert!(grown < 2048, "grew by {grown} KiB");
     senders.iter().for_each(Sender::assert_unanswered);
 
-    until("an empty socket", || {
-        (kernel(daemon.address).waiting == 0).then_some(())
-    });
+    until("an empty socket", || (kernel(daemon.address).waiting == 0).then_some(()));
     let dropped = kernel(daemon.address).dropped;
     let sent: u64 = senders.iter().map(|sender| sender.sent).sum();
     let stopped = daemon.stop();
-    println!(
-        "{sent} sent, {dropped} dropped, grown by {grown} KiB, {:?}",
-        stopped.counts()
-    );
+    println!("{sent} sent, {dropped} dropped, grown by {grown} KiB, {:?}", stopped.counts());
     assert!(sent > 100_000 && dropped > 0);
     assert_eq!(stopped.count("received"), sent - dropped);
     assert!(dropped < 5_000, "only of what came while nobody read");

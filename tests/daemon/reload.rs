@@ -16,10 +16,7 @@ fn reloaded(daemon: &mut Daemon, site: &Site, code: &str) -> String {
     daemon.signal(Signal::SIGHUP);
     until(code, || {
         let log = daemon.log();
-        log[before..]
-            .iter()
-            .find(|line| line.contains(&format!("code={code}")))
-            .cloned()
+        log[before..].iter().find(|line| line.contains(&format!("code={code}"))).cloned()
     })
 }
 
@@ -31,9 +28,7 @@ fn a_reload_takes_the_whole_new_configuration_and_forgets_no_nonce() {
     daemon.send(&datagram);
     daemon.wait("the knock", |line| line.contains("code=ran"));
 
-    site.tables = site
-        .tables
-        .replace("actions = [\"run\"]", "actions = [\"run\"]\nenabled = false");
+    site.tables = site.tables.replace("actions = [\"run\"]", "actions = [\"run\"]\nenabled = false");
     reloaded(&mut daemon, &site, "reloaded");
     let denied = site.datagram();
     daemon.send(&denied);
@@ -57,15 +52,10 @@ fn a_broken_configuration_is_refused_whole_and_says_where() {
     site.tables += "\n[users.bob]\nid = 1\nhmac_kye = \"bob.hmac\"\n";
     let line = reloaded(&mut daemon, &site, "reload-failed");
     assert!(line.contains("the old configuration stays"), "{line}");
-    let problems: Vec<_> = daemon
-        .log()
-        .into_iter()
-        .filter(|line| line.contains("code=config-problem"))
-        .collect();
+    let problems: Vec<_> =
+        daemon.log().into_iter().filter(|line| line.contains("code=config-problem")).collect();
     assert!(
-        problems
-            .iter()
-            .any(|line| line.contains("siglatchd.toml:") && line.contains("hmac_kye")),
+        problems.iter().any(|line| line.contains("siglatchd.toml:") && line.contains("hmac_kye")),
         "{problems:?}"
     );
     daemon.send(&site.datagram());
@@ -105,11 +95,7 @@ fn term_and_int_wait_for_the_running_script_and_tell_the_counts() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut site = Site::new();
         let done = site.path("done");
-        site.action(
-            "slow",
-            1,
-            &format!("echo begun; sleep 0.5; echo > {}", done.display()),
-        );
+        site.action("slow", 1, &format!("echo begun; sleep 0.5; echo > {}", done.display()));
         site.user("alice", 1, &["slow"], "");
         let mut daemon = site.start();
         daemon.send(&site.datagram());
@@ -127,33 +113,20 @@ fn term_and_int_wait_for_the_running_script_and_tell_the_counts() {
 #[test]
 fn a_script_that_ignores_term_does_not_hold_the_stop_up() {
     let mut site = Site::new();
-    site.action_with(
-        "stuck",
-        1,
-        "trap '' TERM; echo begun; sleep 100",
-        "timeout = \"1s\"\ngrace = \"1s\"",
-    );
+    site.action_with("stuck", 1, "trap '' TERM; echo begun; sleep 100", "timeout = \"1s\"\ngrace = \"1s\"");
     site.user("alice", 1, &["stuck"], "");
     let mut daemon = site.start();
     daemon.send(&site.datagram());
     daemon.wait("its begin", |line| line.contains("text=begun"));
     let stopped = daemon.stop();
-    assert!(
-        stopped.log.iter().any(|line| line.contains("signal=9")),
-        "{:?}",
-        stopped.log
-    );
+    assert!(stopped.log.iter().any(|line| line.contains("signal=9")), "{:?}", stopped.log);
 }
 
 #[test]
 fn a_second_signal_waits_for_nothing() {
     let mut site = Site::new();
     let pid = site.path("pid");
-    site.action(
-        "long",
-        1,
-        &format!("echo $$ > {}; echo begun; sleep 100", pid.display()),
-    );
+    site.action("long", 1, &format!("echo $$ > {}; echo begun; sleep 100", pid.display()));
     site.user("alice", 1, &["long"], "");
     let mut daemon = site.start();
     daemon.send(&site.datagram());
@@ -163,23 +136,14 @@ fn a_second_signal_waits_for_nothing() {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.ended().status.code(), Some(0));
     let script = fs::read_to_string(pid).unwrap();
-    until("the script's end", || {
-        (!fs::exists(format!("/proc/{}", script.trim())).unwrap()).then_some(())
-    });
+    until("the script's end", || (!fs::exists(format!("/proc/{}", script.trim())).unwrap()).then_some(()));
 }
 
 #[test]
 fn a_log_that_nobody_reads_holds_up_no_knock() {
     let mut site = Site::new().with_run();
-    site.action_with(
-        "loud",
-        2,
-        "yes 0123456789 | head -c 900000",
-        "max_output = \"1MiB\"",
-    );
-    site.tables = site
-        .tables
-        .replace("actions = [\"run\"]", "actions = [\"run\", \"loud\"]");
+    site.action_with("loud", 2, "yes 0123456789 | head -c 900000", "max_output = \"1MiB\"");
+    site.tables = site.tables.replace("actions = [\"run\"]", "actions = [\"run\", \"loud\"]");
     let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     site.top = site.top.replace("127.0.0.1:0", &free.to_string());
     let mut child = Command::new(env!("CARGO_BIN_EXE_siglatchd"))
@@ -202,14 +166,9 @@ fn a_log_that_nobody_reads_holds_up_no_knock() {
     std::thread::sleep(Duration::from_millis(1500));
     let before = site.runs();
     send(1);
-    until("a knock while the log is stuck", || {
-        (site.runs() > before).then_some(())
-    });
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(child.id().try_into().unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
+    until("a knock while the log is stuck", || (site.runs() > before).then_some(()));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM)
+        .unwrap();
     let status = until("the end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
 }
@@ -220,9 +179,7 @@ fn a_crash_leaves_no_core_with_the_keys() {
     let dumps = |command: &str| {
         use std::os::unix::process::ExitStatusExt as _;
         let mut shell = Command::new("sh");
-        shell
-            .current_dir(site.dir.path())
-            .args(["-c", &format!("ulimit -c unlimited; {command}")]);
+        shell.current_dir(site.dir.path()).args(["-c", &format!("ulimit -c unlimited; {command}")]);
         shell.status().unwrap().core_dumped()
     };
     if !dumps("kill -QUIT $$") {
@@ -230,17 +187,10 @@ fn a_crash_leaves_no_core_with_the_keys() {
         return println!("this machine writes no core dumps at all");
     }
     let daemon = site.start_with(|command| {
-        let siglatchd = format!(
-            "ulimit -c unlimited; exec {} --config $0",
-            env!("CARGO_BIN_EXE_siglatchd")
-        );
+        let siglatchd = format!("ulimit -c unlimited; exec {} --config $0", env!("CARGO_BIN_EXE_siglatchd"));
         let config = site.path("siglatchd.toml");
         *command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(siglatchd)
-            .arg(config)
-            .stderr(std::process::Stdio::piped());
+        command.arg("-c").arg(siglatchd).arg(config).stderr(std::process::Stdio::piped());
     });
     daemon.signal(Signal::SIGQUIT);
     use std::os::unix::process::ExitStatusExt as _;
@@ -252,9 +202,7 @@ fn a_crash_leaves_no_core_with_the_keys() {
 fn a_second_daemon_on_the_port_says_who_to_ask() {
     let mut site = Site::new().with_run();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
-    site.top = site
-        .top
-        .replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
+    site.top = site.top.replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
     let ended = site.spawn(|_| {}).ended();
     assert_eq!(ended.status.code(), Some(75));
     assert!(
@@ -278,27 +226,15 @@ fn json_lines_are_json_with_the_same_fields() {
     let mut site = Site::new().with_run();
     site.tables += "\n[log]\nformat = \"json\"\n";
     let daemon = site.spawn(|_| {});
-    until("ready", || {
-        daemon
-            .log()
-            .iter()
-            .any(|line| line.contains("\"ready\""))
-            .then_some(())
-    });
+    until("ready", || daemon.log().iter().any(|line| line.contains("\"ready\"")).then_some(()));
     daemon.signal(Signal::SIGTERM);
     let stopped = daemon.ended();
     for line in &stopped.log {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(
-            line["time"].is_string() && line["level"].is_string() && line["code"].is_string(),
-            "{line}"
-        );
+        assert!(line["time"].is_string() && line["level"].is_string() && line["code"].is_string(), "{line}");
     }
     let last: serde_json::Value = serde_json::from_str(stopped.log.last().unwrap()).unwrap();
-    assert_eq!(
-        (last["code"].as_str(), last["received"].as_u64()),
-        (Some("stopped"), Some(0))
-    );
+    assert_eq!((last["code"].as_str(), last["received"].as_u64()), (Some("stopped"), Some(0)));
 }
 
 #[test]
@@ -310,12 +246,7 @@ fn the_level_comes_from_the_configuration_and_rust_log_overrides_it() {
     std::thread::sleep(Duration::from_millis(500));
     daemon.signal(Signal::SIGTERM);
     let ended = daemon.ended();
-    assert_eq!(
-        (ended.status.code(), ended.log.len()),
-        (Some(0), 0),
-        "{:?}",
-        ended.log
-    );
+    assert_eq!((ended.status.code(), ended.log.len()), (Some(0), 0), "{:?}", ended.log);
     let loud = site.start_with(|command| {
         command.env("RUST_LOG", "siglatch=info");
     });
@@ -325,10 +256,7 @@ fn the_level_comes_from_the_configuration_and_rust_log_overrides_it() {
 #[test]
 fn the_command_line_says_what_it_wants() {
     let run = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_siglatchd"))
-            .args(args)
-            .output()
-            .unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_siglatchd")).args(args).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.code().unwrap(), String::from_utf8(said).unwrap())
     };
@@ -337,24 +265,15 @@ fn the_command_line_says_what_it_wants() {
     for word in ["--config", "--check", "HUP", "RUST_LOG"] {
         assert!(help.contains(word), "{word} is missing:\n{help}");
     }
-    assert_eq!(
-        run(&["--version"]),
-        (0, format!("siglatchd {}\n", env!("CARGO_PKG_VERSION")))
-    );
+    assert_eq!(run(&["--version"]), (0, format!("siglatchd {}\n", env!("CARGO_PKG_VERSION"))));
     assert_eq!(run(&["--chekc"]).0, 64);
     let (code, said) = run(&["--config", "/nonexistent/siglatchd.toml"]);
-    assert!(
-        code == 78 && said.contains("/nonexistent/siglatchd.toml"),
-        "{code}: {said}"
-    );
+    assert!(code == 78 && said.contains("/nonexistent/siglatchd.toml"), "{code}: {said}");
 
     let site = Site::new().with_run();
     let config = site.write_config();
     let (code, said) = run(&["--check", "--config", config.to_str().unwrap()]);
-    assert!(
-        code == 0 && said.contains("is good: users: 1, actions: 1"),
-        "{code}: {said}"
-    );
+    assert!(code == 0 && said.contains("is good: users: 1, actions: 1"), "{code}: {said}");
     site.file("alice.hmac", site.hmac.to_hex().as_bytes(), 0o644);
     let (code, said) = run(&["--check", "--config", config.to_str().unwrap()]);
     assert!(code == 78 && said.contains("chmod 600"), "{code}: {said}");
@@ -372,9 +291,8 @@ fn each_family_is_served_and_the_v4_of_a_dual_stack_socket_is_v4() {
         let source = socket.local_addr().unwrap();
         let datagram = site.sealed(&knock(1, b""), Binding::Source(site.server_id, source.ip()));
         socket.send_to(&datagram, daemon.address).unwrap();
-        let line = daemon.wait(to, |line| {
-            line.contains("code=ran") && line.contains(&format!("from={source}"))
-        });
+        let line =
+            daemon.wait(to, |line| line.contains("code=ran") && line.contains(&format!("from={source}")));
         assert_eq!(field(&line, "bound").unwrap(), "source");
     }
     daemon.stop();

@@ -16,10 +16,8 @@ fn site_for(listen: &str, allow_from: &str) -> Option<Site> {
     }
     let mut site = Site::new().with_run();
     site.top = site.top.replace("127.0.0.1:0", listen);
-    site.tables = site.tables.replace(
-        "[users.alice]\n",
-        &format!("[users.alice]\nallow_from = [\"{allow_from}\"]\n"),
-    );
+    site.tables =
+        site.tables.replace("[users.alice]\n", &format!("[users.alice]\nallow_from = [\"{allow_from}\"]\n"));
     Some(site)
 }
 
@@ -27,9 +25,7 @@ fn site_for(listen: &str, allow_from: &str) -> Option<Site> {
 fn send_by(host: &str, daemon: &Daemon, datagram: &[u8]) {
     let ip: std::net::IpAddr = host.parse().unwrap();
     let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap();
-    socket
-        .send_to(datagram, SocketAddr::new(ip, daemon.address.port()))
-        .unwrap();
+    socket.send_to(datagram, SocketAddr::new(ip, daemon.address.port())).unwrap();
 }
 
 #[test]
@@ -39,11 +35,7 @@ fn a_knock_over_ipv6_runs_with_its_address() {
     };
     let mut daemon = site.start();
     let source = "::1".parse().unwrap();
-    send_by(
-        "::1",
-        &daemon,
-        &site.sealed(&knock(1, b""), Binding::Source(site.server_id, source)),
-    );
+    send_by("::1", &daemon, &site.sealed(&knock(1, b""), Binding::Source(site.server_id, source)));
     let ran = daemon.wait("the knock", |line| line.contains("code=ran"));
     assert!(field(&ran, "from").unwrap().starts_with("[::1]:"), "{ran}");
     assert_eq!(field(&ran, "bound").unwrap(), "source");
@@ -65,11 +57,7 @@ fn an_ipv4_knock_at_a_socket_for_both_families_is_an_ipv4_knock() {
     assert!(field(&ran, "from").unwrap().starts_with("127.0.0.1:"), "{ran}");
     assert_eq!(field(&ran, "bound").unwrap(), "source");
     until("the script", || (site.runs() == 1).then_some(()));
-    assert!(
-        fs::read_to_string(site.path("ran"))
-            .unwrap()
-            .starts_with("127.0.0.1\n")
-    );
+    assert!(fs::read_to_string(site.path("ran")).unwrap().starts_with("127.0.0.1\n"));
 
     send_by("::1", &daemon, &site.datagram());
     daemon.wait("the other family", |line| line.contains("code=source"));

@@ -25,12 +25,8 @@ impl Clock<'_> {
         let library = library().unwrap();
         let file = self.0.path("clock");
         self.0.start_with(|command: &mut Command| {
-            command
-                .env("LD_PRELOAD", library)
-                .env("FAKETIME_TIMESTAMP_FILE", file);
-            command
-                .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
+            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         })
     }
 }
@@ -46,10 +42,7 @@ fn library() -> Option<String> {
 }
 
 fn unhex(digits: &str) -> Vec<u8> {
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-        .collect()
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 /// Its users and actions are the recorded ones; each script writes its arguments, NUL behind each.
@@ -57,20 +50,11 @@ fn recorded_site(datagrams: &[serde_json::Value]) -> Site {
     let mut site = Site::new();
     let mut users = std::collections::BTreeMap::<u64, Vec<String>>::new();
     for datagram in datagrams {
-        let (name, user) = (
-            datagram["name"].as_str().unwrap(),
-            datagram["user_id"].as_u64().unwrap(),
-        );
+        let (name, user) = (datagram["name"].as_str().unwrap(), datagram["user_id"].as_u64().unwrap());
         let out = site.path(name);
-        let script = format!(
-            "printf '%s\\0' \"$@\" >> {0}.new; echo >> {0}.times; mv {0}.new {0}",
-            out.display()
-        );
-        site.action(
-            name,
-            datagram["action_id"].as_u64().unwrap().try_into().unwrap(),
-            &script,
-        );
+        let script =
+            format!("printf '%s\\0' \"$@\" >> {0}.new; echo >> {0}.times; mv {0}.new {0}", out.display());
+        site.action(name, datagram["action_id"].as_u64().unwrap().try_into().unwrap(), &script);
         users.entry(user).or_default().push(name.to_owned());
     }
     for (user, actions) in &users {
@@ -118,9 +102,7 @@ fn the_recorded_datagrams_of_real_v1_clients_run_their_actions_once() {
         assert_eq!(args, expected.map(|arg| arg + "\0").concat(), "{name}");
         daemon.send(&bytes);
     }
-    daemon.wait_count("the refusals of the copies", 8, |line| {
-        line.contains("code=replay")
-    });
+    daemon.wait_count("the refusals of the copies", 8, |line| line.contains("code=replay"));
     let stopped = daemon.stop();
     assert_eq!((stopped.count("ran"), stopped.count("replay")), (8, 8));
     for datagram in datagrams {
@@ -143,15 +125,10 @@ fn a_copy_is_refused_as_long_as_its_timestamp_is_fresh_and_after() {
     daemon.send(&datagram);
     daemon.wait("the knock", |line| line.contains("code=ran"));
     // A wrong step in any direction runs nothing; 90 s is longer than the 60 s of others' nonces.
-    for (times, (offset, code)) in [
-        (90, "replay"),
-        (295, "replay"),
-        (400, "stale"),
-        (-400, "ahead"),
-        (0, "replay"),
-    ]
-    .into_iter()
-    .enumerate()
+    for (times, (offset, code)) in
+        [(90, "replay"), (295, "replay"), (400, "stale"), (-400, "ahead"), (0, "replay")]
+            .into_iter()
+            .enumerate()
     {
         clock.set(offset);
         daemon.send(&datagram);
@@ -175,31 +152,13 @@ fn a_copy_is_refused_as_long_as_its_timestamp_is_fresh_and_after() {
 fn a_knock_from_a_clock_that_is_off_says_how_far() {
     let site = Site::new().with_run();
     let mut daemon = site.start();
-    for (timestamp, code, why) in [
-        (unix() - 400, "stale", "s behind"),
-        (unix() + 400, "ahead", "s ahead"),
-    ] {
-        daemon.send(&site.sealed(
-            &Knock {
-                timestamp,
-                ..knock(1, b"")
-            },
-            Binding::None,
-        ));
+    for (timestamp, code, why) in [(unix() - 400, "stale", "s behind"), (unix() + 400, "ahead", "s ahead")] {
+        daemon.send(&site.sealed(&Knock { timestamp, ..knock(1, b"") }, Binding::None));
         let line = daemon.wait(code, |line| line.contains(&format!("code={code}")));
-        assert!(
-            line.contains("the sender's clock is") && line.contains(why),
-            "{line}"
-        );
+        assert!(line.contains("the sender's clock is") && line.contains(why), "{line}");
     }
     for timestamp in [unix() - 295, unix() + 295] {
-        daemon.send(&site.sealed(
-            &Knock {
-                timestamp,
-                ..knock(1, b"")
-            },
-            Binding::None,
-        ));
+        daemon.send(&site.sealed(&Knock { timestamp, ..knock(1, b"") }, Binding::None));
     }
     until("two that are within", || (site.runs() == 2).then_some(()));
     daemon.stop();

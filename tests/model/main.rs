@@ -62,16 +62,8 @@ fn assert_reaches_everything(tally: &Tally) {
             && !matches!(reason, DropReason::Rate | DropReason::StoreBusy)
     };
     let mut reached = 0;
-    for verdict in DropReason::ALL
-        .iter()
-        .filter(judged)
-        .map(|reason| Err(*reason))
-        .chain([Ok(())])
-    {
-        assert!(
-            tally.contains_key(&verdict),
-            "{verdict:?} was never reached: {tally:?}"
-        );
+    for verdict in DropReason::ALL.iter().filter(judged).map(|reason| Err(*reason)).chain([Ok(())]) {
+        assert!(tally.contains_key(&verdict), "{verdict:?} was never reached: {tally:?}");
         reached += 1;
     }
     assert_eq!(reached, 19);

@@ -64,19 +64,10 @@ impl Naive {
             return Err(DropReason::Ahead);
         }
         let nonce = sent.nonce();
-        let before = self
-            .asked
-            .iter()
-            .filter(|(asked, _)| *asked == nonce)
-            .map(|(_, source)| *source);
+        let before = self.asked.iter().filter(|(asked, _)| *asked == nonce).map(|(_, source)| *source);
         let before = before.collect();
         self.asked.push((nonce, source));
-        Ok(Claimed {
-            sent,
-            source,
-            bound,
-            before,
-        })
+        Ok(Claimed { sent, source, bound, before })
     }
 
     /// All that may become of a claim.
@@ -89,11 +80,7 @@ impl Naive {
     ) -> Vec<Verdict> {
         let nonce = claimed.sent.nonce();
         let copy_of = |first: usize| {
-            Err(if first == claimed.source {
-                DropReason::Replay
-            } else {
-                DropReason::Contested
-            })
+            Err(if first == claimed.source { DropReason::Replay } else { DropReason::Contested })
         };
         let first = self.claims.iter().find(|(claim, _)| *claim == nonce);
         let mut may = Vec::new();
@@ -122,21 +109,14 @@ impl Naive {
 
     /// The store has recorded it.
     pub(crate) fn record(&mut self, nonce: Nonce, source: usize) {
-        assert!(
-            self.claims.iter().all(|(claim, _)| *claim != nonce),
-            "recorded twice"
-        );
+        assert!(self.claims.iter().all(|(claim, _)| *claim != nonce), "recorded twice");
         self.claims.push((nonce, source));
     }
 
     pub(crate) fn forget(&mut self, before: u32) {
         let old = |nonce: &Nonce| nonce.1 < before;
-        let latest = self
-            .claims
-            .iter()
-            .map(|(nonce, _)| nonce)
-            .filter(|nonce| old(nonce))
-            .map(|nonce| nonce.1);
+        let latest =
+            self.claims.iter().map(|(nonce, _)| nonce).filter(|nonce| old(nonce)).map(|nonce| nonce.1);
         self.raise(latest.max().unwrap_or(0));
         self.claims.retain(|(nonce, _)| !old(nonce));
     }
@@ -161,9 +141,7 @@ fn bound_of(rules: &Rules, sent: &Sent, source: usize) -> Option<Bound> {
 
 /// Every rule is looked at; the one that comes first in the list of reasons counts.
 fn permitted(rules: &Rules, wall: u64, claimed: &Claimed) -> Verdict {
-    let Claimed {
-        sent, source, bound, ..
-    } = claimed;
+    let Claimed { sent, source, bound, .. } = claimed;
     let Some(user) = rules.user(sent.user).filter(|user| user.key == sent.key) else {
         return Err(DropReason::UserGone);
     };

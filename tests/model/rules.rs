@@ -34,26 +34,11 @@ pub(crate) const PAYLOADS: [Payload; 5] = {
     use PayloadKind::{Any, Ascii, None, Utf8};
     const LONGEST: &[u8] = &[b'x'; 199];
     [
-        Payload {
-            bytes: b"",
-            kinds: &[Any, Ascii, Utf8, None],
-        },
-        Payload {
-            bytes: b"open 22",
-            kinds: &[Any, Ascii, Utf8],
-        },
-        Payload {
-            bytes: "gr\u{fc}\u{df}e".as_bytes(),
-            kinds: &[Any, Utf8],
-        },
-        Payload {
-            bytes: b"\xff\0",
-            kinds: &[Any],
-        },
-        Payload {
-            bytes: LONGEST,
-            kinds: &[Any, Ascii, Utf8],
-        },
+        Payload { bytes: b"", kinds: &[Any, Ascii, Utf8, None] },
+        Payload { bytes: b"open 22", kinds: &[Any, Ascii, Utf8] },
+        Payload { bytes: "gr\u{fc}\u{df}e".as_bytes(), kinds: &[Any, Utf8] },
+        Payload { bytes: b"\xff\0", kinds: &[Any] },
+        Payload { bytes: LONGEST, kinds: &[Any, Ascii, Utf8] },
     ]
 };
 
@@ -208,16 +193,8 @@ impl Rules {
                 workers: 0,
                 queue: 0,
             },
-            users: self
-                .users
-                .iter()
-                .map(|rule| (UserId(rule.id), Arc::new(rule.user())))
-                .collect(),
-            actions: self
-                .actions
-                .iter()
-                .map(|rule| (action_id(rule.id), Arc::new(rule.action())))
-                .collect(),
+            users: self.users.iter().map(|rule| (UserId(rule.id), Arc::new(rule.user()))).collect(),
+            actions: self.actions.iter().map(|rule| (action_id(rule.id), Arc::new(rule.action()))).collect(),
         })
     }
 }

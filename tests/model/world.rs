@@ -105,10 +105,7 @@ impl World {
             store: Some(store),
             disk,
             wall: NOON,
-            model: Naive {
-                room,
-                ..Naive::default()
-            },
+            model: Naive { room, ..Naive::default() },
             sent: Vec::new(),
             waiting: Vec::new(),
             ran: BTreeSet::new(),
@@ -173,10 +170,7 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now {
-            mono: Duration::from_secs(1),
-            wall: Duration::from_secs(self.wall),
-        }
+        Now { mono: Duration::from_secs(1), wall: Duration::from_secs(self.wall) }
     }
 
     fn receive(&mut self, sent: Sent, source: usize) {
@@ -207,11 +201,8 @@ impl World {
 
     /// The store's answers to what is waiting, in order.
     fn claim(&mut self) -> Vec<Outcome> {
-        let batch: Vec<_> = self
-            .waiting
-            .iter()
-            .filter_map(|(_, judged)| Some(judged.as_ref().ok()?.record()))
-            .collect();
+        let batch: Vec<_> =
+            self.waiting.iter().filter_map(|(_, judged)| Some(judged.as_ref().ok()?.record())).collect();
         self.store.as_mut().unwrap().claim(self.wall, &batch).unwrap()
     }
 
@@ -224,10 +215,7 @@ impl World {
         for (claimed, judged) in std::mem::take(&mut self.waiting) {
             let verdict = judged.and_then(|claim| self.claimed(claim, outcomes.next()));
             let may = self.model.settled(&self.rules, self.wall, &claimed, health);
-            assert!(
-                may.contains(&verdict),
-                "{verdict:?} is none of {may:?}: {claimed:?}"
-            );
+            assert!(may.contains(&verdict), "{verdict:?} is none of {may:?}: {claimed:?}");
             if is_recorded(verdict) {
                 self.model.record(claimed.sent.nonce(), claimed.source);
             }
@@ -304,8 +292,5 @@ fn is_recorded(verdict: Verdict) -> bool {
 }
 
 fn decoys() -> Decoys {
-    Decoys {
-        key: HmacKey::new([0xde; 32]).unwrap(),
-        server: ServerId([0xde; 16]),
-    }
+    Decoys { key: HmacKey::new([0xde; 32]).unwrap(), server: ServerId([0xde; 16]) }
 }

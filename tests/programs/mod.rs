@@ -1,12 +1,7 @@
 //! `siglatch` and `siglatchctl`, run in a folder of their own.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "tests may"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests may")]
 #![allow(clippy::disallowed_methods, reason = "tests start the programs")]
 
 use std::io::Write as _;
@@ -40,23 +35,11 @@ impl Desk {
         let desk = Desk::new();
         let port = socket.local_addr().unwrap().port();
         let listen = format!("0.0.0.0:{port}");
-        desk.ctl(&["init", "srv", "--listen", &listen, "--host", host])
-            .ok();
+        desk.ctl(&["init", "srv", "--listen", &listen, "--host", host]).ok();
         let config = ["--config", "srv/siglatchd.toml"];
         desk.ctl(
-            &[
-                &[
-                    "user",
-                    "add",
-                    "alice",
-                    "--action",
-                    "hello",
-                    "--profile-name",
-                    "office",
-                ][..],
-                &config,
-            ]
-            .concat(),
+            &[&["user", "add", "alice", "--action", "hello", "--profile-name", "office"][..], &config]
+                .concat(),
         )
         .ok();
         desk.siglatch(&["join", "alice.invite.toml"]).ok();

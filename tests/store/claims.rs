@@ -15,10 +15,7 @@ fn on_both(test: impl Fn(&mut dyn Store)) {
 fn a_nonce_is_claimed_once() {
     on_both(|store| {
         let first = record(NOON, 1);
-        let copy = Record {
-            source: ip("2001:db8::1"),
-            ..first
-        };
+        let copy = Record { source: ip("2001:db8::1"), ..first };
         assert_eq!(store.claim(WALL, &[first]).unwrap(), [Outcome::New]);
         assert_eq!(store.claim(WALL, &[copy]).unwrap(), [known()]);
         assert_eq!(store.claim(WALL, &[copy]).unwrap(), [known()]);
@@ -28,10 +25,7 @@ fn a_nonce_is_claimed_once() {
 #[test]
 fn an_ipv6_source_is_remembered() {
     on_both(|store| {
-        let first = Record {
-            source: ip("2001:db8::1"),
-            ..record(NOON, 1)
-        };
+        let first = Record { source: ip("2001:db8::1"), ..record(NOON, 1) };
         let outcomes = store.claim(WALL, &[first, record(NOON, 1)]).unwrap();
         assert_eq!(outcomes, [Outcome::New, Outcome::Known(first.source)]);
     });
@@ -85,10 +79,7 @@ fn forgetting_nothing_leaves_the_floor() {
 fn the_last_second_of_the_timestamp_is_a_second_like_others() {
     on_both(|store| {
         let last = record(u32::MAX, 1);
-        assert_eq!(
-            store.claim(u64::MAX, &[last, last]).unwrap(),
-            [Outcome::New, known()]
-        );
+        assert_eq!(store.claim(u64::MAX, &[last, last]).unwrap(), [Outcome::New, known()]);
         assert_eq!(store.forget(u64::MAX, u32::MAX).unwrap(), 1);
         assert_eq!(store.claim(u64::MAX, &[last]).unwrap(), [known()]);
     });
@@ -109,17 +100,12 @@ fn a_full_store_refuses_what_is_new_and_still_knows_what_is_known() {
     drop(sqlite);
     let mut reopened = SqliteStore::open(&made.folder, 2, WALL, &boot("a")).unwrap().0;
     let batch = [record(NOON + 1, 4), record(NOON + 1, 5)];
-    assert_eq!(
-        reopened.claim(WALL, &batch).unwrap(),
-        [Outcome::New, Outcome::Full]
-    );
+    assert_eq!(reopened.claim(WALL, &batch).unwrap(), [Outcome::New, Outcome::Full]);
 }
 
 #[test]
 fn memory_refuses_what_was_knocked_before_it_started() {
     let mut store = MemoryStore::new(10, WALL);
-    let outcomes = store
-        .claim(WALL, &[record(NOON, 1), record(NOON + 1, 1)])
-        .unwrap();
+    let outcomes = store.claim(WALL, &[record(NOON, 1), record(NOON + 1, 1)]).unwrap();
     assert_eq!(outcomes, [Outcome::BelowFloor, Outcome::New]);
 }

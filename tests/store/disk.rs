@@ -56,11 +56,7 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
 
 fn assert_full(error: &StoreError) {
     assert_eq!(error.exit, Exit::TryAgain, "{}", error.what);
-    assert!(
-        error.what.contains("full") || error.what.contains("I/O"),
-        "{}",
-        error.what
-    );
+    assert!(error.what.contains("full") || error.what.contains("I/O"), "{}", error.what);
     assert!(error.hint.contains("make room on its disk"), "{}", error.hint);
 }
 
@@ -75,9 +71,7 @@ fn a_full_disk_refuses_claims_and_service_returns_by_itself() {
     assert_eq!(store.claim(WALL, &[kept]).unwrap(), [Outcome::New]);
     for round in 1..3 {
         disk.fill();
-        let batch: Vec<Record> = (0..400)
-            .map(|challenge| record(NOON + round, challenge))
-            .collect();
+        let batch: Vec<Record> = (0..400).map(|challenge| record(NOON + round, challenge)).collect();
         for _ in 0..3 {
             assert_full(&store.claim(WALL, &batch).unwrap_err());
         }

@@ -17,10 +17,7 @@ fn folder_and_files_are_for_their_owner_alone() {
     store.claim(WALL, &[record(NOON, 1)]).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
     assert_eq!(mode(&made.folder), 0o700);
-    let mut files: Vec<_> = fs::read_dir(&made.folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = fs::read_dir(&made.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap()).collect();
     assert_eq!(names, ["claims.db", "claims.db-shm", "claims.db-wal"]);
@@ -31,11 +28,7 @@ fn folder_and_files_are_for_their_owner_alone() {
 
 #[test]
 fn what_is_open_to_others_is_refused_with_the_way_to_close_it() {
-    let cases = [
-        ("", 0o750, "chmod 700"),
-        ("", 0o702, "chmod 700"),
-        ("claims.db", 0o640, "chmod 600"),
-    ];
+    let cases = [("", 0o750, "chmod 700"), ("", 0o702, "chmod 700"), ("claims.db", 0o640, "chmod 600")];
     for (name, mode, hint) in cases {
         let made = made();
         let target = made.folder.join(name);
@@ -66,11 +59,7 @@ fn what_is_no_folder_or_no_file_is_refused() {
     fs::write(at("file"), "").unwrap();
     let error = refusal(&at("file"));
     assert_eq!(error.exit, Exit::Config);
-    assert!(
-        error.what.ends_with("file: cannot open: not a directory"),
-        "{}",
-        error.what
-    );
+    assert!(error.what.ends_with("file: cannot open: not a directory"), "{}", error.what);
     assert_eq!(refusal(&at("missing/state")).exit, Exit::Config);
     fs::create_dir(at("linked")).unwrap();
     fs::set_permissions(at("linked"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -140,21 +129,13 @@ fn a_file_from_a_newer_version_is_refused_and_left_alone() {
     let before = fs::read(made.folder.join("claims.db")).unwrap();
     let error = refusal(&made.folder);
     assert_eq!(error.exit, Exit::Config);
-    assert!(
-        error.what.contains("newer siglatch (format 2, this one knows 1)"),
-        "{}",
-        error.what
-    );
+    assert!(error.what.contains("newer siglatch (format 2, this one knows 1)"), "{}", error.what);
     assert_eq!(fs::read(made.folder.join("claims.db")).unwrap(), before);
 }
 
 #[test]
 fn a_database_of_another_program_is_refused_and_left_alone() {
-    for sql in [
-        "PRAGMA application_id = 7",
-        "PRAGMA user_version = -1",
-        "PRAGMA application_id = 0",
-    ] {
+    for sql in ["PRAGMA application_id = 7", "PRAGMA user_version = -1", "PRAGMA application_id = 0"] {
         let made = made();
         edit(&made.folder, sql);
         let before = fs::read(made.folder.join("claims.db")).unwrap();
@@ -189,11 +170,7 @@ fn a_reader_beside_the_daemon_disturbs_nothing() {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let reader = rusqlite::Connection::open_with_flags(made.folder.join("claims.db"), flags).unwrap();
     reader.execute_batch("BEGIN").unwrap();
-    let count = || {
-        reader
-            .query_row("SELECT count(*) FROM claims", (), |row| row.get::<_, i64>(0))
-            .unwrap()
-    };
+    let count = || reader.query_row("SELECT count(*) FROM claims", (), |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count(), 1);
     assert_eq!(store.claim(WALL, &[record(NOON, 2)]).unwrap(), [Outcome::New]);
     assert_eq!(count(), 1);
@@ -205,14 +182,11 @@ fn a_reader_beside_the_daemon_disturbs_nothing() {
 #[test]
 fn the_log_stays_bounded() {
     let made = made();
-    let mut store = SqliteStore::open(&made.folder, 1_000_000, WALL, &boot("a"))
-        .unwrap()
-        .0;
+    let mut store = SqliteStore::open(&made.folder, 1_000_000, WALL, &boot("a")).unwrap().0;
     let mut fill = |timestamp| {
         for round in 0..60 {
-            let batch: Vec<Record> = (0..500)
-                .map(|challenge| record(timestamp, round * 500 + challenge))
-                .collect();
+            let batch: Vec<Record> =
+                (0..500).map(|challenge| record(timestamp, round * 500 + challenge)).collect();
             store.claim(WALL, &batch).unwrap();
         }
         store.forget(WALL, timestamp).unwrap()

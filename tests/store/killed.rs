@@ -33,19 +33,14 @@ const STEPS: [&str; 13] = [
 fn process(folder: &Path, from: u32, step: Option<&str>) -> (BTreeSet<u32>, ExitStatus) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "killed::knocks", "--nocapture"]);
-    command
-        .env("STORE_FOLDER", folder)
-        .env("STORE_FROM", from.to_string());
+    command.env("STORE_FOLDER", folder).env("STORE_FROM", from.to_string());
     match step {
         Some(step) => command.env("SIGLATCH_CRASH_AT", step),
         None => command.env_remove("SIGLATCH_CRASH_AT"),
     };
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let ran = text
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix("ran:")?.parse().ok())
-        .collect();
+    let ran = text.split_whitespace().filter_map(|word| word.strip_prefix("ran:")?.parse().ok()).collect();
     (ran, output.status)
 }
 
@@ -61,9 +56,7 @@ fn knocks() {
     let wake = move || woken.send(()).unwrap_or_default();
     let thread = StoreThread::start(Box::new(store), || WALL, wake).unwrap();
     for challenge in from..from + 30 {
-        thread
-            .submit(record(NOON - 15 + challenge % 30, challenge), challenge)
-            .unwrap();
+        thread.submit(record(NOON - 15 + challenge % 30, challenge), challenge).unwrap();
         if challenge % 30 == 20 {
             thread.forget(NOON - 10).unwrap();
         }

@@ -12,9 +12,7 @@ use super::{NOON, WALL, boot, floor_of, known, made, open, record};
 fn claims_and_floor_outlive_a_killed_process() {
     let made = made();
     let mut store = open(&made.folder, WALL).0;
-    store
-        .claim(WALL, &[record(NOON - 9, 1), record(NOON, 2)])
-        .unwrap();
+    store.claim(WALL, &[record(NOON - 9, 1), record(NOON, 2)]).unwrap();
     store.forget(WALL, NOON - 5).unwrap();
     drop(store);
     let (mut store, found) = open(&made.folder, WALL + 60);
@@ -29,10 +27,7 @@ fn a_close_in_order_leaves_one_file_and_a_new_boot_raises_nothing() {
     let mut store = open(&made.folder, WALL).0;
     store.claim(WALL, &[record(NOON, 2)]).unwrap();
     Box::new(store).close(WALL).unwrap();
-    let left: Vec<_> = fs::read_dir(&made.folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let left: Vec<_> = fs::read_dir(&made.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["claims.db"]);
     let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL + 9, &boot("b")).unwrap();
     assert_eq!(found, Found::Intact);
@@ -46,10 +41,7 @@ fn a_crash_of_the_machine_raises_the_floor_to_the_later_of_boot_and_last_sync() 
         let mut store = open(&made.folder, WALL).0;
         store.forget(WALL + 7, 0).unwrap();
         drop(store);
-        let next = Boot {
-            id: "b".to_owned(),
-            time,
-        };
+        let next = Boot { id: "b".to_owned(), time };
         let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL + 100, &next).unwrap();
         assert_eq!(found, Found::Crashed { floor });
         assert_eq!(floor_of(&mut store, WALL + 100), floor);
@@ -91,9 +83,7 @@ fn a_missing_file_is_a_lost_file() {
     let temp = tempfile::tempdir().unwrap();
     let (mut store, found) = open(&temp.path().join("state"), WALL);
     assert_eq!(found, Found::Lost { floor: NOON });
-    let outcomes = store
-        .claim(WALL, &[record(NOON, 1), record(NOON + 1, 1)])
-        .unwrap();
+    let outcomes = store.claim(WALL, &[record(NOON, 1), record(NOON + 1, 1)]).unwrap();
     assert_eq!(outcomes, [Outcome::BelowFloor, Outcome::New]);
 }
 
@@ -103,11 +93,7 @@ fn an_emptied_file_is_a_lost_file() {
     let mut store = open(&made.folder, WALL).0;
     store.claim(WALL, &[record(NOON, 1)]).unwrap();
     drop(store);
-    fs::File::options()
-        .write(true)
-        .truncate(true)
-        .open(made.folder.join("claims.db"))
-        .unwrap();
+    fs::File::options().write(true).truncate(true).open(made.folder.join("claims.db")).unwrap();
     assert_eq!(open(&made.folder, WALL).1, Found::Lost { floor: NOON });
 }
 
@@ -120,19 +106,14 @@ fn a_log_that_was_removed_from_a_killed_store_is_a_lost_file() {
     fs::remove_file(made.folder.join("claims.db-wal")).unwrap();
     let (mut store, found) = open(&made.folder, WALL + 1);
     assert_eq!(found, Found::Lost { floor: NOON + 1 });
-    assert_eq!(
-        store.claim(WALL + 1, &[record(NOON, 1)]).unwrap(),
-        [Outcome::BelowFloor]
-    );
+    assert_eq!(store.claim(WALL + 1, &[record(NOON, 1)]).unwrap(), [Outcome::BelowFloor]);
 }
 
 #[test]
 fn making_a_store_again_keeps_its_claims_and_floor() {
     let made = made();
     let mut store = open(&made.folder, WALL).0;
-    store
-        .claim(WALL, &[record(NOON - 9, 1), record(NOON, 2)])
-        .unwrap();
+    store.claim(WALL, &[record(NOON - 9, 1), record(NOON, 2)]).unwrap();
     store.forget(WALL, NOON).unwrap();
     drop(store);
     SqliteStore::create(&made.folder, WALL, &boot("a")).unwrap();
@@ -160,11 +141,7 @@ fn a_store_that_vanishes_while_in_use_refuses_all_that_it_may_have_known() {
         assert_eq!(store.claim(WALL, &[ahead]).unwrap(), [Outcome::New]);
         remove(&made.folder);
         let error = store.claim(WALL, &[record(NOON, 2)]).unwrap_err();
-        assert!(
-            error.what.contains("was removed or exchanged"),
-            "case {case}: {}",
-            error.what
-        );
+        assert!(error.what.contains("was removed or exchanged"), "case {case}: {}", error.what);
         let outcomes = store.claim(WALL, &[ahead, record(NOON + 201, 3)]).unwrap();
         assert_eq!(outcomes, [Outcome::BelowFloor, Outcome::New], "case {case}");
         drop(store);

@@ -3,11 +3,7 @@
 #![cfg(all(feature = "server", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a failed test")]
 #![allow(clippy::arithmetic_side_effects, reason = "so is an overflow")]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what a test says is for the console"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a test says is for the console")]
 
 mod claims;
 mod disk;
@@ -29,14 +25,7 @@ const NOON: u32 = 1_700_000_000;
 const WALL: u64 = NOON as u64;
 
 fn record(timestamp: u32, challenge: u32) -> Record {
-    Record {
-        nonce: Nonce {
-            timestamp,
-            user: UserId(1),
-            challenge,
-        },
-        source: ip("192.0.2.1"),
-    }
+    Record { nonce: Nonce { timestamp, user: UserId(1), challenge }, source: ip("192.0.2.1") }
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -49,10 +38,7 @@ fn known() -> Outcome {
 }
 
 fn boot(id: &str) -> Boot {
-    Boot {
-        id: id.to_owned(),
-        time: WALL - 1000,
-    }
+    Boot { id: id.to_owned(), time: WALL - 1000 }
 }
 
 fn open(folder: &Path, wall: u64) -> (SqliteStore, Found) {

@@ -68,12 +68,7 @@ impl Model {
     }
 
     fn forget(&mut self, before: u32) {
-        let gone = self
-            .claims
-            .keys()
-            .map(|nonce| nonce.timestamp)
-            .filter(|at| *at < before)
-            .max();
+        let gone = self.claims.keys().map(|nonce| nonce.timestamp).filter(|at| *at < before).max();
         self.floor = self.floor.max(gone.unwrap_or(0));
         self.claims.retain(|nonce, _| nonce.timestamp >= before);
     }
@@ -100,16 +95,8 @@ struct World {
 impl World {
     fn new() -> World {
         let memory = Path::new("/dev/shm");
-        let temp = if memory.exists() {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        }
-        .unwrap();
-        let boot = Boot {
-            id: "0".to_owned(),
-            time: 900,
-        };
+        let temp = if memory.exists() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let boot = Boot { id: "0".to_owned(), time: 900 };
         SqliteStore::create(&temp.path().join("state"), 1000, &boot).unwrap();
         let mut world = World {
             temp,
@@ -133,11 +120,7 @@ impl World {
     }
 
     fn open(&mut self) {
-        self.store = Some(
-            SqliteStore::open(&self.folder(), 1000, self.wall, &self.boot)
-                .unwrap()
-                .0,
-        );
+        self.store = Some(SqliteStore::open(&self.folder(), 1000, self.wall, &self.boot).unwrap().0);
         self.moment(Synced::Promised);
     }
 
@@ -152,42 +135,23 @@ impl World {
         if synced == Synced::Promised || self.moments.last().is_none_or(|last| last.synced_at != synced_at) {
             self.moments.clear();
         }
-        let files = fs::read_dir(self.folder())
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
+        let files = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());
         let files = files.filter(|path| !path.ends_with("claims.db-shm"));
-        let files = files
-            .map(|path| (path.clone(), fs::read(path).unwrap()))
-            .collect();
+        let files = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
         let model = self.model.clone();
-        self.moments.push(Moment {
-            files,
-            synced_at,
-            model,
-        });
+        self.moments.push(Moment { files, synced_at, model });
     }
 
     fn claim(&mut self, batch: &[Record]) {
         let outcomes = self.store.as_mut().unwrap().claim(self.wall, batch).unwrap();
         assert_eq!(outcomes.len(), batch.len());
         for (record, outcome) in batch.iter().zip(outcomes) {
-            assert_eq!(
-                outcome,
-                self.model.claim(record),
-                "{record:?}, floor {}",
-                self.model.floor
-            );
+            assert_eq!(outcome, self.model.claim(record), "{record:?}, floor {}", self.model.floor);
             if outcome == Outcome::New {
-                assert!(
-                    self.ever_new.insert(record.nonce),
-                    "{:?} is new a second time",
-                    record.nonce
-                );
+                assert!(self.ever_new.insert(record.nonce), "{:?} is new a second time", record.nonce);
             }
         }
-        let ahead = batch
-            .iter()
-            .any(|record| u64::from(record.nonce.timestamp) > self.wall);
+        let ahead = batch.iter().any(|record| u64::from(record.nonce.timestamp) > self.wall);
         self.moment(if ahead { Synced::Promised } else { Synced::Perhaps });
     }
 
@@ -244,10 +208,7 @@ impl World {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         }
         self.wall = self.wall.saturating_add_signed(step);
-        self.boot = Boot {
-            id: format!("{}'", self.boot.id),
-            time: self.wall.saturating_sub(since),
-        };
+        self.boot = Boot { id: format!("{}'", self.boot.id), time: self.wall.saturating_sub(since) };
         self.model = moment.model;
         let boot = u32::try_from(self.boot.time).unwrap();
         self.model.floor = self.model.floor.max(boot).max(moment.synced_at);
@@ -263,10 +224,7 @@ impl World {
     fn lost_while_stopped(&mut self) {
         self.store = None;
         fs::remove_dir_all(self.folder()).unwrap();
-        self.model = Model {
-            claims: BTreeMap::new(),
-            floor: self.now(),
-        };
+        self.model = Model { claims: BTreeMap::new(), floor: self.now() };
         let now = self.now();
         self.ever_new.retain(|nonce| nonce.timestamp <= now);
         self.open();
@@ -278,13 +236,7 @@ impl World {
         store.claim(self.wall, &[]).unwrap_err();
         store.claim(self.wall, &[]).unwrap();
         let now = self.now();
-        let latest = self
-            .model
-            .claims
-            .keys()
-            .map(|nonce| nonce.timestamp)
-            .max()
-            .unwrap_or(0);
+        let latest = self.model.claims.keys().map(|nonce| nonce.timestamp).max().unwrap_or(0);
         self.model.claims.clear();
         self.model.floor = self.model.floor.max(now).max(latest);
         self.moment(Synced::Promised);
@@ -300,9 +252,7 @@ enum Synced {
 fn synced_at(folder: &Path) -> u32 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let reader = rusqlite::Connection::open_with_flags(folder.join("claims.db"), flags).unwrap();
-    reader
-        .query_row("SELECT synced_at FROM state", (), |row| row.get(0))
-        .unwrap()
+    reader.query_row("SELECT synced_at FROM state", (), |row| row.get(0)).unwrap()
 }
 
 proptest! {

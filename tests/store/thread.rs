@@ -42,11 +42,9 @@ impl Watched {
         }
         self.seen.lock().unwrap().push((wall, len));
         match *self.failing.lock().unwrap() {
-            Some(what) => Err(StoreError {
-                what: what.to_owned(),
-                hint: String::new(),
-                exit: Exit::TryAgain,
-            }),
+            Some(what) => {
+                Err(StoreError { what: what.to_owned(), hint: String::new(), exit: Exit::TryAgain })
+            }
             None => Ok(()),
         }
     }
@@ -89,9 +87,7 @@ fn a_ticket_comes_back_with_its_outcome() {
     let (thread, wakes) = start(Box::new(MemoryStore::new(10, WALL - 1)));
     for (challenge, outcome) in [(1, Outcome::New), (2, Outcome::New), (1, known())] {
         thread.submit(record(NOON, challenge), challenge).unwrap();
-        let Reply::Claimed(ticket, result) = next(&thread, &wakes) else {
-            panic!()
-        };
+        let Reply::Claimed(ticket, result) = next(&thread, &wakes) else { panic!() };
         assert_eq!((ticket, result), (challenge, Ok(outcome)));
     }
 }
@@ -144,11 +140,7 @@ fn forgetting_keeps_its_place_between_claims() {
     thread.submit(record(NOON, 1), 2).unwrap();
     drop(open_gate);
     let replies = thread.close();
-    let [
-        Reply::Claimed(1, Ok(first)),
-        Reply::Forgotten(0),
-        Reply::Claimed(2, Ok(second)),
-    ] = replies[..]
+    let [Reply::Claimed(1, Ok(first)), Reply::Forgotten(0), Reply::Claimed(2, Ok(second))] = replies[..]
     else {
         panic!("{replies:?}")
     };
@@ -167,11 +159,7 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
         loop {
             match next(&thread, &wakes) {
                 Reply::Claimed(ticket, result) => {
-                    let expected = if failing.is_some() {
-                        Err(NotRecorded)
-                    } else {
-                        Ok(Outcome::New)
-                    };
+                    let expected = if failing.is_some() { Err(NotRecorded) } else { Ok(Outcome::New) };
                     assert_eq!((ticket, result), (challenge, expected));
                     break;
                 }
@@ -190,10 +178,7 @@ fn a_close_that_fails_is_said() {
     *seen.failing.lock().unwrap() = Some("full");
     let (thread, _wakes) = start::<()>(seen.store(None));
     let replies = thread.close();
-    assert!(
-        matches!(&replies[..], [Reply::Failing(error)] if error.what == "full"),
-        "{replies:?}"
-    );
+    assert!(matches!(&replies[..], [Reply::Failing(error)] if error.what == "full"), "{replies:?}");
 }
 
 #[test]
@@ -258,8 +243,5 @@ fn an_engine_that_answers_too_little_lets_nothing_run() {
     }
     let (thread, wakes) = start(Box::new(Short));
     thread.submit(record(NOON, 1), ()).unwrap();
-    assert!(matches!(
-        next(&thread, &wakes),
-        Reply::Claimed((), Err(NotRecorded))
-    ));
+    assert!(matches!(next(&thread, &wakes), Reply::Claimed((), Err(NotRecorded))));
 }

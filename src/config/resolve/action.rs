@@ -54,12 +54,7 @@ fn resolve(
     let Table(raw) = entry.keys.get_ref();
     let name = entry.name.get_ref();
     check_name("an action", entry, notes);
-    let mut action = section(
-        &entry.document,
-        &format!("actions.{name}"),
-        entry.keys.span(),
-        notes,
-    );
+    let mut action = section(&entry.document, &format!("actions.{name}"), entry.keys.span(), notes);
     let id = id(&mut action, raw, name, taken);
     later(&mut action, raw);
     let run = args::run(&mut action, raw);
@@ -67,10 +62,7 @@ fn resolve(
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
     let program = run.as_ref().map(|(program, _)| program.as_path());
-    let run_as = raw
-        .run_as
-        .as_ref()
-        .and_then(|text| run_as::resolve(&mut action, text, program));
+    let run_as = raw.run_as.as_ref().and_then(|text| run_as::resolve(&mut action, text, program));
     let timeout = action.duration("timeout", &raw.timeout, TIMEOUT);
     let grace = action.duration("grace", &raw.grace, GRACE);
     let max_running = action.number("max_running", &raw.max_running, MAX_RUNNING);
@@ -112,9 +104,7 @@ fn id(
     let hint = "write id = and a number from 1 to 255 that no other action has";
     let number = action.required("id", &raw.id, hint)?;
     let hint = "a packet has one byte for it, and 0 means a reply";
-    let id = action
-        .whole("id", number, 1..=u8::MAX, hint)
-        .and_then(ActionId::new)?;
+    let id = action.whole("id", number, 1..=u8::MAX, hint).and_then(ActionId::new)?;
     taken.take(id, name, action.place(number.span()), action.notes);
     Some(id)
 }
@@ -123,11 +113,7 @@ fn id(
 fn later(action: &mut Section<'_>, raw: &RawAction) {
     for (key, value) in [("undo", &raw.undo), ("hold", &raw.hold), ("nft", &raw.nft)] {
         if let Some(value) = value {
-            action.unbuilt(
-                value.span(),
-                key,
-                "leave it out; what works is a program in `run`",
-            );
+            action.unbuilt(value.span(), key, "leave it out; what works is a program in `run`");
         }
     }
 }
@@ -159,29 +145,10 @@ const TIMEOUT: Bounds<Duration> = Bounds {
 };
 
 /// Zero kills at once.
-const GRACE: Bounds<Duration> = Bounds {
-    default: Duration::from_secs(5),
-    min: Duration::ZERO,
-    max: Duration::from_secs(300),
-};
+const GRACE: Bounds<Duration> =
+    Bounds { default: Duration::from_secs(5), min: Duration::ZERO, max: Duration::from_secs(300) };
 
-const MAX_RUNNING: Bounds<usize> = Bounds {
-    default: 8,
-    min: 1,
-    max: 4096,
-};
-const MAX_QUEUE: Bounds<usize> = Bounds {
-    default: 16,
-    min: 1,
-    max: 4096,
-};
-const MAX_OUTPUT: Bounds<usize> = Bounds {
-    default: 64 << 10,
-    min: 0,
-    max: 1 << 20,
-};
-const MAX_PAYLOAD: Bounds<usize> = Bounds {
-    default: PAYLOAD_MAX,
-    min: 0,
-    max: PAYLOAD_MAX,
-};
+const MAX_RUNNING: Bounds<usize> = Bounds { default: 8, min: 1, max: 4096 };
+const MAX_QUEUE: Bounds<usize> = Bounds { default: 16, min: 1, max: 4096 };
+const MAX_OUTPUT: Bounds<usize> = Bounds { default: 64 << 10, min: 0, max: 1 << 20 };
+const MAX_PAYLOAD: Bounds<usize> = Bounds { default: PAYLOAD_MAX, min: 0, max: PAYLOAD_MAX };

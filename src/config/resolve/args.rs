@@ -23,15 +23,8 @@ pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<(PathBuf,
     let path = PathBuf::from(program.get_ref());
     if let Err(mut bad) = files::check_program(&path) {
         if program.get_ref().contains(' ') && path.symlink_metadata().is_err() {
-            let words: Vec<String> = program
-                .get_ref()
-                .split(' ')
-                .map(|word| format!("{word:?}"))
-                .collect();
-            bad.hint = Some(format!(
-                "each argument is a text of its own: run = [{}]",
-                words.join(", ")
-            ));
+            let words: Vec<String> = program.get_ref().split(' ').map(|word| format!("{word:?}")).collect();
+            bad.hint = Some(format!("each argument is a text of its own: run = [{}]", words.join(", ")));
         }
         action.bad_file(program.span(), &bad);
     }
@@ -61,11 +54,7 @@ pub(super) fn env(action: &mut Section<'_>, raw: &RawAction) -> BTreeMap<String,
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(fits) {
             let what = "this is no name for an environment variable";
-            action.error(
-                name.span(),
-                what,
-                "it has letters, digits and _, and no digit in front",
-            );
+            action.error(name.span(), what, "it has letters, digits and _, and no digit in front");
         } else if text == "PATH" || text.starts_with("SIGLATCH_") {
             let what = format!("{text} is set by siglatchd itself");
             action.error(name.span(), what, "choose another name");
@@ -85,20 +74,14 @@ fn arg(action: &mut Section<'_>, text: &Text) -> Arg {
     }
     placeholder(written).unwrap_or_else(|| {
         let known: Vec<&str> = PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
-        let hint = format!(
-            "an argument with braces is one of {}, and nothing else",
-            known.join(" ")
-        );
+        let hint = format!("an argument with braces is one of {}, and nothing else", known.join(" "));
         action.error(text.span(), "this is no placeholder", hint);
         literal
     })
 }
 
 fn placeholder(text: &str) -> Option<Arg> {
-    PLACEHOLDERS
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, arg)| arg.clone())
+    PLACEHOLDERS.iter().find(|(name, _)| *name == text).map(|(_, arg)| arg.clone())
 }
 
 /// Each stands for a whole argument, so that nothing a knock carries is ever glued to something else.

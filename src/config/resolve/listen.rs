@@ -10,20 +10,13 @@ use crate::config::raw::{Text, Texts};
 
 /// `::ffff:192.0.2.7` is 192.0.2.7; port 0 lets the system choose one, which the log tells.
 pub(super) fn resolve(top: &mut Section<'_>, listen: &Option<Texts>) -> Vec<SocketAddr> {
-    let Some(texts) = top.required(
-        "listen",
-        listen,
-        "write listen = [\"0.0.0.0:50000\", \"[::]:50000\"]",
-    ) else {
+    let Some(texts) = top.required("listen", listen, "write listen = [\"0.0.0.0:50000\", \"[::]:50000\"]")
+    else {
         return Vec::new();
     };
     if !(1..=ADDRESSES_MAX).contains(&texts.get_ref().len()) {
         let what = format!("`listen` takes 1 to {ADDRESSES_MAX} addresses");
-        top.error(
-            texts.span(),
-            what,
-            "0.0.0.0 and [::] stand for all addresses of this machine",
-        );
+        top.error(texts.span(), what, "0.0.0.0 and [::] stand for all addresses of this machine");
         return Vec::new();
     }
     let mut taken: Vec<(SocketAddr, &Text)> = Vec::new();

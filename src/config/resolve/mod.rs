@@ -82,23 +82,12 @@ fn section<'a>(
     header: Range<usize>,
     notes: &'a mut Vec<Problem>,
 ) -> Section<'a> {
-    Section {
-        document,
-        name: name.to_owned(),
-        header,
-        notes,
-    }
+    Section { document, name: name.to_owned(), header, notes }
 }
 
 /// Keys whose other values come with features that aren't built yet.
 fn later(top: &mut Section<'_>, raw: &RawConfig) {
-    top.choice(
-        "sandbox",
-        &raw.sandbox,
-        (),
-        &[("off", ())],
-        &["best-effort", "required"],
-    );
+    top.choice("sandbox", &raw.sandbox, (), &[("off", ())], &["best-effort", "required"]);
     top.choice("reply", &raw.reply, (), &[("never", ())], &["receipt"]);
     if let Some(stamp) = raw.require_stamp.as_ref().filter(|stamp| *stamp.get_ref()) {
         top.unbuilt(stamp.span(), "require_stamp = true", "what works is false");
@@ -109,11 +98,7 @@ fn server_id(top: &mut Section<'_>, raw: &RawConfig) -> Option<ServerId> {
     let text = raw.server_id.as_ref()?;
     let id = ServerId::parse(text.get_ref());
     if id.is_none() {
-        top.error(
-            text.span(),
-            "`server_id` takes 32 hex digits",
-            "make one with `openssl rand -hex 16`",
-        );
+        top.error(text.span(), "`server_id` takes 32 hex digits", "make one with `openssl rand -hex 16`");
     }
     id
 }
@@ -136,36 +121,16 @@ fn store(top: &mut Section<'_>, raw: &RawConfig) -> StoreKind {
     let memory = ("memory", StoreKind::Memory);
     let sqlite = ("sqlite", StoreKind::Sqlite);
     if cfg!(feature = "sqlite") {
-        return top.choice(
-            "store",
-            &raw.store,
-            StoreKind::Sqlite,
-            &[sqlite, memory],
-            &["postgres"],
-        );
+        return top.choice("store", &raw.store, StoreKind::Sqlite, &[sqlite, memory], &["postgres"]);
     }
     if raw.store.is_none() {
-        top.error(
-            0..0,
-            "this build has no SQLite",
-            "write store = \"memory\", which forgets at exit",
-        );
+        top.error(0..0, "this build has no SQLite", "write store = \"memory\", which forgets at exit");
     }
-    top.choice(
-        "store",
-        &raw.store,
-        StoreKind::Memory,
-        &[memory],
-        &["sqlite", "postgres"],
-    )
+    top.choice("store", &raw.store, StoreKind::Memory, &[memory], &["sqlite", "postgres"])
 }
 
 fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<PrivateKey> {
-    let text = top.required(
-        "private_key",
-        &raw.private_key,
-        "write private_key = \"server.key.pem\"",
-    )?;
+    let text = top.required("private_key", &raw.private_key, "write private_key = \"server.key.pem\"")?;
     let (path, pem) = top.secret(text, PEM_MAX)?;
     let key = std::str::from_utf8(&pem)
         .map_err(|_| BadRsaKey::Unreadable("private key (PEM)"))
@@ -204,11 +169,7 @@ fn limits(document: &Document, raw: &Option<Keys<RawLimits>>, notes: &mut Vec<Pr
     let mut limits = section(document, "limits", keys.span(), notes);
     let Table(raw) = keys.get_ref();
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = Bounds {
-        default: cores.min(WORKERS_MAX),
-        min: 1,
-        max: WORKERS_MAX,
-    };
+    let workers = Bounds { default: cores.min(WORKERS_MAX), min: 1, max: WORKERS_MAX };
     Limits {
         user_rate: limits.number("user_rate", &raw.user_rate, USER_RATE),
         user_burst: limits.number("user_burst", &raw.user_burst, USER_BURST),
@@ -229,10 +190,7 @@ struct Taken<I> {
 
 impl<I: Copy + Ord + std::fmt::Display> Taken<I> {
     fn new(kind: &'static str) -> Taken<I> {
-        Taken {
-            kind,
-            by: BTreeMap::new(),
-        }
+        Taken { kind, by: BTreeMap::new() }
     }
 
     /// Notes an id that somebody has already.
@@ -248,11 +206,7 @@ impl<I: Copy + Ord + std::fmt::Display> Taken<I> {
             place.beside(&place),
         );
         let free = "give one of them an id of its own";
-        notes.push(
-            Problem::error(place, what)
-                .also(first.clone(), "here too")
-                .hint(free),
-        );
+        notes.push(Problem::error(place, what).also(first.clone(), "here too").hint(free));
     }
 }
 
@@ -265,48 +219,18 @@ fn check_name<T>(of: &str, entry: &Entry<T>, notes: &mut Vec<Problem>) {
 }
 
 /// The packet's timestamp counts seconds; a nonce is remembered this long.
-const FRESHNESS: Bounds<Duration> = Bounds {
-    default: Duration::from_secs(300),
-    min: Duration::from_secs(1),
-    max: Duration::from_secs(3600),
-};
+const FRESHNESS: Bounds<Duration> =
+    Bounds { default: Duration::from_secs(300), min: Duration::from_secs(1), max: Duration::from_secs(3600) };
 
-const SUMMARY: Bounds<Duration> = Bounds {
-    default: Duration::from_secs(60),
-    min: Duration::from_secs(10),
-    max: Duration::from_secs(3600),
-};
+const SUMMARY: Bounds<Duration> =
+    Bounds { default: Duration::from_secs(60), min: Duration::from_secs(10), max: Duration::from_secs(3600) };
 
-const USER_RATE: Bounds<u32> = Bounds {
-    default: 10,
-    min: 1,
-    max: 100_000,
-};
-const USER_BURST: Bounds<u32> = Bounds {
-    default: 50,
-    min: 1,
-    max: 100_000,
-};
-const NONCE_CACHE: Bounds<usize> = Bounds {
-    default: 10_000,
-    min: 1,
-    max: 10_000_000,
-};
-const MAX_CLAIMS: Bounds<u64> = Bounds {
-    default: 1_000_000,
-    min: 1,
-    max: 100_000_000,
-};
-const MAX_JOBS: Bounds<usize> = Bounds {
-    default: 64,
-    min: 1,
-    max: 4096,
-};
-const QUEUE: Bounds<usize> = Bounds {
-    default: 2048,
-    min: 1,
-    max: 65_536,
-};
+const USER_RATE: Bounds<u32> = Bounds { default: 10, min: 1, max: 100_000 };
+const USER_BURST: Bounds<u32> = Bounds { default: 50, min: 1, max: 100_000 };
+const NONCE_CACHE: Bounds<usize> = Bounds { default: 10_000, min: 1, max: 10_000_000 };
+const MAX_CLAIMS: Bounds<u64> = Bounds { default: 1_000_000, min: 1, max: 100_000_000 };
+const MAX_JOBS: Bounds<usize> = Bounds { default: 64, min: 1, max: 4096 };
+const QUEUE: Bounds<usize> = Bounds { default: 2048, min: 1, max: 65_536 };
 const WORKERS_MAX: usize = 256;
 
 /// Longest private key file, in bytes: 8192 bits take 6400.

@@ -34,18 +34,11 @@ pub(super) fn resolve(action: &mut Section<'_>, text: &Text, program: Option<&Pa
         action.warning(text.span(), what, format!("chmod o+x {}", program.display()));
     }
     if geteuid().is_root() {
-        return Some(RunAs {
-            uid: uid.as_raw(),
-            gid: gid.as_raw(),
-        });
+        return Some(RunAs { uid: uid.as_raw(), gid: gid.as_raw() });
     }
     if (uid, gid) != (geteuid(), getegid()) {
         let what = format!("only root can run something as {text}");
-        action.error(
-            text.span(),
-            what,
-            "start siglatchd as root, or leave `run_as` out",
-        );
+        action.error(text.span(), what, "start siglatchd as root, or leave `run_as` out");
     }
     None
 }

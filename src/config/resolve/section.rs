@@ -75,11 +75,7 @@ impl Section<'_> {
             Some(_) | None => {
                 let (min, max) = (units::show_duration(bounds.min), units::show_duration(bounds.max));
                 let what = format!("`{key}` takes a time from {min} to {max}");
-                self.error(
-                    value.span(),
-                    what,
-                    "a time is written \"250ms\", \"90s\", \"5m\" or \"1h30m\"",
-                );
+                self.error(value.span(), what, "a time is written \"250ms\", \"90s\", \"5m\" or \"1h30m\"");
                 bounds.default
             }
         }
@@ -101,11 +97,7 @@ impl Section<'_> {
             Some(bytes) if (bounds.min..=bounds.max).contains(&bytes) => bytes,
             Some(_) | None => {
                 let show = |bytes: usize| units::show_size(bytes as u64);
-                let what = format!(
-                    "`{key}` takes a size from {} to {}",
-                    show(bounds.min),
-                    show(bounds.max)
-                );
+                let what = format!("`{key}` takes a size from {} to {}", show(bounds.min), show(bounds.max));
                 self.error(
                     value.span(),
                     what,
@@ -133,15 +125,9 @@ impl Section<'_> {
         range: RangeInclusive<T>,
         hint: &str,
     ) -> Option<T> {
-        let number = T::try_from(*value.get_ref())
-            .ok()
-            .filter(|number| range.contains(number));
+        let number = T::try_from(*value.get_ref()).ok().filter(|number| range.contains(number));
         if number.is_none() {
-            let what = format!(
-                "`{key}` takes a whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
+            let what = format!("`{key}` takes a whole number from {} to {}", range.start(), range.end());
             self.error(value.span(), what, hint);
         }
         number
@@ -165,19 +151,14 @@ impl Section<'_> {
         }
         let words = any_of(choices.iter().map(|(word, _)| *word));
         if later.iter().any(|start| written.starts_with(start)) {
-            self.unbuilt(
-                value.span(),
-                &format!("{key} = \"{written}\""),
-                &format!("what works is {words}"),
-            );
+            self.unbuilt(value.span(), &format!("{key} = \"{written}\""), &format!("what works is {words}"));
             return default;
         }
         let problem = Problem::error(self.place(value.span()), format!("`{key}` takes {words}"));
-        self.notes
-            .push(match closest(written, choices.iter().map(|(word, _)| *word)) {
-                Some(meant) => problem.hint(format!("did you mean \"{meant}\"?")),
-                None => problem,
-            });
+        self.notes.push(match closest(written, choices.iter().map(|(word, _)| *word)) {
+            Some(meant) => problem.hint(format!("did you mean \"{meant}\"?")),
+            None => problem,
+        });
         default
     }
 
@@ -188,19 +169,11 @@ impl Section<'_> {
 
     /// The least binding that is accepted.
     pub(super) fn bind(&mut self, value: &Option<Text>, server_id: ServerIdGiven) -> Bound {
-        let choices = [
-            ("none", Bound::None),
-            ("server", Bound::Server),
-            ("source", Bound::Source),
-        ];
+        let choices = [("none", Bound::None), ("server", Bound::Server), ("source", Bound::Source)];
         let bound = self.choice("bind", value, Bound::None, &choices, &[]);
         if let (Some(value), ServerIdGiven::No, Bound::Server | Bound::Source) = (value, server_id, bound) {
             let what = format!("`bind = \"{bound}\"` without a `server_id`: every knock would be refused");
-            self.error(
-                value.span(),
-                what,
-                "write server_id = \"...\" at the top of the main file",
-            );
+            self.error(value.span(), what, "write server_id = \"...\" at the top of the main file");
         }
         bound
     }
@@ -213,25 +186,16 @@ impl Section<'_> {
 
     fn network(&mut self, text: &Text) -> Option<IpNet> {
         let written = text.get_ref();
-        let parsed = written
-            .parse()
-            .or_else(|_| written.parse().map(|ip: IpAddr| IpNet::from(ip)));
+        let parsed = written.parse().or_else(|_| written.parse().map(|ip: IpAddr| IpNet::from(ip)));
         let Ok(net) = parsed else {
             let what = "this is neither an address nor a network";
-            self.error(
-                text.span(),
-                what,
-                "write \"192.0.2.7\", \"192.0.2.0/24\" or \"2001:db8::/32\"",
-            );
+            self.error(text.span(), what, "write \"192.0.2.7\", \"192.0.2.0/24\" or \"2001:db8::/32\"");
             return None;
         };
         if net != net.trunc() {
             let what = format!("{net} has bits set behind its first {}", net.prefix_len());
-            let hint = format!(
-                "write \"{}\" for the network, or \"{}\" for the address",
-                net.trunc(),
-                net.addr()
-            );
+            let hint =
+                format!("write \"{}\" for the network, or \"{}\" for the address", net.trunc(), net.addr());
             self.error(text.span(), what, hint);
             return None;
         }
@@ -298,6 +262,5 @@ fn folded(net: IpNet) -> IpNet {
         return net;
     };
     let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
-    v4.and_then(|(addr, prefix)| Ipv4Net::new(addr, prefix).ok())
-        .map_or(net, IpNet::V4)
+    v4.and_then(|(addr, prefix)| Ipv4Net::new(addr, prefix).ok()).map_or(net, IpNet::V4)
 }

@@ -50,12 +50,7 @@ fn resolve(
     let Table(raw) = entry.keys.get_ref();
     let name = entry.name.get_ref();
     check_name("a user", entry, notes);
-    let mut user = section(
-        &entry.document,
-        &format!("users.{name}"),
-        entry.keys.span(),
-        notes,
-    );
+    let mut user = section(&entry.document, &format!("users.{name}"), entry.keys.span(), notes);
     let id = user
         .required("id", &raw.id, "write id = and a number that no other user has")
         .and_then(|id| user.whole("id", id, 0..=u16::MAX, "a packet has two bytes for it"))
@@ -88,20 +83,13 @@ fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
     let text = user.required("hmac_key", &raw.hmac_key, hint)?;
     if HmacKey::parse(text.get_ref().as_bytes()).is_ok() {
         // The key itself: no log is to have it.
-        user.error(
-            text.span(),
-            "`hmac_key` is a key, where a file's name belongs",
-            hint,
-        );
+        user.error(text.span(), "`hmac_key` is a key, where a file's name belongs", hint);
         return None;
     }
     let (path, bytes) = user.secret(text, KEY_FILE_MAX)?;
     HmacKey::parse(&bytes)
         .map_err(|bad| {
-            let hint = format!(
-                "make one: umask 077; head -c 32 /dev/urandom > {}",
-                path.display()
-            );
+            let hint = format!("make one: umask 077; head -c 32 /dev/urandom > {}", path.display());
             user.error(text.span(), format!("{}: {bad}", path.display()), hint);
         })
         .ok()
@@ -113,17 +101,10 @@ fn may_run(
     written: &Option<Texts>,
     actions: &ActionNames,
 ) -> Vec<ActionId> {
-    let texts = written
-        .as_ref()
-        .map(|texts| texts.get_ref().as_slice())
-        .unwrap_or_default();
+    let texts = written.as_ref().map(|texts| texts.get_ref().as_slice()).unwrap_or_default();
     if texts.is_empty() {
         let span = written.as_ref().map_or(name.span(), |texts| texts.span());
-        user.warning(
-            span,
-            format!("user `{name}` may run nothing"),
-            "write actions = [\"...\"]",
-        );
+        user.warning(span, format!("user `{name}` may run nothing"), "write actions = [\"...\"]");
     }
     let mut listed = BTreeSet::new();
     let mut may_run = Vec::new();
@@ -161,11 +142,7 @@ fn moment(user: &mut Section<'_>, value: &Any) -> Option<Duration> {
         .and_then(|moment| Duration::try_from(moment.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok());
     if moment.is_none() {
         let what = "`not_after` takes a moment since 1970 with its offset from UTC";
-        user.error(
-            value.span(),
-            what,
-            "write 2030-12-31T23:59:59Z or 2030-12-31T23:59:59+01:00",
-        );
+        user.error(value.span(), what, "write 2030-12-31T23:59:59Z or 2030-12-31T23:59:59+01:00");
     }
     moment
 }

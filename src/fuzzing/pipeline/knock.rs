@@ -95,10 +95,7 @@ impl<'a> Knock<'a> {
         }
         let (key, binding) = (menu::key(self.key), self.binding());
         let end = 46 + usize::from(u16::from_le_bytes([plain[44], plain[45]])).min(PAYLOAD_MAX);
-        let signed = Signed {
-            head: plain.first_chunk().expect("245 bytes"),
-            tail: &plain[44..end],
-        };
+        let signed = Signed { head: plain.first_chunk().expect("245 bytes"), tail: &plain[44..end] };
         let hmac = mac::tag(&key, &signed, binding);
         plain[12..44].copy_from_slice(&hmac);
         let signed = plain;
@@ -115,12 +112,7 @@ impl<'a> Knock<'a> {
             *last = 0;
         }
         datagram.extend(&plain[..message]);
-        Made {
-            key,
-            binding,
-            signed,
-            datagram,
-        }
+        Made { key, binding, signed, datagram }
     }
 
     fn binding(&self) -> Binding {

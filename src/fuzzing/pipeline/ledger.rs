@@ -48,11 +48,7 @@ impl Ledger {
     /// The knock's datagram.
     pub(super) fn sign(&mut self, knock: &Knock<'_>, now: Now) -> Vec<u8> {
         let made = knock.make(now.unix());
-        let signature = Signature {
-            key: made.key,
-            binding: made.binding,
-            plain: made.signed,
-        };
+        let signature = Signature { key: made.key, binding: made.binding, plain: made.signed };
         self.signed.insert(hmac(&made.signed), signature);
         made.datagram
     }
@@ -81,10 +77,7 @@ impl Ledger {
         let Some(grant) = grant else { return };
         self.seen.granted += 1;
         assert_eq!((grant.knock, grant.source), (waiting.knock, waiting.source));
-        assert!(
-            self.delivered.contains(&(grant.knock, grant.source)),
-            "came from nowhere: {grant:?}"
-        );
+        assert!(self.delivered.contains(&(grant.knock, grant.source)), "came from nowhere: {grant:?}");
 
         let plain = unpad(&self.datagrams[&grant.knock]).expect("a padded message");
         let signature = self.signed.get(&hmac(plain)).expect("somebody signed it");
@@ -181,9 +174,7 @@ fn assert_taken(action: &Action, payload: &[u8]) {
     assert!(payload.len() <= action.max_payload);
     assert!(match action.payload {
         PayloadKind::Any => true,
-        PayloadKind::Ascii => payload
-            .iter()
-            .all(|byte| *byte == b' ' || byte.is_ascii_graphic()),
+        PayloadKind::Ascii => payload.iter().all(|byte| *byte == b' ' || byte.is_ascii_graphic()),
         PayloadKind::Utf8 => String::from_utf8(payload.to_vec()).is_ok(),
         PayloadKind::None => payload.is_empty(),
     });

@@ -95,11 +95,7 @@ fn plain() -> Config {
         store: StoreKind::Memory,
         bind: Bound::None,
         allow_from: AddressList::default(),
-        log: Log {
-            level: log::LevelFilter::Off,
-            format: LogFormat::Text,
-            summary: Duration::from_secs(60),
-        },
+        log: Log { level: log::LevelFilter::Off, format: LogFormat::Text, summary: Duration::from_secs(60) },
         limits: Limits {
             user_rate: 10,
             user_burst: 6,
@@ -110,10 +106,7 @@ fn plain() -> Config {
             queue: 2,
         },
         users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
-        actions: (1..=7)
-            .filter_map(ActionId::new)
-            .map(|id| (id, Arc::new(an_action(id))))
-            .collect(),
+        actions: (1..=7).filter_map(ActionId::new).map(|id| (id, Arc::new(an_action(id)))).collect(),
     };
     user(&mut config, 2, |bob| bob.enabled = switched_off);
     user(&mut config, 3, |carol| {
@@ -189,9 +182,7 @@ fn user(config: &mut Config, id: u16, change: impl FnOnce(&mut User)) {
 
 fn action(config: &mut Config, id: u8, change: impl FnOnce(&mut Action)) {
     let id = ActionId::new(id).expect("not zero");
-    change(Arc::make_mut(
-        config.actions.get_mut(&id).expect("one of the seven"),
-    ));
+    change(Arc::make_mut(config.actions.get_mut(&id).expect("one of the seven")));
 }
 
 fn net(text: &str) -> AddressList {

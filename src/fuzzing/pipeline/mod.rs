@@ -72,10 +72,7 @@ struct World {
 impl World {
     fn new() -> World {
         let configs = menu::configs();
-        let now = Now {
-            mono: Duration::from_secs(1),
-            wall: menu::START,
-        };
+        let now = Now { mono: Duration::from_secs(1), wall: menu::START };
         let disk = Disk::new(now.unix() - 600);
         let (listener, keeper) = daemon(now, &configs[0], &disk);
         World {
@@ -140,11 +137,7 @@ impl World {
         let bytes = bytes.get(..=MODULUS.len()).unwrap_or(bytes);
         let socket = SocketId(0);
         self.ledger.delivered(source, bytes);
-        self.listener.datagram(Datagram {
-            source,
-            socket,
-            bytes,
-        });
+        self.listener.datagram(Datagram { source, socket, bytes });
         self.sent.push(bytes.to_vec());
     }
 
@@ -156,15 +149,13 @@ impl World {
         }
         if stages.judge {
             let config = Arc::clone(self.keeper.config());
-            self.keeper
-                .channel(now, |opened| ledger.claimed(now, &config, opened));
+            self.keeper.channel(now, |opened| ledger.claimed(now, &config, opened));
         }
         if stages.store {
             self.keeper.commit(now);
         }
         if stages.answer {
-            self.keeper
-                .claimed(now, |config, grant| ledger.verdict(now, config, grant));
+            self.keeper.claimed(now, |config, grant| ledger.verdict(now, config, grant));
         }
         for about in self.keeper.started() {
             Ledger::started(self.keeper.config(), &about);
@@ -199,10 +190,7 @@ impl World {
 fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
     let (ours, theirs) = Channel::pair().expect("a socket pair");
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
-    let decoys = Decoys {
-        key: HmacKey::new([43; 32]).expect("not zero"),
-        server: ServerId([44; 16]),
-    };
+    let decoys = Decoys { key: HmacKey::new([43; 32]).expect("not zero"), server: ServerId([44; 16]) };
     let listener = Listener::new(MODULUS.to_vec(), opener, QUEUE, theirs);
     let keeper = Keeper::new(now, Arc::clone(config), decoys, disk.open(), QUEUE, ours);
     (listener, keeper)

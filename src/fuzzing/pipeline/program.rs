@@ -27,11 +27,7 @@ use super::store::Health;
 pub(super) enum Operation<'a> {
     Knock(Knock<'a>),
     Raw(SocketAddr, Vec<u8>),
-    Again {
-        nth: u8,
-        source: SocketAddr,
-        flip: Option<(u8, u8)>,
-    },
+    Again { nth: u8, source: SocketAddr, flip: Option<(u8, u8)> },
     Wait(Duration),
     StepClock(i64),
     Reload(u8),
@@ -61,12 +57,7 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    pub(super) const ALL: Stages = Stages {
-        open: true,
-        judge: true,
-        store: true,
-        answer: true,
-    };
+    pub(super) const ALL: Stages = Stages { open: true, judge: true, store: true, answer: true };
 }
 
 pub(super) struct Program<'a> {
@@ -76,10 +67,7 @@ pub(super) struct Program<'a> {
 
 impl<'a> Program<'a> {
     pub(super) fn new(data: &'a [u8]) -> Program<'a> {
-        Program {
-            left: data,
-            steps: STEPS_MAX,
-        }
+        Program { left: data, steps: STEPS_MAX }
     }
 
     pub(super) fn u8(&mut self) -> Option<u8> {
@@ -115,11 +103,7 @@ impl<'a> Program<'a> {
                 let bytes = pattern.iter().copied().cycle();
                 Operation::Raw(source, bytes.take(usize::from(len) % 600).collect())
             }
-            2 => Operation::Again {
-                nth: self.u8()?,
-                source: self.source()?,
-                flip: None,
-            },
+            2 => Operation::Again { nth: self.u8()?, source: self.source()?, flip: None },
             3 => Operation::Again {
                 nth: self.u8()?,
                 source: self.source()?,

@@ -3,10 +3,7 @@ use super::*;
 #[test]
 fn a_grant_carries_what_was_verified() {
     let mut desk = Desk::new(config());
-    let knock = Knock {
-        payload: b"open",
-        ..knock(1)
-    };
+    let knock = Knock { payload: b"open", ..knock(1) };
     let plain = signed(&knock, Binding::Server(SERVER));
     let grant = desk.knock(&plain, "[::ffff:192.0.2.1]:4000").unwrap();
     assert_eq!(grant.knock, opened(&plain, HOME).knock());
@@ -20,15 +17,9 @@ fn a_grant_carries_what_was_verified() {
 fn whatever_is_wrong_with_a_packet_has_one_outcome_and_is_not_remembered() {
     let alice = key(1);
     let version = |version| resigned(plain(1), &alice, |plain| plain[0] = version);
-    let length = |len: u16| {
-        resigned(plain(1), &alice, |plain| {
-            plain[44..46].copy_from_slice(&len.to_le_bytes())
-        })
-    };
-    let nobody = Knock {
-        user: UserId(3),
-        ..knock(1)
-    };
+    let length =
+        |len: u16| resigned(plain(1), &alice, |plain| plain[44..46].copy_from_slice(&len.to_le_bytes()));
+    let nobody = Knock { user: UserId(3), ..knock(1) };
     let with_decoy = *nobody.encode(&decoys().key, Binding::None).unwrap();
     let mut no_hmac = plain(1);
     no_hmac[12..44].fill(0);
@@ -43,14 +34,8 @@ fn whatever_is_wrong_with_a_packet_has_one_outcome_and_is_not_remembered() {
         ("length 200", length(200)),
         ("length 256", length(256)),
         ("length 65535", length(0xffff)),
-        (
-            "another server",
-            signed(&knock(1), Binding::Server(ServerId([8; 16]))),
-        ),
-        (
-            "another source",
-            signed(&knock(1), Binding::Source(SERVER, "192.0.2.2".parse().unwrap())),
-        ),
+        ("another server", signed(&knock(1), Binding::Server(ServerId([8; 16])))),
+        ("another source", signed(&knock(1), Binding::Source(SERVER, "192.0.2.2".parse().unwrap()))),
         ("zeros", [0; PLAINTEXT_LEN]),
         ("ones", [0xff; PLAINTEXT_LEN]),
     ];
@@ -63,11 +48,7 @@ fn whatever_is_wrong_with_a_packet_has_one_outcome_and_is_not_remembered() {
         refused += 1;
     }
     assert_eq!(refused, 14);
-    assert_eq!(
-        desk.outcome(&plain(1), HOME),
-        Ok(()),
-        "neither its nonce nor alice's bucket was touched"
-    );
+    assert_eq!(desk.outcome(&plain(1), HOME), Ok(()), "neither its nonce nor alice's bucket was touched");
 }
 
 #[test]
@@ -91,10 +72,7 @@ fn what_stands_for_a_packet_that_is_none_verifies_under_no_key_of_a_user() {
 
 #[test]
 fn a_server_without_an_id_takes_plain_knocks_only() {
-    let nameless = Config {
-        server_id: None,
-        ..config()
-    };
+    let nameless = Config { server_id: None, ..config() };
     let mut desk = Desk::new(nameless);
     for server in [SERVER, ServerId([0; 16])] {
         let bound = signed(&knock(1), Binding::Server(server));
@@ -130,11 +108,7 @@ fn action_zero_is_refused_before_anything_is_claimed() {
     for _ in 0..100 {
         assert_eq!(desk.outcome(&reply, HOME), Err(DropReason::ReservedAction));
     }
-    assert_eq!(
-        desk.outcome(&plain(1), HOME),
-        Ok(()),
-        "its nonce and alice's bucket are untouched"
-    );
+    assert_eq!(desk.outcome(&plain(1), HOME), Ok(()), "its nonce and alice's bucket are untouched");
 }
 
 #[test]

@@ -56,15 +56,9 @@ fn a_fraction_of_a_second_does_not_narrow_the_window() {
 fn freshness_is_what_the_configuration_of_now_says() {
     let mut desk = Desk::new(config());
     desk.now = at(u64::from(NOON) + 11);
-    desk.reload(Config {
-        freshness: Duration::from_secs(10),
-        ..config()
-    });
+    desk.reload(Config { freshness: Duration::from_secs(10), ..config() });
     assert_eq!(desk.outcome(&plain(1), HOME), Err(DropReason::Stale));
-    desk.reload(Config {
-        freshness: Duration::from_secs(11),
-        ..config()
-    });
+    desk.reload(Config { freshness: Duration::from_secs(11), ..config() });
     assert_eq!(desk.outcome(&plain(1), HOME), Ok(()));
 }
 

@@ -56,10 +56,7 @@ fn the_claim_is_the_nonce_and_the_folded_source() {
     let claim = desk.opened(&plain(5), "[::ffff:192.0.2.1]:4000").unwrap();
     let record = claim.record();
     assert_eq!(record.source, "192.0.2.1".parse::<IpAddr>().unwrap());
-    assert_eq!(
-        (record.nonce.timestamp, record.nonce.user, record.nonce.challenge),
-        (NOON, ALICE, 5)
-    );
+    assert_eq!((record.nonce.timestamp, record.nonce.user, record.nonce.challenge), (NOON, ALICE, 5));
 }
 
 #[test]
@@ -79,26 +76,16 @@ fn a_replay_after_a_restart_is_refused_and_a_theft_stays_one() {
 fn a_nonce_is_user_timestamp_and_challenge_and_nothing_else() {
     let mut desk = Desk::new(config());
     assert_eq!(desk.outcome(&plain(1), HOME), Ok(()));
-    let other_payload = Knock {
-        payload: b"other",
-        ..knock(1)
-    };
+    let other_payload = Knock { payload: b"other", ..knock(1) };
     assert_eq!(
         desk.outcome(&signed(&other_payload, Binding::Server(SERVER)), HOME),
         Err(DropReason::Replay),
         "whatever else is signed, and for what"
     );
-    let bobs = Knock {
-        user: BOB,
-        ..knock(1)
-    };
+    let bobs = Knock { user: BOB, ..knock(1) };
     let bobs = *bobs.encode(&key(2), Binding::None).unwrap();
     assert_eq!(desk.outcome(&bobs, HOME), Ok(()), "bob's is another");
-    assert_eq!(
-        desk.outcome(&made_at(NOON + 1), HOME),
-        Ok(()),
-        "so is the next second's"
-    );
+    assert_eq!(desk.outcome(&made_at(NOON + 1), HOME), Ok(()), "so is the next second's");
 }
 
 #[test]
@@ -123,11 +110,7 @@ fn who_replays_a_knock_does_not_lock_its_sender_out() {
     for challenge in 1..50 {
         assert_eq!(desk.outcome(&plain(challenge), HOME), Ok(()), "{challenge}");
     }
-    assert_eq!(
-        desk.outcome(&plain(50), HOME),
-        Err(DropReason::Rate),
-        "fifty at once"
-    );
+    assert_eq!(desk.outcome(&plain(50), HOME), Err(DropReason::Rate), "fifty at once");
 }
 
 #[test]
@@ -154,31 +137,16 @@ fn a_users_bucket_is_his_own_and_fills_by_the_steady_clock() {
         assert_eq!(desk.outcome(&plain(challenge), HOME), Ok(()));
     }
     assert_eq!(desk.outcome(&plain(99), HOME), Err(DropReason::Rate));
-    let bobs = Knock {
-        user: BOB,
-        ..knock(1)
-    };
+    let bobs = Knock { user: BOB, ..knock(1) };
     let bobs = *bobs.encode(&key(2), Binding::None).unwrap();
     assert_eq!(desk.outcome(&bobs, HOME), Ok(()));
 
     desk.now.wall += Duration::from_secs(200);
-    assert_eq!(
-        desk.outcome(&plain(99), HOME),
-        Err(DropReason::Rate),
-        "a clock that steps fills nothing"
-    );
+    assert_eq!(desk.outcome(&plain(99), HOME), Err(DropReason::Rate), "a clock that steps fills nothing");
     desk.reload(config());
-    assert_eq!(
-        desk.outcome(&plain(99), HOME),
-        Err(DropReason::Rate),
-        "nor does a reload"
-    );
+    assert_eq!(desk.outcome(&plain(99), HOME), Err(DropReason::Rate), "nor does a reload");
     desk.now.mono += Duration::from_millis(100);
-    assert_eq!(
-        desk.outcome(&plain(99), HOME),
-        Ok(()),
-        "what was refused for its rate is not remembered"
-    );
+    assert_eq!(desk.outcome(&plain(99), HOME), Ok(()), "what was refused for its rate is not remembered");
 }
 
 #[test]
@@ -190,14 +158,8 @@ fn a_user_who_is_gone_when_his_claim_comes_back_runs_nothing() {
     let cases = [
         (gone, Err(DropReason::UserGone)),
         (renamed, Err(DropReason::UserGone)),
-        (
-            with_alice(config(), |alice| alice.name = "anna".to_owned()),
-            Ok(()),
-        ),
-        (
-            with_alice(config(), |alice| alice.enabled = Enabled::No),
-            Err(DropReason::UserDisabled),
-        ),
+        (with_alice(config(), |alice| alice.name = "anna".to_owned()), Ok(())),
+        (with_alice(config(), |alice| alice.enabled = Enabled::No), Err(DropReason::UserDisabled)),
     ];
     for (new, expected) in cases {
         let mut desk = Desk::new(config());
@@ -205,11 +167,7 @@ fn a_user_who_is_gone_when_his_claim_comes_back_runs_nothing() {
         desk.reload(new);
         assert_eq!(desk.claimed(claim).map(drop), expected);
         desk.reload(config());
-        assert_eq!(
-            desk.outcome(&plain(1), HOME),
-            Err(DropReason::Replay),
-            "claimed all the same"
-        );
+        assert_eq!(desk.outcome(&plain(1), HOME), Err(DropReason::Replay), "claimed all the same");
     }
 }
 
@@ -217,20 +175,13 @@ fn a_user_who_is_gone_when_his_claim_comes_back_runs_nothing() {
 fn a_grant_is_of_the_configuration_of_now() {
     let mut desk = Desk::new(config());
     let claim = desk.opened(&plain(1), HOME).unwrap();
-    desk.reload(with_action(config(), |action| {
-        action.program = PathBuf::from("/bin/new")
-    }));
-    assert_eq!(
-        desk.claimed(claim).unwrap().action.program,
-        PathBuf::from("/bin/new")
-    );
+    desk.reload(with_action(config(), |action| action.program = PathBuf::from("/bin/new")));
+    assert_eq!(desk.claimed(claim).unwrap().action.program, PathBuf::from("/bin/new"));
 }
 
 /// Which of alice's challenges 0 to 9 are known without asking the store.
 fn remembered(desk: &mut Desk) -> Vec<u32> {
-    (0..10)
-        .filter(|challenge| desk.opened(&plain(*challenge), HOME).is_err())
-        .collect()
+    (0..10).filter(|challenge| desk.opened(&plain(*challenge), HOME).is_err()).collect()
 }
 
 fn with_cache(nonce_cache: usize) -> Config {

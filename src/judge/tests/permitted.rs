@@ -5,16 +5,10 @@ type Fault = (DropReason, fn(&mut Config));
 
 /// In the order in which they are looked for.
 const FAULTS: [Fault; 9] = [
-    (DropReason::UserGone, |config| {
-        edit_alice(config, |alice| alice.hmac_key = key(9))
-    }),
-    (DropReason::UserDisabled, |config| {
-        edit_alice(config, |alice| alice.enabled = Enabled::No)
-    }),
+    (DropReason::UserGone, |config| edit_alice(config, |alice| alice.hmac_key = key(9))),
+    (DropReason::UserDisabled, |config| edit_alice(config, |alice| alice.enabled = Enabled::No)),
     (DropReason::UserExpired, |config| {
-        edit_alice(config, |alice| {
-            alice.not_after = Some(Duration::from_secs(u64::from(NOON) - 1))
-        })
+        edit_alice(config, |alice| alice.not_after = Some(Duration::from_secs(u64::from(NOON) - 1)))
     }),
     (DropReason::ActionUnknown, |config| {
         config.actions.clear();
@@ -22,16 +16,10 @@ const FAULTS: [Fault; 9] = [
     (DropReason::NotPermitted, |config| {
         edit_alice(config, |alice| alice.actions = vec![ActionId::new(2).unwrap()])
     }),
-    (DropReason::ActionDisabled, |config| {
-        edit_action(config, |action| action.enabled = Enabled::No)
-    }),
+    (DropReason::ActionDisabled, |config| edit_action(config, |action| action.enabled = Enabled::No)),
     (DropReason::Binding, |config| config.bind = Bound::Server),
-    (DropReason::Source, |config| {
-        config.allow_from = nets(&["198.51.100.0/24"])
-    }),
-    (DropReason::Payload, |config| {
-        edit_action(config, |action| action.max_payload = 3)
-    }),
+    (DropReason::Source, |config| config.allow_from = nets(&["198.51.100.0/24"])),
+    (DropReason::Payload, |config| edit_action(config, |action| action.max_payload = 3)),
 ];
 
 fn edit_alice(config: &mut Config, change: impl FnOnce(&mut User)) {
@@ -52,10 +40,7 @@ fn nets(nets: &[&str]) -> AddressList {
 /// What becomes of alice's knock with a payload of four bytes when `config` is there as its claim comes back.
 fn outcome(config: &Config) -> Result<(), DropReason> {
     let mut desk = Desk::new(self::config());
-    let knock = Knock {
-        payload: b"open",
-        ..knock(1)
-    };
+    let knock = Knock { payload: b"open", ..knock(1) };
     let claim = desk.opened(&signed(&knock, Binding::None), HOME).unwrap();
     desk.reload(config.clone());
     desk.claimed(claim).map(drop)
@@ -89,11 +74,8 @@ fn the_first_thing_that_is_wrong_is_told() {
 #[test]
 fn the_strictest_of_three_bindings_counts() {
     let levels = [Bound::None, Bound::Server, Bound::Source];
-    let bindings = [
-        Binding::None,
-        Binding::Server(SERVER),
-        Binding::Source(SERVER, "192.0.2.1".parse().unwrap()),
-    ];
+    let bindings =
+        [Binding::None, Binding::Server(SERVER), Binding::Source(SERVER, "192.0.2.1".parse().unwrap())];
     let mut tried = 0;
     for combination in 0..27 {
         let [server, user, action] = [1, 3, 9].map(|digit| levels[combination / digit % 3]);
@@ -164,10 +146,7 @@ fn a_list_of_a_user_is_not_widened_by_another() {
     let config = with_alice(config(), |alice| alice.allow_from = nets(&["192.0.2.1/32"]));
     let config = with_action(config, |action| action.allow_from = nets(&["198.51.100.9/32"]));
     for from in [HOME, ELSEWHERE] {
-        assert_eq!(
-            Desk::new(config.clone()).outcome(&plain(1), from),
-            Err(DropReason::Source)
-        );
+        assert_eq!(Desk::new(config.clone()).outcome(&plain(1), from), Err(DropReason::Source));
     }
 }
 

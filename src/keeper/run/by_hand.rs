@@ -144,8 +144,7 @@ impl Keeper {
         self.jobs.set_max(config.limits.max_jobs);
         let withdrawn = self.jobs.withdraw(|about| {
             let (user, action) = (&about.user, about.action.id);
-            self.judge
-                .permits(now, user, action, about.source.ip(), about.bound)
+            self.judge.permits(now, user, action, about.source.ip(), about.bound)
         });
         for (about, reason) in withdrawn {
             self.tell(now, about, Happened::Refused(StartError::Withdrawn(reason)));
@@ -199,8 +198,7 @@ impl Keeper {
     fn spawn(&mut self, now: Now, job: &Job) {
         let what = match files::check_program(&job.action().program) {
             Ok(()) => {
-                self.scripts
-                    .insert(self.jobs.free_slot(), Arc::clone(job.about()));
+                self.scripts.insert(self.jobs.free_slot(), Arc::clone(job.about()));
                 self.jobs.started(now.mono, job.action());
                 self.started.push(Arc::clone(job.about()));
                 Happened::Started

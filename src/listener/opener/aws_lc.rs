@@ -9,9 +9,7 @@ pub(super) struct AwsLc(Pkcs1PrivateDecryptingKey);
 impl AwsLc {
     pub(super) fn new(der: &[u8]) -> Result<AwsLc, UnusableKey> {
         let key = PrivateDecryptingKey::from_pkcs8(der).map_err(|_| UnusableKey)?;
-        Pkcs1PrivateDecryptingKey::new(key)
-            .map(AwsLc)
-            .map_err(|_| UnusableKey)
+        Pkcs1PrivateDecryptingKey::new(key).map(AwsLc).map_err(|_| UnusableKey)
     }
 }
 

@@ -77,10 +77,7 @@ impl Opener {
     }
 
     fn with(decrypt: Box<dyn Decrypt>) -> Opener {
-        Opener {
-            decrypt,
-            secret: Zeroizing::new(rand::random()),
-        }
+        Opener { decrypt, secret: Zeroizing::new(rand::random()) }
     }
 
     /// The 245 bytes in `ciphertext`, or 245 others.
@@ -88,9 +85,7 @@ impl Opener {
         let mut plaintext = self.false_plaintext(ciphertext);
         let mut room = Zeroizing::new([0; MODULUS_MAX]);
         let len = self.decrypt.decrypt(ciphertext, &mut room);
-        let good = u64::try_from(len.unwrap_or(0))
-            .unwrap_or(0)
-            .ct_eq(&(PLAINTEXT_LEN as u64));
+        let good = u64::try_from(len.unwrap_or(0)).unwrap_or(0).ct_eq(&(PLAINTEXT_LEN as u64));
         for (to, from) in plaintext.iter_mut().zip(room.iter()) {
             to.conditional_assign(from, good);
         }

@@ -22,14 +22,9 @@ impl RustRsa {
 
 impl Decrypt for RustRsa {
     fn decrypt(&self, ciphertext: &[u8], room: &mut [u8; MODULUS_MAX]) -> Option<usize> {
-        let message = self
-            .0
-            .decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, ciphertext)
-            .map(Zeroizing::new)
-            .ok()?;
-        room.iter_mut()
-            .zip(message.iter())
-            .for_each(|(to, from)| *to = *from);
+        let message =
+            self.0.decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, ciphertext).map(Zeroizing::new).ok()?;
+        room.iter_mut().zip(message.iter()).for_each(|(to, from)| *to = *from);
         Some(message.len())
     }
 }

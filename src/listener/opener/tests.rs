@@ -19,10 +19,7 @@ fn for_each_opener(test: impl Fn(&PrivateKey, &Opener)) {
 fn a_sealed_packet_opens_to_what_was_sealed() {
     for_each_opener(|key, opener| {
         let plain = std::array::from_fn(|at| u8::try_from(at).unwrap());
-        assert_eq!(
-            *opener.open(&key.public().seal(&mut OsRng, &plain).unwrap()),
-            plain
-        );
+        assert_eq!(*opener.open(&key.public().seal(&mut OsRng, &plain).unwrap()), plain);
     });
 }
 
@@ -47,16 +44,10 @@ fn whatever_is_wrong_a_steady_random_looking_plaintext_comes_out() {
         let mut flipped = key.public().seal(&mut OsRng, &[1; PLAINTEXT_LEN]).unwrap();
         flipped[200] ^= 1;
         let modulus = key.public().modulus();
-        let cases: [&[u8]; 7] = [
-            &short, &empty, &flipped, &[0; 256], &[1; 256], &modulus, &[7; 255],
-        ];
+        let cases: [&[u8]; 7] = [&short, &empty, &flipped, &[0; 256], &[1; 256], &modulus, &[7; 255]];
         for ciphertext in cases {
             let opened = opener.open(ciphertext);
-            assert_eq!(
-                opened,
-                opener.open(ciphertext),
-                "the same datagram looks the same again"
-            );
+            assert_eq!(opened, opener.open(ciphertext), "the same datagram looks the same again");
             assert_eq!(opened, opener.false_plaintext(ciphertext));
             let zeros = opened.iter().filter(|byte| **byte == 0).count();
             assert!(zeros < 20, "{zeros} zeros do not look random");

@@ -69,18 +69,13 @@ impl Db {
         floors: Floors,
     ) -> Result<(Db, Found), StoreError> {
         let place = Place::enter(folder)?;
-        let wal = if place.wal.exists() {
-            Wal::Kept
-        } else {
-            Wal::Missing
-        };
+        let wal = if place.wal.exists() { Wal::Kept } else { Wal::Missing };
         let fail = |error| fault::sqlite(&place.file, Doing::Open, &error);
         let mut connection = connect(&place.file).map_err(fail)?;
         let format = Format::read(&connection, &place.file)?;
         set_up(&connection).map_err(fail)?;
-        let verdict: String = connection
-            .query_row("PRAGMA quick_check(1)", (), |row| row.get(0))
-            .map_err(fail)?;
+        let verdict: String =
+            connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(fail)?;
         if verdict != "ok" {
             return Err(fault::corrupt(&place.file, &verdict));
         }
@@ -118,11 +113,7 @@ impl Db {
         batch: &[Record],
     ) -> rusqlite::Result<Vec<Outcome>> {
         let beyond = batch.iter().any(|record| record.nonce.timestamp > self.synced_at);
-        let sync = if beyond || wall < self.synced_at {
-            Sync::Now
-        } else {
-            Sync::Later
-        };
+        let sync = if beyond || wall < self.synced_at { Sync::Now } else { Sync::Later };
         crash::point("store-claim-before");
         let transaction = begin(&mut self.connection, sync)?;
         let mut tally = self.tally;
@@ -131,9 +122,7 @@ impl Db {
             .map(|record| claim_one(&transaction, record, self.floor, max_claims, &mut tally))
             .collect::<rusqlite::Result<Vec<Outcome>>>()?;
         if sync == Sync::Now {
-            transaction
-                .prepare_cached("UPDATE state SET synced_at = ?1")?
-                .execute([wall])?;
+            transaction.prepare_cached("UPDATE state SET synced_at = ?1")?.execute([wall])?;
         }
         crash::point("store-claim-before-commit");
         transaction.commit()?;
@@ -152,9 +141,8 @@ impl Db {
             .prepare_cached("SELECT max(timestamp) FROM claims WHERE timestamp < ?1")?
             .query_row([before], |row| row.get(0))?;
         let floor = self.floor.max(latest.unwrap_or(0));
-        let gone = transaction
-            .prepare_cached("DELETE FROM claims WHERE timestamp < ?1")?
-            .execute([before])?;
+        let gone =
+            transaction.prepare_cached("DELETE FROM claims WHERE timestamp < ?1")?.execute([before])?;
         transaction
             .prepare_cached("UPDATE state SET refuse_through = ?1, synced_at = ?2")?
             .execute([floor, wall])?;
@@ -174,8 +162,7 @@ impl Db {
         crash::point("store-close-before-commit");
         transaction.commit()?;
         crash::point("store-close-after-commit");
-        self.connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.connection.close().map_err(|(_, error)| error)
     }
 }
@@ -233,16 +220,9 @@ fn mark_in_use(
 }
 
 fn tally(connection: &Connection) -> rusqlite::Result<Tally> {
-    connection.query_row(
-        "SELECT count(*), ifnull(max(timestamp), 0) FROM claims",
-        (),
-        |row| {
-            Ok(Tally {
-                claims: row.get::<_, i64>(0)?.unsigned_abs(),
-                latest: row.get(1)?,
-            })
-        },
-    )
+    connection.query_row("SELECT count(*), ifnull(max(timestamp), 0) FROM claims", (), |row| {
+        Ok(Tally { claims: row.get::<_, i64>(0)?.unsigned_abs(), latest: row.get(1)? })
+    })
 }
 
 fn begin(connection: &mut Connection, sync: Sync) -> rusqlite::Result<Transaction<'_>> {
@@ -279,9 +259,12 @@ fn claim_one(
     if tally.claims >= max_claims {
         return Ok(Outcome::Full);
     }
-    transaction
-        .prepare_cached("INSERT INTO claims VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![key.0, key.1, key.2, record.source.to_string()])?;
+    transaction.prepare_cached("INSERT INTO claims VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        key.0,
+        key.1,
+        key.2,
+        record.source.to_string()
+    ])?;
     tally.claims = tally.claims.saturating_add(1);
     tally.latest = tally.latest.max(nonce.timestamp);
     Ok(Outcome::New)

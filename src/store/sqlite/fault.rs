@@ -30,10 +30,9 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             (READ_ONLY.to_owned(), Exit::Permission)
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
-            "end the other program that has it open".to_owned(),
-            Exit::TryAgain,
-        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            ("end the other program that has it open".to_owned(), Exit::TryAgain)
+        }
         Some(ErrorCode::SystemIoFailure) => (format!("{FULL}, or {FAILING}"), Exit::TryAgain),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => (start_over(file), Exit::Config),
         // A table that is missing or holds what it cannot: as good as corrupt.
@@ -42,11 +41,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         }
         Some(_) => ("restart siglatchd".to_owned(), Exit::TryAgain),
     };
-    StoreError {
-        what: format!("{}: cannot {doing}: {error}", file.display()),
-        hint,
-        exit,
-    }
+    StoreError { what: format!("{}: cannot {doing}: {error}", file.display()), hint, exit }
 }
 
 /// A file whose content makes no sense.

@@ -139,8 +139,7 @@ impl Store for SqliteStore {
         let wall = seconds(wall);
         let db = self.take_db(wall)?;
         let file = db.file().to_owned();
-        db.close(wall)
-            .map_err(|error| fault::sqlite(&file, Doing::Close, &error))
+        db.close(wall).map_err(|error| fault::sqlite(&file, Doing::Close, &error))
     }
 }
 

@@ -50,11 +50,7 @@ pub(super) enum Wal {
 impl Past {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Past> {
         let row = |row: &rusqlite::Row<'_>| {
-            Ok(Past {
-                refuse_through: row.get(0)?,
-                synced_at: row.get(1)?,
-                boot_id: row.get(2)?,
-            })
+            Ok(Past { refuse_through: row.get(0)?, synced_at: row.get(1)?, boot_id: row.get(2)? })
         };
         connection.query_row("SELECT refuse_through, synced_at, boot_id FROM state", (), row)
     }
@@ -63,13 +59,9 @@ impl Past {
     pub(super) fn found(&self, boot: &Boot, wal: Wal, now: u32) -> Found {
         match (&self.boot_id, wal) {
             (None, Wal::Kept | Wal::Missing) => Found::Intact,
-            (Some(_), Wal::Missing) => Found::Lost {
-                floor: now.max(self.synced_at),
-            },
+            (Some(_), Wal::Missing) => Found::Lost { floor: now.max(self.synced_at) },
             (Some(id), Wal::Kept) if *id == boot.id && !id.is_empty() => Found::Intact,
-            (Some(_), Wal::Kept) => Found::Crashed {
-                floor: seconds(boot.time).max(self.synced_at),
-            },
+            (Some(_), Wal::Kept) => Found::Crashed { floor: seconds(boot.time).max(self.synced_at) },
         }
     }
 }

@@ -47,11 +47,7 @@ impl Place {
         let file = file_in(folder);
         make_file(&file)?;
         opened.sync_all().map_err(fail("sync"))?;
-        Ok(Place {
-            file,
-            wal: folder.join("claims.db-wal"),
-            _folder: opened,
-        })
+        Ok(Place { file, wal: folder.join("claims.db-wal"), _folder: opened })
     }
 }
 
@@ -73,9 +69,7 @@ fn make(folder: &Path) -> Result<(), StoreError> {
         Err(error) => return Err(refused(folder, "make", &error)),
     }
     let parent = folder_of(folder);
-    File::open(parent)
-        .and_then(|parent| parent.sync_all())
-        .map_err(|error| refused(parent, "sync", &error))
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|error| refused(parent, "sync", &error))
 }
 
 /// A child of ours that has not yet become its script holds a copy of the lock, for moments.
@@ -108,11 +102,7 @@ fn make_file(file: &Path) -> Result<(), StoreError> {
         .map_err(fail("open"))?;
     let meta = opened.metadata().map_err(fail("inspect"))?;
     if !meta.is_file() {
-        return Err(wrong(
-            file,
-            "is not a regular file",
-            format!("mv {0} {0}.old", file.display()),
-        ));
+        return Err(wrong(file, "is not a regular file", format!("mv {0} {0}.old", file.display())));
     }
     check(file, &meta, "600")
 }
@@ -131,17 +121,10 @@ fn check(path: &Path, meta: &Metadata, mode: &str) -> Result<(), StoreError> {
 }
 
 fn wrong(path: &Path, what: &str, hint: String) -> StoreError {
-    StoreError {
-        what: format!("{}: {what}", path.display()),
-        hint,
-        exit: Exit::Permission,
-    }
+    StoreError { what: format!("{}: {what}", path.display()), hint, exit: Exit::Permission }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the system's errors are not ours to list"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system's errors are not ours to list")]
 fn refused(path: &Path, doing: &str, error: &io::Error) -> StoreError {
     let (hint, exit) = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (FULL, Exit::TryAgain),
@@ -152,11 +135,7 @@ fn refused(path: &Path, doing: &str, error: &io::Error) -> StoreError {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (READ_ONLY, Exit::Permission),
         _ => (FAILING, Exit::TryAgain),
     };
-    StoreError {
-        what: format!("{}: cannot {doing}: {error}", path.display()),
-        hint: hint.to_owned(),
-        exit,
-    }
+    StoreError { what: format!("{}: cannot {doing}: {error}", path.display()), hint: hint.to_owned(), exit }
 }
 
 pub(super) const FULL: &str = "make room on its disk";

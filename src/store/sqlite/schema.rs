@@ -45,9 +45,8 @@ impl Format {
     pub(super) fn read(connection: &Connection, file: &Path) -> Result<Format, StoreError> {
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let fail = |error| fault::sqlite(file, Doing::Open, &error);
-        let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
-            .map_err(fail)?;
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(fail)?;
         let ours = pragma("application_id").map_err(fail)? == APPLICATION_ID;
         let version = pragma("user_version").map_err(fail)?;
         match (ours, usize::try_from(version).unwrap_or(usize::MAX)) {

@@ -13,11 +13,7 @@ impl<T: Send + 'static> StoreThread<T> {
     pub(crate) fn by_hand(store: Box<dyn Store>, queue: usize) -> (StoreThread<T>, Engine<T>) {
         let (requests, queue) = sync_channel(queue);
         let (worker, replies) = Worker::new(store);
-        let thread = StoreThread {
-            requests: Some(requests),
-            replies,
-            thread: None,
-        };
+        let thread = StoreThread { requests: Some(requests), replies, thread: None };
         (thread, Engine { queue, worker })
     }
 }

@@ -25,10 +25,7 @@ fn invite() -> Invite {
 #[test]
 fn what_is_written_is_read() {
     for server_id in [None, Some(ServerId([1; 16]))] {
-        let before = Invite {
-            server_id,
-            ..invite()
-        };
+        let before = Invite { server_id, ..invite() };
         let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         assert_eq!(before.hmac_key, after.hmac_key);
@@ -42,22 +39,10 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("siglatch = 1", "siglatch = 2", "a newer one may read it"),
         ("siglatch = 1\n", "", "missing field `siglatch`"),
         ("port = 50000", "port = 0", "`port` is 0"),
-        (
-            "port = 50000",
-            "port = 70000",
-            "line 6: invalid value: integer `70000`, expected u16",
-        ),
-        (
-            "port = 50000",
-            "port = 50000\nprot = 1",
-            "line 7: unknown field `prot`",
-        ),
+        ("port = 50000", "port = 70000", "line 6: invalid value: integer `70000`, expected u16"),
+        ("port = 50000", "port = 50000\nprot = 1", "line 7: unknown field `prot`"),
         ("port = 50000", "port = ", "line 6: "),
-        (
-            "port = 50000",
-            "port = 50000\n\"\\u001b[31m\" = 1",
-            "line 7: unknown field ` [31m`",
-        ),
+        ("port = 50000", "port = 50000\n\"\\u001b[31m\" = 1", "line 7: unknown field ` [31m`"),
         ("\"office\"", "\"../office\"", "`name` cannot be used"),
         ("\"office\"", "\".office\"", "`name` cannot be used"),
         ("\"office\"", "\"-office\"", "`name` cannot be used"),
@@ -66,11 +51,7 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("\"alice.b-c_d\"", "\"\\u001b[2J\"", "`user` cannot be used"),
         ("\"2001:db8::1\"", "\"-oProxyCommand\"", "`host` is no host name"),
         ("\"2001:db8::1\"", "\"a b\"", "`host` is no host name"),
-        (
-            "abab\"\nserver_key",
-            "aba\"\nserver_key",
-            "`hmac_key` is not 64 hex digits",
-        ),
+        ("abab\"\nserver_key", "aba\"\nserver_key", "`hmac_key` is not 64 hex digits"),
         ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
         ("\"ssh\" = 1", "\"ssh\" = 0", "`actions` holds the id 0"),
@@ -96,10 +77,7 @@ fn a_long_invite_is_refused_unread() {
 
 #[test]
 fn the_key_is_never_shown_even_where_its_line_is_wrong() {
-    let text = invite()
-        .to_toml()
-        .unwrap()
-        .replace("abab\"\nserver_key", "abab\nserver_key");
+    let text = invite().to_toml().unwrap().replace("abab\"\nserver_key", "abab\nserver_key");
     let said = Invite::parse(&text).unwrap_err().to_string();
     assert!(said.starts_with("line 10: ") && !said.contains("abab"), "{said}");
 }

@@ -43,10 +43,7 @@ fn each_binding_is_recognised_as_exactly_that() {
 
 #[test]
 fn a_knock_bound_to_another_server_is_not_authentic() {
-    for binding in [
-        Binding::Server(OTHER_SERVER),
-        Binding::Source(OTHER_SERVER, ip("192.0.2.1")),
-    ] {
+    for binding in [Binding::Server(OTHER_SERVER), Binding::Source(OTHER_SERVER, ip("192.0.2.1"))] {
         assert_eq!(check(&plain(binding), &key(), SERVER, "192.0.2.1"), None);
     }
 }
@@ -67,10 +64,7 @@ fn an_ipv4_source_is_the_same_when_mapped() {
 
 #[test]
 fn a_plain_knock_of_any_server_is_authentic_and_says_so() {
-    assert_eq!(
-        check(&plain(Binding::None), &key(), OTHER_SERVER, "::1"),
-        Some(Bound::None)
-    );
+    assert_eq!(check(&plain(Binding::None), &key(), OTHER_SERVER, "::1"), Some(Bound::None));
 }
 
 #[test]
@@ -83,20 +77,12 @@ fn another_key_is_not_authentic() {
 fn every_flipped_bit_of_what_is_signed_breaks_it() {
     let end = 46 + b"payload".len();
     let mut flipped = 0;
-    for binding in [
-        Binding::None,
-        Binding::Server(SERVER),
-        Binding::Source(SERVER, ip("::1")),
-    ] {
+    for binding in [Binding::None, Binding::Server(SERVER), Binding::Source(SERVER, ip("::1"))] {
         for byte in 0..end {
             for bit in 0..8 {
                 let mut plain = plain(binding);
                 plain[byte] ^= 1 << bit;
-                assert_eq!(
-                    check(&plain, &key(), SERVER, "::1"),
-                    None,
-                    "byte {byte}, bit {bit}"
-                );
+                assert_eq!(check(&plain, &key(), SERVER, "::1"), None, "byte {byte}, bit {bit}");
                 flipped += 1;
             }
         }
@@ -109,11 +95,7 @@ fn bytes_past_the_payload_are_not_signed() {
     for byte in 46 + b"payload".len()..PLAINTEXT_LEN {
         let mut plain = plain(Binding::Server(SERVER));
         plain[byte] = 0xff;
-        assert_eq!(
-            check(&plain, &key(), SERVER, "::1"),
-            Some(Bound::Server),
-            "byte {byte}"
-        );
+        assert_eq!(check(&plain, &key(), SERVER, "::1"), Some(Bound::Server), "byte {byte}");
     }
 }
 

@@ -81,10 +81,7 @@ fn every_other_version_is_refused() {
     let mut plain = knock(b"").encode(&key(), Binding::None).unwrap();
     for version in (0..=u8::MAX).filter(|version| *version != 1) {
         plain[0] = version;
-        assert_eq!(
-            Packet::decode(&plain[..]).unwrap_err(),
-            Malformed::Version(version)
-        );
+        assert_eq!(Packet::decode(&plain[..]).unwrap_err(), Malformed::Version(version));
     }
 }
 
@@ -94,10 +91,7 @@ fn a_payload_length_above_199_is_refused() {
     assert_eq!(Packet::decode(&plain[..]).unwrap().payload, [b'x'; PAYLOAD_MAX]);
     for len in [200, 201, 245, 0x00ff, 0xff00, u16::MAX] {
         plain[44..46].copy_from_slice(&len.to_le_bytes());
-        assert_eq!(
-            Packet::decode(&plain[..]).unwrap_err(),
-            Malformed::PayloadLength(len)
-        );
+        assert_eq!(Packet::decode(&plain[..]).unwrap_err(), Malformed::PayloadLength(len));
     }
 }
 

@@ -35,14 +35,8 @@ fn a_job_above_max_running_is_refused_until_one_ends() {
     let mut jobs = Jobs::new(10);
     let first = run(&mut jobs, SECOND, job(1, 2, OnBusy::Refuse)).unwrap();
     run(&mut jobs, SECOND, job(1, 2, OnBusy::Refuse)).unwrap();
-    assert!(matches!(
-        jobs.admit(job(1, 2, OnBusy::Refuse)),
-        Admit::Refuse(StartError::Busy)
-    ));
-    assert!(
-        matches!(jobs.admit(job(2, 1, OnBusy::Refuse)), Admit::Start(_)),
-        "another action"
-    );
+    assert!(matches!(jobs.admit(job(1, 2, OnBusy::Refuse)), Admit::Refuse(StartError::Busy)));
+    assert!(matches!(jobs.admit(job(2, 1, OnBusy::Refuse)), Admit::Start(_)), "another action");
     jobs.ended(first);
     assert!(matches!(jobs.admit(job(1, 2, OnBusy::Refuse)), Admit::Start(_)));
 }
@@ -51,10 +45,7 @@ fn a_job_above_max_running_is_refused_until_one_ends() {
 fn max_jobs_holds_over_all_actions_and_a_reload_can_change_it() {
     let mut jobs = Jobs::new(1);
     run(&mut jobs, SECOND, job(1, 5, OnBusy::Refuse)).unwrap();
-    assert!(matches!(
-        jobs.admit(job(2, 5, OnBusy::Refuse)),
-        Admit::Refuse(StartError::Busy)
-    ));
+    assert!(matches!(jobs.admit(job(2, 5, OnBusy::Refuse)), Admit::Refuse(StartError::Busy)));
     jobs.set_max(2);
     assert!(matches!(jobs.admit(job(2, 5, OnBusy::Refuse)), Admit::Start(_)));
 }
@@ -87,19 +78,10 @@ fn a_queued_job_waits_its_turn_and_is_not_overtaken() {
     let mut jobs = Jobs::new(10);
     let first = run(&mut jobs, SECOND, job(1, 1, OnBusy::Queue(1))).unwrap();
     assert!(matches!(jobs.admit(job(1, 1, OnBusy::Queue(1))), Admit::Wait));
-    assert!(matches!(
-        jobs.admit(job(1, 1, OnBusy::Queue(1))),
-        Admit::Refuse(StartError::Busy)
-    ));
+    assert!(matches!(jobs.admit(job(1, 1, OnBusy::Queue(1))), Admit::Refuse(StartError::Busy)));
     assert!(jobs.next_waiting().is_none(), "no room yet");
     jobs.ended(first);
-    assert!(
-        matches!(
-            jobs.admit(job(1, 1, OnBusy::Refuse)),
-            Admit::Refuse(StartError::Busy)
-        ),
-        "overtaking"
-    );
+    assert!(matches!(jobs.admit(job(1, 1, OnBusy::Refuse)), Admit::Refuse(StartError::Busy)), "overtaking");
     assert!(jobs.next_waiting().is_some());
     assert_eq!((jobs.running(), jobs.waiting()), (0, 0));
 }
@@ -123,10 +105,7 @@ fn a_stop_refuses_what_waits_and_leaves_what_runs_its_deadline() {
     let slot = run(&mut jobs, SECOND, job(1, 1, OnBusy::Queue(9))).unwrap();
     assert!(matches!(jobs.admit(job(1, 1, OnBusy::Queue(9))), Admit::Wait));
     assert_eq!(jobs.stop().count(), 1);
-    assert!(matches!(
-        jobs.admit(job(1, 1, OnBusy::Queue(9))),
-        Admit::Refuse(StartError::Stopping)
-    ));
+    assert!(matches!(jobs.admit(job(1, 1, OnBusy::Queue(9))), Admit::Refuse(StartError::Stopping)));
     assert_eq!(jobs.next_deadline(), Some(11 * SECOND));
     jobs.ended(slot);
     assert_eq!((jobs.running(), jobs.waiting()), (0, 0));

@@ -40,14 +40,8 @@ fn nothing_printed_can_forge_a_line_or_change_how_one_is_read() {
         ("\u{85}\u{9b}1m".as_bytes(), r"\u{85}\u{9b}1m"),
         ("\u{202e}txet\u{2066}".as_bytes(), r"\u{202e}txet\u{2066}"),
         ("a\u{2028}b\u{2029}".as_bytes(), r"a\u{2028}b\u{2029}"),
-        (
-            "\u{200b}\u{feff}\u{e0041}".as_bytes(),
-            r"\u{200b}\u{feff}\u{e0041}",
-        ),
-        (
-            "it's \"fine\": \u{e4}\u{4e2d}e\u{301}".as_bytes(),
-            "it's \"fine\": \u{e4}\u{4e2d}e\u{301}",
-        ),
+        ("\u{200b}\u{feff}\u{e0041}".as_bytes(), r"\u{200b}\u{feff}\u{e0041}"),
+        ("it's \"fine\": \u{e4}\u{4e2d}e\u{301}".as_bytes(), "it's \"fine\": \u{e4}\u{4e2d}e\u{301}"),
     ];
     let mut ran = 0;
     for (printed, expected) in cases {
@@ -70,10 +64,7 @@ fn a_long_line_is_cut_and_marked_and_the_next_one_is_whole() {
 #[test]
 fn a_line_that_grows_by_escaping_is_cut_between_two_characters() {
     let printed = [0x1b; LINE_MAX];
-    assert_eq!(
-        lines(10_000, &[&printed]),
-        [line(&format!("{}\\cut", r"\x1b".repeat(256)))]
-    );
+    assert_eq!(lines(10_000, &[&printed]), [line(&format!("{}\\cut", r"\x1b".repeat(256)))]);
     let umlauts = "\u{e4}".repeat(LINE_MAX);
     let cut = format!("x{}\\cut", "\u{e4}".repeat(511));
     assert_eq!(lines(10_000, &[b"x", umlauts.as_bytes()]), [line(&cut)]);
@@ -88,14 +79,8 @@ fn a_script_cannot_print_the_mark_of_a_cut_line() {
 fn output_beyond_its_maximum_is_thrown_away_with_one_notice() {
     let line_of_20 = b"a line of 20 bytes.\n";
     let whole = line("a line of 20 bytes.");
-    assert_eq!(
-        lines(40, &[line_of_20, line_of_20]),
-        [whole.clone(), whole.clone()]
-    );
-    assert_eq!(
-        lines(25, &[line_of_20, line_of_20, b"more\n"]),
-        [whole, line("a lin"), Piece::Cut]
-    );
+    assert_eq!(lines(40, &[line_of_20, line_of_20]), [whole.clone(), whole.clone()]);
+    assert_eq!(lines(25, &[line_of_20, line_of_20, b"more\n"]), [whole, line("a lin"), Piece::Cut]);
     assert_eq!(lines(0, &[b"x"]), [Piece::Cut]);
 }
 

@@ -67,10 +67,8 @@ impl Script {
     ) -> Result<Script, StartError> {
         let program = &job.action().program;
         files::check_program(program)?;
-        Script::spawn(registry, tokens, now, job).map_err(|error| StartError::Spawn {
-            program: program.clone(),
-            error,
-        })
+        Script::spawn(registry, tokens, now, job)
+            .map_err(|error| StartError::Spawn { program: program.clone(), error })
     }
 
     fn spawn(registry: &Registry, [out, err]: [Token; 2], now: Now, job: &Job) -> io::Result<Script> {
@@ -136,8 +134,7 @@ impl Script {
                 self.read(buffer, events);
             }
         }
-        self.output
-            .finish(&mut |piece| events.push(event(&self.about, piece.into())));
+        self.output.finish(&mut |piece| events.push(event(&self.about, piece.into())));
     }
 
     /// Signals the process group; the script by itself too, if it left its group.
@@ -240,8 +237,5 @@ fn how(status: ExitStatus) -> How {
 }
 
 fn event(about: &Arc<About>, what: Happened) -> JobEvent {
-    JobEvent {
-        about: Arc::clone(about),
-        what,
-    }
+    JobEvent { about: Arc::clone(about), what }
 }

@@ -37,19 +37,10 @@ impl Loop {
     fn new(max_jobs: usize) -> Loop {
         let poll = Poll::new().unwrap();
         let mut signals = Signals::new([Signal::SIGCHLD as i32]).unwrap();
-        poll.registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)
-            .unwrap();
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).unwrap();
         let runner = Runner::new(poll.registry().try_clone().unwrap(), FIRST, max_jobs).unwrap();
         let (clock, seen, wakes) = (Clock::start(), Vec::new(), 0);
-        Loop {
-            clock,
-            poll,
-            signals,
-            runner,
-            seen,
-            wakes,
-        }
+        Loop { clock, poll, signals, runner, seen, wakes }
     }
 
     fn start(&mut self, action: Action, payload: &[u8]) {
@@ -64,10 +55,7 @@ impl Loop {
             (Drained::All, deadline) => deadline.unwrap_or(PATIENCE).saturating_sub(now),
         };
         let mut events = Events::with_capacity(4);
-        match self
-            .poll
-            .poll(&mut events, Some(wait.min(Duration::from_secs(1))))
-        {
+        match self.poll.poll(&mut events, Some(wait.min(Duration::from_secs(1)))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             polled => polled.unwrap(),
         }
@@ -198,20 +186,13 @@ fn descriptors() -> usize {
 #[test]
 fn a_script_sees_the_seven_arguments_byte_for_byte() {
     let this = ran(script(r#"printf '[%s]\n' "$@""#), b"");
-    assert_eq!(
-        this.lines("open"),
-        ["[192.0.2.7]", "[5]", "[alice]", "[3]", "[open]", "[1]", "[]"]
-    );
+    assert_eq!(this.lines("open"), ["[192.0.2.7]", "[5]", "[alice]", "[3]", "[open]", "[1]", "[]"]);
     assert_eq!(this.ends(), [How::Exited(0)]);
 }
 
 #[test]
 fn a_script_sees_the_documented_environment_and_nothing_of_the_daemons() {
-    assert_ne!(
-        std::env::vars_os().count(),
-        0,
-        "something that must not reach the script"
-    );
+    assert_ne!(std::env::vars_os().count(), 0, "something that must not reach the script");
     let mut action = program(Path::new("/usr/bin/env"), &["-0"]);
     action.env.insert("TABLE".to_owned(), "a b".to_owned());
     let this = ran(action, b"hi");
@@ -250,18 +231,12 @@ fn a_script_that_reads_nothing_of_its_payload_disturbs_nobody() {
     let mut action = script("exec <&-; echo done");
     action.stdin = Stdin::Payload;
     assert_eq!(ran(action, &[b'x'; 199]).lines("open"), ["done"]);
-    assert_eq!(
-        ran(script("wc -c; readlink /proc/$$/fd/0"), b"unread").lines("open"),
-        ["0", "/dev/null"]
-    );
+    assert_eq!(ran(script("wc -c; readlink /proc/$$/fd/0"), b"unread").lines("open"), ["0", "/dev/null"]);
 }
 
 #[test]
 fn a_script_starts_in_the_root_folder_and_leads_its_own_process_group() {
-    let this = ran(
-        script("pwd; read -r stat </proc/$$/stat; set -- $stat; echo $1 $5"),
-        b"",
-    );
+    let this = ran(script("pwd; read -r stat </proc/$$/stat; set -- $stat; echo $1 $5"), b"");
     let lines = this.lines("open");
     assert_eq!(lines[0], "/");
     let (pid, group) = lines[1].split_once(' ').unwrap();
@@ -291,22 +266,13 @@ fn a_script_writes_to_pipes_that_block() {
 fn a_script_starts_with_no_signal_blocked_and_sigpipe_not_ignored() {
     let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGUSR1]);
     blocked.thread_block().unwrap();
-    let this = ran(
-        program(
-            Path::new("/bin/grep"),
-            &["-E", "^Sig(Blk|Ign)", "/proc/self/status"],
-        ),
-        b"",
-    );
+    let this = ran(program(Path::new("/bin/grep"), &["-E", "^Sig(Blk|Ign)", "/proc/self/status"]), b"");
     let mask = |line: &&str| u64::from_str_radix(line.rsplit("\\t").next().unwrap(), 16).unwrap();
     let masks: Vec<u64> = this.lines("open").iter().map(mask).collect();
     assert_eq!(masks.len(), 2);
     assert_eq!(masks[0], 0, "blocked");
     assert_eq!(masks[1] & (1 << (Signal::SIGPIPE as i32 - 1)), 0, "ignored");
-    assert!(
-        SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1),
-        "our own mask is back"
-    );
+    assert!(SigSet::thread_get_mask().unwrap().contains(Signal::SIGUSR1), "our own mask is back");
 }
 
 #[test]
@@ -315,20 +281,11 @@ fn both_outputs_come_out_line_by_line_and_the_exit_code_last() {
     let on = |stream, line: &str| {
         this.count(|what| matches!(what, Happened::Line(from, text) if *from == stream && text == line))
     };
-    assert_eq!(
-        (on(Stream::Stdout, "out"), on(Stream::Stdout, "no newline")),
-        (1, 1)
-    );
+    assert_eq!((on(Stream::Stdout, "out"), on(Stream::Stdout, "no newline")), (1, 1));
     assert_eq!((on(Stream::Stderr, "err"), this.lines("open").len()), (1, 3));
     assert!(matches!(this.seen[0].what, Happened::Started));
     let last = this.seen.last().unwrap();
-    assert!(matches!(
-        last.what,
-        Happened::Finished {
-            how: How::Exited(7),
-            ..
-        }
-    ));
+    assert!(matches!(last.what, Happened::Finished { how: How::Exited(7), .. }));
 }
 
 #[test]
@@ -359,12 +316,7 @@ fn no_grandchild_survives_the_timeout_even_if_the_script_itself_obeys() {
     action.grace = Duration::from_secs(60);
     let mut this = ran(action, b"");
     assert_eq!(this.ends(), [How::Signaled(15)]);
-    for pid in this
-        .lines("open")
-        .into_iter()
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
-    {
+    for pid in this.lines("open").into_iter().map(str::to_owned).collect::<Vec<_>>() {
         until_dead(&mut this, &pid);
     }
 }
@@ -374,12 +326,8 @@ fn a_background_child_that_keeps_stdout_open_delays_nobody_and_lives_on() {
     let folder = tempfile::tempdir().unwrap();
     let [go, lived] = ["go", "lived"].map(|name| folder.path().join(name));
     let mut action = script("(until [ -e \"$GO\" ]; do sleep 0.02; done; echo yes >\"$LIVED\") &");
-    action
-        .env
-        .insert("GO".to_owned(), go.to_str().unwrap().to_owned());
-    action
-        .env
-        .insert("LIVED".to_owned(), lived.to_str().unwrap().to_owned());
+    action.env.insert("GO".to_owned(), go.to_str().unwrap().to_owned());
+    action.env.insert("LIVED".to_owned(), lived.to_str().unwrap().to_owned());
     let mut this = ran(action, b"");
     assert_eq!(this.ends(), [How::Exited(0)]);
     fs::write(go, "").unwrap();
@@ -393,9 +341,7 @@ fn a_flooding_script_is_bounded_and_delays_nobody() {
     flood.max_output = 1000;
     let mut this = Loop::new(4);
     this.start(flood, b"");
-    this.until("cut", |this| {
-        this.count(|what| matches!(what, Happened::OutputCut)) == 1
-    });
+    this.until("cut", |this| this.count(|what| matches!(what, Happened::OutputCut)) == 1);
     // Left unread by a wake that had its fill; no new readiness tells of it.
     this.until("unread output", |this| this.runner.more() == Drained::More);
     let mut other = script("echo hi");
@@ -403,10 +349,7 @@ fn a_flooding_script_is_bounded_and_delays_nobody() {
     other.name = "other".to_owned();
     this.start(other, b"");
     this.until("other's end", |this| !this.ends().is_empty());
-    assert_eq!(
-        (this.lines("other"), this.ends()),
-        (vec!["hi"], vec![How::Exited(0)])
-    );
+    assert_eq!((this.lines("other"), this.ends()), (vec!["hi"], vec![How::Exited(0)]));
     this.until_idle();
     assert_eq!(this.ends(), [How::Exited(0), How::Signaled(15)]);
     assert_eq!(this.count(|what| matches!(what, Happened::OutputCut)), 1);
@@ -435,11 +378,7 @@ fn a_script_that_closes_its_outputs_early_is_waited_for_without_spinning() {
 fn a_death_by_signal_is_told_from_an_exit() {
     assert_eq!(ran(script("kill -9 $$"), b"").ends(), [How::Signaled(9)]);
     assert_eq!(ran(script("exit 137"), b"").ends(), [How::Exited(137)]);
-    assert_eq!(
-        ran(script("/bin/kill -40 $$"), b"").ends(),
-        [How::Signaled(40)],
-        "real-time"
-    );
+    assert_eq!(ran(script("/bin/kill -40 $$"), b"").ends(), [How::Signaled(40)], "real-time");
 }
 
 #[test]
@@ -448,10 +387,7 @@ fn a_script_that_others_may_write_since_it_was_loaded_does_not_start() {
     let path = file(folder.path(), b"#!/bin/sh\necho hi\n", 0o775);
     let (reason, text) = refused(program(&path, &[]));
     assert_eq!(reason, DropReason::StartFailed);
-    assert!(
-        text.contains("is writable by its group") && text.contains("chmod g-w"),
-        "{text}"
-    );
+    assert!(text.contains("is writable by its group") && text.contains("chmod g-w"), "{text}");
 }
 
 #[test]
@@ -480,15 +416,8 @@ fn no_shell_guesses_what_a_file_without_an_interpreter_is() {
     let path = file(folder.path(), b"echo hi\n", 0o755);
     let mut action = program(&path, &[]);
     // With a user id std forks and calls execvp, which would ask a shell.
-    action.run_as = Some(RunAs {
-        uid: nix::unistd::getuid().as_raw(),
-        gid: nix::unistd::getgid().as_raw(),
-    });
-    for action in [
-        action,
-        program(&path, &[]),
-        program(&file(folder.path(), b"", 0o755), &[]),
-    ] {
+    action.run_as = Some(RunAs { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() });
+    for action in [action, program(&path, &[]), program(&file(folder.path(), b"", 0o755), &[])] {
         let (reason, text) = refused(action);
         assert_eq!(reason, DropReason::StartFailed);
         assert!(text.contains("begin it with a line like #!/bin/sh"), "{text}");
@@ -501,10 +430,7 @@ fn a_file_that_the_kernel_cannot_execute_is_refused_with_its_reason() {
     let (_, text) = refused(program(&file(folder.path(), b"\x7fELF and nothing", 0o755), &[]));
     assert!(text.contains("cannot start: Exec format error"), "{text}");
     let (_, text) = refused(program(&file(folder.path(), b"#!/nonexistent/sh\n", 0o755), &[]));
-    assert!(
-        text.contains("the interpreter that its first line names is not there"),
-        "{text}"
-    );
+    assert!(text.contains("the interpreter that its first line names is not there"), "{text}");
     let path = file(folder.path(), b"#!/bin/sh\n", 0o755);
     let _writer = OpenOptions::new().append(true).open(&path).unwrap();
     let (reason, text) = refused(program(&path, &[]));
@@ -539,11 +465,7 @@ fn two_hundred_scripts_leave_no_zombie_and_no_descriptor() {
     let zombie = |pid: &&&str| state(pid).starts_with('Z') && state(pid).split(' ').nth(1) == Some(&me);
     assert_eq!(pids.iter().filter(zombie).count(), 0);
     // Other tests open some meanwhile, but not two for each of 200.
-    assert!(
-        descriptors() < before + 200,
-        "{before} before, {} after",
-        descriptors()
-    );
+    assert!(descriptors() < before + 200, "{before} before, {} after", descriptors());
 }
 
 #[test]
@@ -558,10 +480,7 @@ fn a_stop_refuses_what_waits_and_lets_what_runs_finish() {
     let reasons: Vec<DropReason> = this.refusals().iter().map(|(reason, _)| *reason).collect();
     assert_eq!(reasons, [DropReason::Stopping, DropReason::Stopping]);
     this.until_idle();
-    assert_eq!(
-        (this.lines("open"), this.ends()),
-        (vec!["done"], vec![How::Exited(0)])
-    );
+    assert_eq!((this.lines("open"), this.ends()), (vec!["done"], vec![How::Exited(0)]));
 }
 
 #[test]
@@ -595,10 +514,7 @@ fn a_script_runs_as_told_without_supplementary_groups() {
         return;
     }
     let mut action = script("grep -E '^(Uid|Gid|Groups)' /proc/self/status; printf '[%s]\n' \"$7\"; cat");
-    action.run_as = Some(RunAs {
-        uid: 12_345,
-        gid: 23_456,
-    });
+    action.run_as = Some(RunAs { uid: 12_345, gid: 23_456 });
     action.stdin = Stdin::Payload;
     let this = ran(action, b"hi");
     assert_eq!(
@@ -616,17 +532,11 @@ fn a_script_runs_as_told_without_supplementary_groups() {
 #[test]
 fn a_user_that_the_daemon_may_not_become_is_a_refused_start() {
     if nix::unistd::geteuid().is_root() {
-        skipped(
-            "a_user_that_the_daemon_may_not_become_is_a_refused_start",
-            "needs a plain user",
-        );
+        skipped("a_user_that_the_daemon_may_not_become_is_a_refused_start", "needs a plain user");
         return;
     }
     let mut action = script("echo hi");
-    action.run_as = Some(RunAs {
-        uid: 12_345,
-        gid: 23_456,
-    });
+    action.run_as = Some(RunAs { uid: 12_345, gid: 23_456 });
     let (reason, text) = refused(action);
     assert_eq!(reason, DropReason::StartFailed);
     assert!(text.contains("only root can run it"), "{text}");
