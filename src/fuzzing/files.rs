@@ -9,6 +9,7 @@ use std::path::Path;
 use super::recorded::recorded;
 use crate::config::{self, Colours, Config};
 use crate::listener::opener::Opener;
+use crate::wire::invite::Name;
 use crate::wire::{Bound, HmacKey, PAYLOAD_MAX, PLAINTEXT_LEN, PrivateKey, PublicKey};
 
 /// Loads as `siglatchd.toml`, in a folder with `server.key.pem`, `alice.hmac`, `bob.hmac` and `users.d/more.toml`, which
@@ -97,10 +98,7 @@ fn assert_valid(config: &Config) {
         .chain(config.users.values().map(|user| user.bind))
         .chain(config.actions.values().map(|action| action.bind));
     assert!(config.server_id.is_some() || binds.clone().all(|bind| bind == Bound::None));
-    let named = |name: &str| {
-        let word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        assert!((1..=64).contains(&name.len()) && name.bytes().all(word), "{name:?}");
-    };
+    let named = |name: &str| assert!(Name::parse(name).is_some(), "{name:?}");
     for (id, user) in &config.users {
         named(&user.name);
         assert_eq!(*id, user.id);
