@@ -9,7 +9,17 @@ use crate::common::{Daemon, Site, knock, recorded, unix, until};
 use base64::Engine as _;
 use siglatch::wire::{Binding, Knock};
 
-/// A clock that a test moves, under libfaketime.
+/// A daemon whose clock is so many seconds off the real one, all its life.
+fn start_at(site: &Site, offset: i64) -> Daemon {
+    let library = library().unwrap();
+    site.start_with(|command: &mut Command| {
+        command.env("LD_PRELOAD", library).env("FAKETIME", format!("{offset:+}"));
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    })
+}
+
+/// A clock that a test moves, under libfaketime. The library is not made for threads that ask while it reads a new
+/// offset: one reading may be any other.
 struct Clock<'a>(&'a Site);
 
 impl Clock<'_> {
@@ -77,10 +87,8 @@ fn the_recorded_datagrams_of_real_v1_clients_run_their_actions_once() {
     // The store as it would have been: made before they were sent.
     fs::remove_dir_all(site.path("state")).unwrap();
     let sent_at = datagrams[0]["timestamp"].as_i64().unwrap();
-    let clock = Clock(&site);
-    clock.set(sent_at - 60 - i64::from(unix()));
-    let daemon = clock.start();
-    clock.set(sent_at - i64::from(unix()));
+    // Five seconds before they came, so that a new store does not take them for older than itself.
+    let daemon = start_at(&site, sent_at - 5 - i64::from(unix()));
 
     for datagram in datagrams {
         let bytes = unhex(datagram["datagram_hex"].as_str().unwrap());
@@ -125,17 +133,14 @@ fn a_copy_is_refused_as_long_as_its_timestamp_is_fresh_and_after() {
     daemon.send(&datagram);
     daemon.wait("the knock", |line| line.contains("code=ran"));
     // A wrong step in any direction runs nothing; 90 s is longer than the 60 s of others' nonces.
-    for (times, (offset, code)) in
-        [(90, "replay"), (295, "replay"), (400, "stale"), (-400, "ahead"), (0, "replay")]
-            .into_iter()
-            .enumerate()
-    {
+    for (offset, code) in [(90, "replay"), (295, "replay"), (400, "stale"), (-400, "ahead"), (0, "replay")] {
         clock.set(offset);
-        daemon.send(&datagram);
-        daemon.wait_count(code, times + 1, |line| line.contains("knock refused"));
-        let log = daemon.log();
-        let last = log.iter().rfind(|line| line.contains("knock refused")).unwrap();
-        assert!(last.contains(&format!("code={code}")), "{offset}: {last}");
+        until(code, || {
+            let before = daemon.log().len();
+            daemon.send(&datagram);
+            let log = until("the refusal", || Some(daemon.log()).filter(|log| log.len() > before));
+            log[before..].iter().any(|line| line.contains(&format!("code={code}"))).then_some(())
+        });
     }
     clock.set(200);
     daemon.stop();
