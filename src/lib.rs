@@ -17,7 +17,8 @@
 //! ([`wire`], [`channel`], [`judge`], parts of [`listener`] and [`work`]) take time and bytes as arguments and
 //! open no socket, read no clock, start no process and log nothing; `tests/layering.rs` holds them to it.
 //!
-//! [`client`] is the knock client, [`ctl`] the administrator's tool, [`config`] what both and the daemon read.
+//! [`client`] is the knock client, [`ctl`] the administrator's tool, [`config`] what both and the daemon read. Any room may
+//! use [`exit`]; [`clock`] alone reads clocks, and [`sys`] alone is `unsafe`.
 
 pub mod clock;
 pub mod config;
