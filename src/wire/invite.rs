@@ -253,15 +253,25 @@ fn bad(key: &'static str, what: impl Into<String>) -> BadInvite {
     BadInvite::Value { key, what: what.into() }
 }
 
-/// The parser's message without its excerpt, which may be the line with the key.
+/// The parser's message without its excerpt, which may be the line with the key, and without long words, of which one
+/// may be the key in another's place.
 fn bad_toml(text: &str, error: &toml::de::Error) -> BadInvite {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.bytes().take(start);
+    let in_word = |c: char| c.is_ascii_alphanumeric();
+    let words = error.message().split_inclusive(|c| !in_word(c)).map(|word| {
+        let end = word.trim_start_matches(in_word);
+        if word.len() > LONG_WORD { format!("...{end}") } else { word.to_owned() }
+    });
+    let told: String = words.collect();
     BadInvite::Toml {
         line: before.filter(|byte| *byte == b'\n').count().saturating_add(1),
-        what: error.message().chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        what: told.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
     }
 }
+
+/// Longer than any word of the parser's.
+const LONG_WORD: usize = 32;
 
 #[cfg(test)]
 mod tests;
