@@ -10,7 +10,10 @@ binaries=$(cd "$1" && pwd)
 work=$(mktemp -d)
 server=siglatch-s-$$ client=siglatch-c-$$
 
+# Jobs lead process groups of their own, so that a daemon goes with the host that started it.
+set -m
 clean_up() {
+    for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
     for ns in "$server" "$client"; do
         ip netns pids "$ns" 2>/dev/null | xargs -r kill 2>/dev/null || true
         ip netns del "$ns" 2>/dev/null || true
