@@ -16,6 +16,7 @@ pub mod mac;
 pub mod packet;
 pub mod reader;
 pub mod rsa_key;
+pub mod stamp;
 
 pub use ids::{ActionId, KnockId, Nonce, ServerId, UserId};
 pub use invite::Invite;
