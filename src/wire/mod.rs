@@ -24,3 +24,4 @@ pub use key::HmacKey;
 pub use mac::{Binding, Bound};
 pub use packet::{Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet};
 pub use rsa_key::{PrivateKey, PublicKey};
+pub use stamp::{BeaconKey, StampKey};
