@@ -209,11 +209,12 @@ impl Counts {
     };
 
     /// Why a listener refuses.
-    pub const REASONS: [DropReason; 10] = [
+    pub const REASONS: [DropReason; 11] = [
         DropReason::Length,
         DropReason::Range,
-        DropReason::Seen,
         DropReason::Unstamped,
+        DropReason::Seen,
+        DropReason::Copied,
         DropReason::Beacon,
         DropReason::Stamp,
         DropReason::StampRate,

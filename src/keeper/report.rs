@@ -15,9 +15,10 @@ use log::{Level, Record};
 
 use super::counts::Counts;
 use super::logging;
+use crate::bucket::{Bucket, Taken};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::judge::{Bucket, DropReason, Refusal, Taken, Verified};
+use crate::judge::{DropReason, Refusal, Verified};
 use crate::store::StoreError;
 use crate::wire::{ActionId, Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, StartError};

@@ -12,10 +12,13 @@
 mod admission;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+pub mod filter;
+mod lanes;
 pub mod opener;
 mod pool;
 mod run;
+mod sockets;
 mod tally;
 
-pub use admission::{Admission, Datagram, Sealed, Step};
+pub use admission::{Admission, Beacons, Datagram, Sealed, Step, Supply, Way};
 pub use run::{ListenerError, run};
