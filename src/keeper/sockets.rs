@@ -5,6 +5,33 @@ use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::channel::Takes;
+
+/// What is listened on, in the order of their numbers.
+pub(super) struct Sockets {
+    pub(super) list: Vec<(UdpSocket, Takes)>,
+    pub(super) origin: Origin,
+}
+
+/// Who opened the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This process, for `listen`.
+    Bound,
+    /// Who started it, and keeps them.
+    Inherited,
+}
+
+impl Sockets {
+    /// Their addresses, each once.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let mut addresses: Vec<SocketAddr> =
+            self.list.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
+        addresses.dedup();
+        addresses.into_iter()
+    }
+}
+
 /// One bound socket for each address, in order.
 ///
 /// An IPv6 wildcard also takes IPv4 unless an IPv4 address with its port is listed besides.

@@ -2,7 +2,7 @@
 //! datagram.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,23 +21,32 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Starts the workers.
+    /// Starts the workers; each has opened `warm_up` when this returns, so that it has from the system what it needs for
+    /// that.
     pub(super) fn start(
         opener: Opener,
+        warm_up: Vec<u8>,
         workers: u16,
         queue: usize,
         channel: &Arc<Channel>,
         tally: &Arc<Tally>,
     ) -> std::io::Result<Pool> {
         let (sender, receiver) = sync_channel(queue);
-        let shared = Arc::new((opener, Mutex::new(receiver)));
+        let shared = Arc::new((opener, Mutex::new(receiver), warm_up));
+        let warm = Arc::new(Barrier::new(usize::from(workers.max(1)).saturating_add(1)));
         let workers = (0..workers.max(1))
             .map(|number| {
                 let (shared, channel, tally) = (Arc::clone(&shared), Arc::clone(channel), Arc::clone(tally));
-                let work = move || work(&shared.0, &shared.1, &channel, &tally);
+                let warm = Arc::clone(&warm);
+                let work = move || {
+                    drop(shared.0.open(&shared.2));
+                    warm.wait();
+                    work(&shared.0, &shared.1, &channel, &tally);
+                };
                 std::thread::Builder::new().name(format!("opener-{number}")).spawn(work)
             })
             .collect::<Result<_, _>>()?;
+        warm.wait();
         Ok(Pool { queue: sender, workers })
     }
 

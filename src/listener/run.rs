@@ -1,7 +1,7 @@
 //! The listener's loop: channel and sockets in, sealed datagrams to the pool, counts to the keeper.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,81 +11,55 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::opener::{Opener, UnusableKey};
 use super::pool::Pool;
+use super::setup::{self, Begun};
 use super::tally::Tally;
-use super::{Admission, Datagram, Step};
-use crate::channel::{Channel, Counts, MESSAGE_MAX, Received, Sent, Setup, SocketId, ToKeeper, ToListener};
+use super::{Admission, Datagram, ListenerError, Step, sandbox};
+use crate::channel::{
+    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Sent, SocketId, ToKeeper, ToListener,
+};
 use crate::clock::Clock;
 use crate::wire::PrivateKey;
-
-/// Why a listener cannot start, or ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenerError {
-    /// The keeper said something else than set-up and sockets, or went away.
-    #[error("the keeper did not finish the set-up")]
-    Setup,
-    /// The key cannot be used.
-    #[error(transparent)]
-    Key(#[from] UnusableKey),
-    /// The operating system refused threads, descriptors or polling.
-    #[error("cannot start the listener: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// Takes over key and sockets from `channel`, then receives until it is told to stop or the keeper is gone.
 ///
 /// # Errors
 ///
 /// [`ListenerError`] when it cannot start. Nothing about a datagram is ever an error.
-pub fn run(channel: Channel) -> Result<(), ListenerError> {
+pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     let channel = Arc::new(channel);
     let tally = Arc::new(Tally::default());
     let mut poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
 
-    let (setup, sockets) = set_up(&channel, &mut poll)?;
+    let Begun { setup, limits: _, sockets, keys: _ } = setup::hear(&channel, &mut poll)?;
+    sandbox::enter(&setup)?;
     let key = PrivateKey::from_der(&setup.private_key).map_err(|_| UnusableKey)?;
     let opener = Opener::new(&setup.private_key)?;
     let queue = usize::try_from(setup.queue).unwrap_or(usize::MAX);
-    let pool = Pool::start(opener, setup.workers, queue, &channel, &tally)?;
-    let admission = Admission::new(key.public().modulus());
+    let mut warm_up = key.public().modulus();
+    let admission = Admission::new(warm_up.clone());
+    // Half of the modulus or less: it is below it.
+    warm_up.iter_mut().for_each(|byte| *byte >>= 1);
+    let pool = Pool::start(opener, warm_up, setup.workers, queue, &channel, &tally)?;
+    let confinement = setup.confinement;
     drop((setup, key));
 
+    let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
     let mut sockets = Sockets::register(sockets, &poll)?;
+    sandbox::close(confinement, channel.as_raw_fd())?;
+    #[cfg(feature = "crash-points")]
+    super::misbehave::before_ready();
     if channel.send(&ToKeeper::Ready.encode(), None) != Sent::Yes {
         return Err(ListenerError::Setup);
     }
+    #[cfg(feature = "crash-points")]
+    super::misbehave::after_ready(&channel);
     receive(&channel, &mut poll, &mut sockets, &admission, &pool, &tally)?;
     drop(sockets);
     pool.finish();
     // The keeper may have gone first: then nobody wants to know.
     let _last = channel.send_patiently(&ToKeeper::Counts(tally.counts()).encode(), REPORT);
     Ok(())
-}
-
-/// Waits for the set-up and its sockets.
-fn set_up(channel: &Channel, poll: &mut Poll) -> Result<(Setup, Vec<OwnedFd>), ListenerError> {
-    let mut buffer = zeroize::Zeroizing::new([0; MESSAGE_MAX]);
-    let mut events = Events::with_capacity(1);
-    let mut setup: Option<Setup> = None;
-    let mut sockets = Vec::new();
-    loop {
-        match channel.receive(&mut buffer) {
-            Received::Message(len, descriptor) => {
-                let message = buffer.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
-                match (message, descriptor) {
-                    (Some(ToListener::Setup(new)), None) if setup.is_none() => setup = Some(new),
-                    (Some(ToListener::Socket(..)), Some(socket)) => sockets.push(socket),
-                    (Some(ToListener::Limits(_) | ToListener::StampKeys(_)), None) => {}
-                    (Some(ToListener::Begin), None) => {
-                        return setup.map(|setup| (setup, sockets)).ok_or(ListenerError::Setup);
-                    }
-                    (_, _) => return Err(ListenerError::Setup),
-                }
-            }
-            Received::Empty => wait(poll, &mut events, None)?,
-            Received::End => return Err(ListenerError::Setup),
-        }
-    }
 }
 
 fn receive(
@@ -100,14 +74,19 @@ fn receive(
     let mut buffer = admission.buffer();
     let mut message = [0; MESSAGE_MAX];
     let clock = Clock::start();
-    let (mut reported, mut reported_at) = (Counts::ZERO, Duration::ZERO);
+    let (mut reported, mut reported_at, mut alive_at) = (Counts::ZERO, Duration::ZERO, Duration::ZERO);
     loop {
         let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
         wait(poll, &mut events, Some(timeout))?;
         match channel.receive(&mut message) {
             Received::Empty => {}
-            // Whatever else a keeper could say now is no reason to go on receiving.
-            Received::Message(..) | Received::End => return Ok(()),
+            Received::Message(len, _) => {
+                let message = message.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
+                if let Some(ToListener::Stop) | None = message {
+                    return Ok(());
+                }
+            }
+            Received::End => return Ok(()),
         }
         sockets.mark_ready(&events);
         sockets.drain(
@@ -116,6 +95,10 @@ fn receive(
             || tally.receive_error(),
         );
         let (counts, now) = (tally.counts(), clock.now().mono);
+        if now.saturating_sub(alive_at) >= ALIVE_EVERY {
+            alive_at = now;
+            let _full_or_closed = channel.send(&ToKeeper::Alive.encode(), None);
+        }
         if counts != reported && now.saturating_sub(reported_at) >= REPORT {
             match channel.send(&ToKeeper::Counts(counts).encode(), None) {
                 Sent::Yes => (reported, reported_at) = (counts, now),
@@ -137,7 +120,7 @@ pub(super) fn take(datagram: Datagram<'_>, admission: &Admission, pool: &Pool, t
     }
 }
 
-fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+pub(super) fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
     match poll.poll(events, timeout) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         polled => polled,

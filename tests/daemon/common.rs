@@ -26,6 +26,11 @@ pub(crate) struct Site {
     pub(crate) tables: String,
 }
 
+/// A line for the configuration: root's listener becomes a user that every machine has.
+pub(crate) fn listener_user() -> &'static str {
+    if nix::unistd::geteuid().is_root() { "listener_user = \"daemon\"\n" } else { "" }
+}
+
 /// The key that opens the recorded datagrams; making one takes longer than most tests.
 pub(crate) fn recorded() -> serde_json::Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/siglatch-v1.json");
@@ -43,7 +48,7 @@ impl Site {
             key,
             hmac,
             server_id: ServerId([7; 16]),
-            top: "listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\n".to_owned(),
+            top: format!("listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\n{}", listener_user()),
             tables: String::new(),
             dir,
         };
