@@ -5,6 +5,8 @@
 //! SIGLATCH_MISBEHAVE=NUMBER:WHAT makes that listener hostile, counted from 1. Without the feature all of it compiles to
 //! nothing.
 
+use crate::layers::Layer;
+
 /// Here a test may kill the process.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
@@ -30,16 +32,16 @@ pub(crate) fn point(step: &str) {
 /// Whether a test wants this kernel to lack a layer.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
-pub(crate) fn lacks(_layer: &str) -> bool {
+pub(crate) fn lacks(_layer: Layer) -> bool {
     false
 }
 
 /// Whether a test wants this kernel to lack a layer: by the environment, or, in the listener, which has none, by `--lacks`.
 #[cfg(feature = "crash-points")]
-pub(crate) fn lacks(layer: &str) -> bool {
+pub(crate) fn lacks(layer: Layer) -> bool {
     let given = std::env::args().find_map(|arg| arg.strip_prefix("--lacks=").map(str::to_owned));
     let lacking = given.or_else(|| std::env::var("SIGLATCH_LACKS").ok()).unwrap_or_default();
-    lacking.split(',').any(|name| name == layer)
+    lacking.split(',').any(|name| format!("{layer:?}").eq_ignore_ascii_case(name))
 }
 
 /// What a test wants the listener with this number to do, as its arguments.

@@ -19,16 +19,12 @@ pub enum Layer {
 impl Layer {
     /// What the running kernel lacks.
     pub fn missing() -> Vec<Layer> {
-        let lacks = |layer: &Layer| !layer.is_there() || crash::lacks(layer.name());
-        [Layer::Landlock, Layer::Seccomp].into_iter().filter(lacks).collect()
+        [Layer::Landlock, Layer::Seccomp].into_iter().filter(|layer| layer.is_missing()).collect()
     }
 
-    /// In one word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Layer::Landlock => "landlock",
-            Layer::Seccomp => "seccomp",
-        }
+    /// Whether the running kernel lacks it.
+    pub fn is_missing(self) -> bool {
+        !self.is_there() || crash::lacks(self)
     }
 
     /// How an administrator gets it.

@@ -185,6 +185,11 @@ impl Daemon {
         self.child.id().try_into().unwrap()
     }
 
+    /// The process that reads from the network, once there is one.
+    pub(crate) fn listener(&self) -> i32 {
+        until("a listener", || listener_of(self.pid()))
+    }
+
     pub(crate) fn send(&self, datagram: &[u8]) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(datagram, self.address).unwrap();
@@ -215,6 +220,11 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    pub(crate) fn signal_both(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.listener()), signal).unwrap();
+        self.signal(signal);
     }
 
     /// Waits for the end it is already going to.
@@ -278,6 +288,20 @@ impl Stopped {
             siglatch::reason::DropReason::ALL.iter().filter_map(|reason| counts.get(reason.code())).sum();
         assert_eq!(counts["received"], counts["ran"] + refused, "{counts:?}\n{}", self.log.join("\n"));
     }
+}
+
+/// The children of a process.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// The listener of this keeper.
+pub(crate) fn listener_of(keeper: i32) -> Option<i32> {
+    let is_listener = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "siglatch-listen\n")
+    };
+    children(keeper).into_iter().find(is_listener)
 }
 
 /// Waits for a condition, at most 20 s.
