@@ -1,7 +1,11 @@
-//! Steps at which a test may kill the process.
+//! What a test may make a program do.
 //!
 //! With the feature `crash-points`, SIGLATCH_CRASH_AT=STEP in the environment makes the process end itself with SIGKILL
-//! at its first [`point`] of that name. Without the feature a [`point`] compiles to nothing.
+//! at its first [`point`] of that name, SIGLATCH_LACKS=LAYER,... makes the kernel seem to lack a layer of the sandbox, and
+//! SIGLATCH_MISBEHAVE=NUMBER:WHAT makes that listener hostile, counted from 1. Without the feature all of it compiles to
+//! nothing.
+
+use crate::layers::Layer;
 
 /// Here a test may kill the process.
 #[cfg(not(feature = "crash-points"))]
@@ -23,4 +27,31 @@ pub(crate) fn point(step: &str) {
             std::process::abort();
         }
     }
+}
+
+/// Whether a test wants this kernel to lack a layer.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub(crate) fn lacks(_layer: Layer) -> bool {
+    false
+}
+
+/// Whether a test wants this kernel to lack a layer: by the environment, or, in the listener, which has none, by `--lacks`.
+#[cfg(feature = "crash-points")]
+pub(crate) fn lacks(layer: Layer) -> bool {
+    let given = std::env::args().find_map(|arg| arg.strip_prefix("--lacks=").map(str::to_owned));
+    let lacking = given.or_else(|| std::env::var("SIGLATCH_LACKS").ok()).unwrap_or_default();
+    lacking.split(',').any(|name| format!("{layer:?}").eq_ignore_ascii_case(name))
+}
+
+/// What a test wants the listener with this number to do, as its arguments.
+#[cfg(feature = "crash-points")]
+pub(crate) fn orders(number: u64) -> Vec<String> {
+    let lacks = std::env::var("SIGLATCH_LACKS").ok().map(|lacks| format!("--lacks={lacks}"));
+    let misbehave = std::env::var("SIGLATCH_MISBEHAVE").ok();
+    let what = misbehave.and_then(|misbehave| {
+        let (at, what) = misbehave.split_once(':')?;
+        (at == number.to_string()).then(|| format!("--misbehave={what}"))
+    });
+    lacks.into_iter().chain(what).collect()
 }

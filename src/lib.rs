@@ -44,6 +44,8 @@ pub mod judge;
 #[cfg(feature = "server")]
 pub mod keeper;
 #[cfg(feature = "server")]
+pub mod layers;
+#[cfg(feature = "server")]
 pub mod listener;
 #[cfg(feature = "server")]
 pub mod reason;

@@ -59,6 +59,20 @@ impl Channel {
         Ok((Channel { fd: one }, Channel { fd: other }))
     }
 
+    /// The end with which the keeper started this process as standard input; that becomes what standard output is.
+    ///
+    /// # Errors
+    ///
+    /// When standard input is something else.
+    pub fn inherited() -> std::io::Result<Channel> {
+        let fd = rustix::stdio::stdin().try_clone_to_owned()?;
+        if sockopt::socket_type(&fd)? != SocketType::SEQPACKET {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
+        rustix::stdio::dup2_stdin(rustix::stdio::stdout())?;
+        Ok(Channel { fd })
+    }
+
     /// Sends one message, with a descriptor if there is one. Never blocks.
     pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Sent {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -120,6 +134,12 @@ impl Channel {
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> OwnedFd {
+        channel.fd
     }
 }
 

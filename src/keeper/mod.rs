@@ -1,15 +1,19 @@
 //! The daemon: the only room that acts.
 //!
 //! In: a configuration, the listener's messages, signals. Out: scripts, log lines, counts. It wires judge, store and
-//! work together in one loop, and takes nothing from the listener on trust. Never: bytes from the network.
+//! work together in one loop, starts the listener and takes nothing from it on trust. Never: bytes from the network.
 
 mod args;
 mod counts;
+mod inherited;
+mod listener;
 mod logging;
+mod notify;
 mod reload;
 mod report;
 mod run;
 mod sockets;
+mod stamps;
 mod start;
 
 use std::ffi::OsString;
@@ -23,8 +27,14 @@ use crate::exit::{self, Exit, Failure, end};
 #[cfg(feature = "fuzzing")]
 pub(crate) use run::by_hand;
 
-/// siglatchd.
+/// siglatchd: the keeper, or, when a keeper has started it so, the listener.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args.peekable();
+    let program = args.next();
+    if args.peek().is_some_and(|arg| arg == listener::FLAG) {
+        return listener::main();
+    }
+    let args = program.into_iter().chain(args);
     let args = match exit::parse::<args::Args>(args) {
         Ok(args) => args,
         Err(code) => return code,
@@ -32,6 +42,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.check {
         return end(config::check(&args.config));
     }
+    // Before there are threads: it changes the environment.
+    let inherited = inherited::take();
     // Threads inherit the mask, and a starter's mask would keep every signal from here: no stop, no reload, no reaping.
     if let Err(errno) = SigSet::empty().thread_set_mask() {
         return end(Err(cannot("unblock signals", &errno.into())));
@@ -43,7 +55,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if let Err(error) = logging::start(loaded.config.log) {
         return end(Err(cannot("start the log", &error)));
     }
-    let code = match start::start(loaded).and_then(run::run) {
+    let code = match start::start(loaded, inherited).and_then(run::run) {
         Ok(()) => Exit::Ok,
         Err(Failure { exit, what, hint }) => {
             log::error!(code = "failed", what, hint = hint.unwrap_or_default(); "failed");

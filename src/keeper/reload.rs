@@ -53,6 +53,11 @@ impl Reload {
         }
     }
 
+    /// Whether one is read.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// The configuration to go on with, where one was read and is a new one.
     pub(super) fn finished(&mut self, old: &Config) -> Option<Arc<Config>> {
         let read = match self.under_way.as_ref()?.try_recv() {

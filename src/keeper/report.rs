@@ -50,9 +50,14 @@ impl Report {
 
     /// Datagrams are received from here on.
     pub(super) fn ready(&self, config: &Config) {
-        let listen = self.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
+        let listen = self.listen();
         let (users, actions) = (config.users.len(), config.actions.len());
         log::info!(code = "ready", listen, users, actions, version = env!("CARGO_PKG_VERSION"); "listening");
+    }
+
+    /// Where it listens, for people.
+    pub(super) fn status(&self) -> String {
+        format!("listening on {}", self.listen())
     }
 
     /// A datagram that was refused; with a line of its own if it was authentic.
@@ -159,6 +164,10 @@ impl Report {
             &Counts::ZERO,
             &[("receive-errors", self.counts.receive_errors())],
         );
+    }
+
+    fn listen(&self) -> String {
+        self.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
     }
 
     fn not_started(&mut self, now: Now, about: &About, error: &StartError) {

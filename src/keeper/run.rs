@@ -1,29 +1,28 @@
 //! The keeper's loop.
 //!
-//! One wake: read the clock once; then signals and child exits, deadlines, the channel, the store, the scripts' pipes,
+//! One wake: read the clock once; then signals and child exits, deadlines, the listener, the store, the scripts' pipes,
 //! each with a budget, in this order. What a budget cut short makes the next poll return at once.
 
-use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
+use super::listener::{Change, Listener, Readied, Said};
+use super::notify::{Health, Notify};
 use super::reload::Reload;
 use super::report::Report;
+use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
-use crate::channel::{Channel, MESSAGE_MAX, Opened, Received, Sent, ToKeeper, ToListener};
+use crate::channel::Opened;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::crash;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
-use crate::listener::ListenerError;
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
 use crate::work::{About, Drained, Job, Runner};
@@ -36,8 +35,8 @@ struct Keeper {
     clock: Clock,
     poll: Poll,
     signals: Signals,
-    channel: Channel,
-    listener: JoinHandle<Result<(), ListenerError>>,
+    listener: Listener,
+    origin: Origin,
     judge: Judge,
     store: StoreThread<Claim>,
     /// Claims that the store has not answered.
@@ -45,9 +44,9 @@ struct Keeper {
     runner: Runner,
     reload: Reload,
     report: Report,
+    notify: Notify,
     phase: Phase,
-    heard: Heard,
-    /// Whether the channel has been read to its end.
+    /// Whether the listener has been heard to its end.
     unread: Drained,
     /// Whether the store has been heard to its end.
     unheard: Drained,
@@ -67,29 +66,20 @@ enum Phase {
     Hurried,
 }
 
-/// Whether the listener has said that it is ready, which it does once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    Nothing,
-    Ready,
-}
-
 /// Runs until a signal ends it.
 pub(super) fn run(started: Started) -> Result<(), Failure> {
     let mut keeper = Keeper::new(started)?;
     let served = keeper.serve();
-    let ended = keeper.finish();
-    // Why the listener ended says more than that it ended.
-    ended.and(served)
+    keeper.finish();
+    served
 }
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, channel, addresses, listener } = started;
+        let Started { config, clock, judge, store, sockets } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
-        registry.register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE).map_err(io)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGXFSZ]).map_err(io)?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE).map_err(io)?;
         let waker = Arc::new(Waker::new(registry, THREADS).map_err(io)?);
@@ -100,23 +90,24 @@ impl Keeper {
         let runner =
             Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs).map_err(io)?;
         let now = clock.now();
+        let addresses = sockets.addresses().collect();
         Ok(Keeper {
             report: Report::new(now, addresses),
+            notify: Notify::new(now),
+            listener: Listener::new(registry.try_clone().map_err(io)?, CHANNEL, sockets.list),
+            origin: sockets.origin,
             summary_at: now.mono.saturating_add(config.log.summary),
             forget_at: now.mono.saturating_add(FORGET),
             config,
             clock,
             poll,
             signals,
-            channel,
-            listener,
             judge,
             store,
             claims: 0,
             runner,
             reload,
             phase: Phase::Serving,
-            heard: Heard::Nothing,
             unread: Drained::All,
             unheard: Drained::All,
         })
@@ -135,7 +126,7 @@ impl Keeper {
             let now = self.clock.now();
             self.signals(now);
             self.deadlines(now);
-            self.channel(now)?;
+            self.listener(now)?;
             self.claimed(now);
             events.iter().for_each(|event| self.runner.ready(event.token()));
             self.runner.read();
@@ -157,7 +148,13 @@ impl Keeper {
         if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
-        let due = [Some(self.summary_at), Some(self.forget_at), self.runner.next_deadline()];
+        let due = [
+            Some(self.summary_at),
+            Some(self.forget_at),
+            self.runner.next_deadline(),
+            self.listener.next_deadline(),
+            self.notify.next_deadline(),
+        ];
         let next = due.into_iter().flatten().min().unwrap_or_default();
         // A millisecond is added because the poll counts whole ones, and one too early would spin.
         next.saturating_sub(self.clock.now().mono).saturating_add(Duration::from_millis(1))
@@ -170,17 +167,25 @@ impl Keeper {
                 SIGCHLD => self.runner.reap(now),
                 // A limit on file sizes is a full disk to the store, not the end of the daemon.
                 SIGXFSZ => {}
-                SIGHUP => self.reload.begin(self.config.path.clone()),
-                _ => self.stop(signal),
+                SIGHUP => {
+                    self.notify.reloading();
+                    self.reload.begin(self.config.path.clone());
+                }
+                _ => self.stop(now, signal),
             }
         }
+        let reading = self.reload.is_under_way();
         if let Some(config) = self.reload.finished(&self.config) {
             self.swap(now, config);
+        }
+        if reading && !self.reload.is_under_way() {
+            self.notify.reloaded();
         }
     }
 
     fn swap(&mut self, now: Now, config: Arc<Config>) {
         self.judge.reload(Arc::clone(&config));
+        self.listener.reload(&self.config, &config);
         let permits = |about: &About| {
             let (user, action) = (&about.user, about.action.id);
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
@@ -191,7 +196,7 @@ impl Keeper {
         self.config = config;
     }
 
-    fn stop(&mut self, signal: i32) {
+    fn stop(&mut self, now: Now, signal: i32) {
         if self.phase != Phase::Serving {
             self.phase = Phase::Hurried;
             return;
@@ -199,10 +204,8 @@ impl Keeper {
         log::info!(code = "stopping", signal, running = self.runner.running(); "stopping");
         self.phase = Phase::Stopping;
         self.runner.stop();
-        match self.channel.send(&ToListener::Stop.encode(), None) {
-            // Full: it has been told nothing since its set-up. Closed: it is gone.
-            Sent::Yes | Sent::Full | Sent::Closed => {}
-        }
+        self.listener.stop(now);
+        self.notify.stopping();
     }
 
     fn deadlines(&mut self, now: Now) {
@@ -221,52 +224,44 @@ impl Keeper {
         }
     }
 
-    /// Messages of the listener, as long as the store has room for what they may claim.
-    fn channel(&mut self, now: Now) -> Result<(), Failure> {
-        let mut buffer = zeroize::Zeroizing::new([0; MESSAGE_MAX]);
+    /// Hears the listener, as long as the store has room for what it may claim, and looks after it.
+    fn listener(&mut self, now: Now) -> Result<(), Failure> {
         self.unread = Drained::More;
         for _ in 0..BUDGET {
             if self.claims >= QUEUE {
-                return Ok(());
+                break;
             }
-            let message = match self.channel.receive(&mut buffer) {
-                Received::Message(len, None) => {
-                    buffer.get(..len).and_then(|bytes| ToKeeper::decode(bytes).ok())
-                }
-                Received::Message(_, Some(_)) => None,
-                Received::Empty => {
+            match self.listener.hear(now) {
+                Said::Opened(opened) => self.opened(now, &opened),
+                Said::Counts(counts) => self.report.counts.listener(counts),
+                Said::Ready(first) => self.receiving(first),
+                Said::Alive => {}
+                Said::Nothing => {
                     self.unread = Drained::All;
-                    return Ok(());
+                    break;
                 }
-                Received::End => {
-                    self.unread = Drained::All;
-                    return self.alone();
-                }
-            };
-            match message {
-                Some(ToKeeper::Opened(opened)) => self.opened(now, &opened),
-                Some(ToKeeper::Alive) => {}
-                Some(ToKeeper::Counts(counts)) => self.report.counts.listener(counts),
-                Some(ToKeeper::Ready) if self.heard == Heard::Nothing => {
-                    self.heard = Heard::Ready;
-                    self.report.ready(&self.config);
-                }
-                // A second one would be a line in the log whenever the listener likes.
-                Some(ToKeeper::Ready) | None => return Err(listener_failed("it sent a malformed message")),
             }
         }
+        match self.listener.tend(now, &self.config, self.unread)? {
+            Change::None => {}
+            Change::Lost if self.phase != Phase::Serving => {}
+            Change::Lost => self.notify.status("the listener is gone, another takes its place"),
+            Change::Started => self.report.counts.listener_gone(),
+        }
+        if self.phase == Phase::Stopping && self.listener.is_over() {
+            self.phase = Phase::Alone;
+        }
+        let well = self.phase != Phase::Serving || self.listener.is_well();
+        self.notify.turn(now, if well { Health::Well } else { Health::Unwell });
         Ok(())
     }
 
-    fn alone(&mut self) -> Result<(), Failure> {
-        match self.phase {
-            Phase::Serving => Err(listener_failed("it ended")),
-            Phase::Stopping => {
-                self.phase = Phase::Alone;
-                Ok(())
-            }
-            Phase::Alone | Phase::Hurried => Ok(()),
+    fn receiving(&mut self, before: Readied) {
+        match before {
+            Readied::Never => self.report.ready(&self.config),
+            Readied::Before => log::info!(code = "listener-ready"; "the new listener receives"),
         }
+        self.notify.receiving(&self.report.status());
     }
 
     fn opened(&mut self, now: Now, opened: &Opened) {
@@ -286,7 +281,10 @@ impl Keeper {
                     self.claims = self.claims.saturating_sub(1);
                     crash::point("keeper-claimed");
                     match self.judge.claimed(now, claim, outcome.ok()) {
-                        Verdict::Grant(grant) => self.runner.start(now, Job::from(grant)),
+                        Verdict::Grant(grant) => {
+                            self.listener.settled(grant.source.ip());
+                            self.runner.start(now, Job::from(grant));
+                        }
                         Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
                     }
                     crash::point("keeper-started");
@@ -309,20 +307,18 @@ impl Keeper {
     }
 
     /// The loop is over: everything is closed in order, and the counts are told.
-    fn finish(self) -> Result<(), Failure> {
-        drop(self.channel);
-        let ended = match self.listener.join() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(listener_failed(&error.to_string())),
-            Err(_) => Err(listener_failed("it panicked")),
-        };
+    fn finish(self) {
+        match self.origin {
+            Origin::Inherited => self.listener.detach_filters(),
+            Origin::Bound => {}
+        }
+        drop(self.listener);
         for reply in self.store.close() {
             if let Reply::Failing(error) = reply {
                 self.report.store_failing(&error);
             }
         }
         self.report.stopped();
-        ended
     }
 }
 
@@ -342,10 +338,6 @@ fn submit(
         }
         Decision::Refuse(refusal) => Err(refusal),
     }
-}
-
-fn listener_failed(why: &str) -> Failure {
-    Failure::new(Exit::Internal, format!("the listener failed: {why}")).hint("report this")
 }
 
 const CHANNEL: Token = Token(0);

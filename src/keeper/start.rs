@@ -1,19 +1,18 @@
 //! From a checked configuration to everything that the loop needs, in an order in which nothing is half open: addresses,
-//! store, channel, listener.
+//! store. The loop starts the listener.
 
-use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use super::{cannot, sockets};
-use crate::channel::{Channel, Confinement, Sent, Setup, SocketId, Takes, ToListener};
+use listenfd::ListenFd;
+
+use super::inherited;
+use super::sockets::{self, Sockets};
 use crate::clock::{self, Clock};
-use crate::config::resolved::StoreKind;
+use crate::config::resolved::{Sandbox, StoreKind};
 use crate::config::{Config, Loaded};
 use crate::exit::{Exit, Failure};
 use crate::judge::{Decoys, Judge};
-use crate::listener::{self, ListenerError};
+use crate::layers::Layer;
 #[cfg(feature = "sqlite")]
 use crate::store::{Boot, SqliteStore, sqlite::Found};
 use crate::store::{MemoryStore, Store};
@@ -25,12 +24,10 @@ pub(super) struct Started {
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
-    pub(super) channel: Channel,
-    pub(super) listener: JoinHandle<Result<(), ListenerError>>,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) sockets: Sockets,
 }
 
-pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
+pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Failure> {
     for warning in loaded.warnings.iter() {
         log::warn!(code = "config-warning", what = warning.summary(); "the configuration has a weak spot");
     }
@@ -40,7 +37,40 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
     }
     let config = Arc::new(loaded.config);
     let clock = Clock::start();
-    let sockets = sockets::bind(&config.listen).map_err(|(address, error)| {
+    tell_sandbox(&config);
+    let modulus_len = config.private_key.public.modulus().len();
+    let sockets = match inherited::sockets(inherited, modulus_len)? {
+        Some(sockets) => {
+            let listen = sockets.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(" ");
+            log::info!(code = "inherited", listen; "these sockets were opened by who started siglatchd; `listen` is not looked at");
+            sockets
+        }
+        None => bind(&config, modulus_len)?,
+    };
+    let store = open_store(&config)?;
+    let judge = Judge::new(Arc::clone(&config), decoys());
+    Ok(Started { config, clock, judge, store, sockets })
+}
+
+/// What is not there is said once.
+fn tell_sandbox(config: &Config) {
+    match config.sandbox {
+        Sandbox::Off => {
+            log::warn!(code = "sandbox-off"; "the listener is not locked in: `sandbox = \"off\"`")
+        }
+        // Not loaded without all of them.
+        Sandbox::Required => {}
+        Sandbox::BestEffort => {
+            for layer in Layer::missing() {
+                let hint = layer.hint();
+                log::warn!(code = "sandbox-missing", layer:%, hint; "this kernel lacks a layer of the listener's sandbox");
+            }
+        }
+    }
+}
+
+fn bind(config: &Config, modulus_len: usize) -> Result<Sockets, Failure> {
+    sockets::bind(&config.listen, modulus_len).map_err(|(address, error)| {
         let what = format!("cannot listen on {address}: {error}");
         Failure::new(Exit::of_io(&error), what).hint(match error.raw_os_error() {
             Some(libc::EADDRINUSE) => "does siglatchd run already? `ss -ulpn` says who has the port",
@@ -48,34 +78,7 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
             Some(libc::EACCES) => "ports below 1024 need root: see `listen`",
             _ => "see `listen`",
         })
-    })?;
-    let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
-    let store = open_store(&config)?;
-    let judge = Judge::new(Arc::clone(&config), decoys());
-
-    let (ours, theirs) = Channel::pair().map_err(|error| cannot("make the channel", &error))?;
-    let listener = std::thread::Builder::new()
-        .name("listener".to_owned())
-        .spawn(move || listener::run(theirs))
-        .map_err(|error| cannot("start the listener", &error))?;
-    let setup = ToListener::Setup(Setup {
-        private_key: zeroize::Zeroizing::new(config.private_key.read()?.der().to_vec()),
-        workers: u16::try_from(config.limits.workers).unwrap_or(u16::MAX),
-        queue: u32::try_from(config.limits.queue).unwrap_or(u32::MAX),
-        confinement: Confinement::Off,
-        user: None,
-    });
-    let mut sent = vec![ours.send(&setup.encode(), None)];
-    for (number, socket) in (0..).zip(&sockets) {
-        sent.push(
-            ours.send(&ToListener::Socket(SocketId(number), Takes::Plain).encode(), Some(socket.as_fd())),
-        );
-    }
-    sent.push(ours.send(&ToListener::Begin.encode(), None));
-    if sent.iter().any(|sent| *sent != Sent::Yes) {
-        return Err(cannot("set up the listener", &std::io::ErrorKind::BrokenPipe.into()));
-    }
-    Ok(Started { config, clock, judge, store, channel: ours, listener, addresses })
+    })
 }
 
 fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {

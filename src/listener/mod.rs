@@ -1,7 +1,10 @@
 //! The only room that touches bytes from the network.
 //!
-//! In: sockets and the RSA key, over the channel. Out: opened datagrams and counts, over the channel. Never: an HMAC
-//! key, the judge, the store, files, processes, a log line.
+//! In: sockets and keys, over the channel. Out: opened datagrams and counts, over the channel. Never: an HMAC key, the
+//! judge, the store, files, processes, a log line.
+//!
+//! It is a process of its own, which the keeper starts from its own executable and which locks itself in ([`sandbox`])
+//! before it reads the first datagram.
 //!
 //! # Security considerations
 //!
@@ -12,13 +15,30 @@
 mod admission;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+mod error;
 pub mod filter;
 mod lanes;
+#[cfg(feature = "crash-points")]
+mod misbehave;
 pub mod opener;
 mod pool;
 mod run;
+mod sandbox;
+mod setup;
 mod sockets;
 mod tally;
 
 pub use admission::{Admission, Beacons, Datagram, Sealed, Step, Supply, Way};
-pub use run::{ListenerError, run};
+pub use error::ListenerError;
+
+use crate::channel::Channel;
+
+/// The whole process: with its end of the channel from [`Channel::inherited`].
+///
+/// # Errors
+///
+/// [`ListenerError`] when it cannot start. Nothing about a datagram is ever an error.
+pub fn main(channel: Channel) -> Result<(), ListenerError> {
+    sandbox::detach()?;
+    run::run(channel)
+}

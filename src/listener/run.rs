@@ -1,7 +1,7 @@
 //! The listener's loop: channel and sockets in, sealed datagrams to the pool, counts to the keeper.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,43 +14,30 @@ use zeroize::Zeroizing;
 use super::admission::{Beacons, Supply};
 use super::opener::{Opener, UnusableKey};
 use super::pool::Pool;
+use super::setup::{self, Begun};
 use super::sockets::{Mesh, Sockets};
 use super::tally::Tally;
-use super::{Admission, Datagram, Step};
+use super::{Admission, Datagram, ListenerError, Step, sandbox};
 use crate::channel::{
-    ALIVE_EVERY, Channel, Counts, Limits, MESSAGE_MAX, Received, Sent, Setup, StampKeys, Takes, ToKeeper, ToListener,
-    UnderLoad,
+    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Sent, ToKeeper, ToListener, UnderLoad,
 };
 use crate::clock::{Clock, Now};
 use crate::reason::DropReason;
 use crate::wire::{BeaconKey, PrivateKey};
-
-/// Why a listener cannot start, or ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenerError {
-    /// The keeper said something else than set-up and sockets, or went away.
-    #[error("the keeper did not finish the set-up")]
-    Setup,
-    /// The key cannot be used.
-    #[error(transparent)]
-    Key(#[from] UnusableKey),
-    /// The operating system refused threads, descriptors or polling.
-    #[error("cannot start the listener: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// Takes over key and sockets from `channel`, then receives until it is told to stop or the keeper is gone.
 ///
 /// # Errors
 ///
 /// [`ListenerError`] when it cannot start. Nothing about a datagram is ever an error.
-pub fn run(channel: Channel) -> Result<(), ListenerError> {
+pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     let channel = Arc::new(channel);
     let tally = Arc::new(Tally::default());
     let mut poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
 
-    let Begun { setup, limits, sockets, keys } = set_up(&channel, &mut poll)?;
+    let Begun { setup, limits, sockets, keys } = setup::hear(&channel, &mut poll)?;
+    sandbox::enter(&setup)?;
     let key = PrivateKey::from_der(&setup.private_key).map_err(|_| UnusableKey)?;
     let opener = Opener::new(&setup.private_key)?;
     let queue = usize::try_from(setup.queue).unwrap_or(usize::MAX);
@@ -61,12 +48,18 @@ pub fn run(channel: Channel) -> Result<(), ListenerError> {
     let pool = Pool::start(opener, warm_up, setup.workers, queue, &channel, &tally)?;
     let mut admission = Admission::new(clock.now(), modulus, BeaconKey::of(key.public()), limits);
     keys.iter().for_each(|keys| admission.stamp_keys(keys));
+    let confinement = setup.confinement;
     drop((setup, key, keys));
 
     let mut sockets = Sockets::register(sockets, &poll)?;
+    sandbox::close(confinement, channel.as_raw_fd())?;
+    #[cfg(feature = "crash-points")]
+    super::misbehave::before_ready();
     if channel.send(&ToKeeper::Ready.encode(), None) != Sent::Yes {
         return Err(ListenerError::Setup);
     }
+    #[cfg(feature = "crash-points")]
+    super::misbehave::after_ready(&channel);
     let mut receiver = Receiver {
         channel: &channel,
         pool: &pool,
@@ -84,35 +77,6 @@ pub fn run(channel: Channel) -> Result<(), ListenerError> {
     // The keeper may have gone first: then nobody wants to know.
     let _last = channel.send_patiently(&ToKeeper::Counts(tally.counts(UnderLoad::default())).encode(), REPORT);
     Ok(())
-}
-
-struct Begun { setup: Setup, limits: Limits, sockets: Vec<(Takes, OwnedFd)>, keys: Vec<StampKeys> }
-
-fn set_up(channel: &Channel, poll: &mut Poll) -> Result<Begun, ListenerError> {
-    let mut buffer = Zeroizing::new([0; MESSAGE_MAX]);
-    let mut events = Events::with_capacity(1);
-    let mut setup: Option<Setup> = None;
-    let (mut sockets, mut keys, mut limits) = (Vec::new(), Vec::new(), None);
-    loop {
-        match channel.receive(&mut buffer) {
-            Received::Message(len, descriptor) => {
-                let message = buffer.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
-                match (message, descriptor) {
-                    (Some(ToListener::Setup(new)), None) if setup.is_none() => setup = Some(new),
-                    (Some(ToListener::Socket(_, takes)), Some(socket)) => sockets.push((takes, socket)),
-                    (Some(ToListener::Limits(new)), None) => limits = Some(new),
-(Some(ToListener::StampKeys(new)), None) => keys.push(new),
-                    (Some(ToListener::Begin), None) => {
-                        let (Some(setup), Some(limits)) = (setup, limits) else { return Err(ListenerError::Setup) };
- return Ok(Begun { setup, limits, sockets, keys });
-                    }
-                    (_, _) => return Err(ListenerError::Setup),
-                }
-            }
-            Received::Empty => wait(poll, &mut events, None)?,
-            Received::End => return Err(ListenerError::Setup),
-        }
-    }
 }
 
 /// The loop: what it decides with, and whom it hands on to.
@@ -309,7 +273,7 @@ fn mesh<'a>(admission: &'a Admission, beacons: &'a [[u8; 8]]) -> Mesh<'a> {
     Mesh { modulus: admission.modulus(), plain: admission.plain(), beacons }
 }
 
-fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+pub(super) fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
     match poll.poll(events, timeout) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         polled => polled,

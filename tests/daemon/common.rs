@@ -27,6 +27,11 @@ pub(crate) struct Site {
     pub(crate) tables: String,
 }
 
+/// A line for the configuration: root's listener becomes a user that every machine has.
+pub(crate) fn listener_user() -> &'static str {
+    if nix::unistd::geteuid().is_root() { "listener_user = \"daemon\"\n" } else { "" }
+}
+
 /// The key that opens the recorded datagrams; making one takes longer than most tests.
 pub(crate) fn recorded() -> serde_json::Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/siglatch-v1.json");
@@ -44,7 +49,7 @@ impl Site {
             key,
             hmac,
             server_id: ServerId([7; 16]),
-            top: "listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\n".to_owned(),
+            top: format!("listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\n{}", listener_user()),
             tables: String::new(),
             dir,
         };
@@ -190,6 +195,11 @@ impl Daemon {
         self.child.id().try_into().unwrap()
     }
 
+    /// The process that reads from the network, once there is one.
+    pub(crate) fn listener(&self) -> i32 {
+        until("a listener", || listener_of(self.pid()))
+    }
+
     pub(crate) fn send(&self, datagram: &[u8]) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(datagram, self.address).unwrap();
@@ -220,6 +230,11 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    pub(crate) fn signal_both(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.listener()), signal).unwrap();
+        self.signal(signal);
     }
 
     /// Waits for the end it is already going to.
@@ -297,8 +312,7 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
 /// The listener of the keeper with this process id.
 pub(crate) fn listener(keeper: i32) -> Option<i32> {
     children(keeper).into_iter().find(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == b"--listener")
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "siglatch-listen\n")
     })
 }
 

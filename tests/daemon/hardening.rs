@@ -7,7 +7,7 @@ use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Site, field, knock, skipped, until};
+use crate::common::{Site, children, field, knock, listener_of, skipped, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use siglatch::wire::Binding;
@@ -45,12 +45,12 @@ fn orphans_that_fall_to_a_daemon_that_is_init_are_reaped() {
     let script = format!("(sleep 0.2; echo > {}) & exit 0", out.display());
     site.action("orphan", 1, &script).user("alice", 1, &["orphan"], "");
     let mut daemon = site.start_with(|command| by(command, &["unshare", "--pid", "--fork", "--kill-child"]));
-    let children = |pid: i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let init = children(daemon.pid()).trim().parse().unwrap();
+    let init = children(daemon.pid())[0];
     daemon.send(&site.datagram());
     daemon.wait("the script's end", |line| line.contains("code=finished"));
     until("the orphan's end", || out.exists().then_some(()));
-    until("no zombie", || children(init).trim().is_empty().then_some(()));
+    let listener = listener_of(init).unwrap();
+    until("no zombie", || (children(init) == [listener]).then_some(()));
     kill(Pid::from_raw(init), Signal::SIGTERM).unwrap();
     daemon.ended().assert_balanced();
 }

@@ -199,10 +199,14 @@ fn bytes(random: &mut StdRng, len: usize) -> Vec<u8> {
 }
 
 /// Resident memory, in KiB.
+/// KiB of both processes.
 fn resident(daemon: &Daemon) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    let of = |pid: i32| -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    of(daemon.pid()) + of(daemon.listener())
 }
 
 #[test]
@@ -224,11 +228,11 @@ fn a_hundred_thousand_datagrams_of_junk_are_met_with_silence_and_counted() {
         senders[number % 8].send(&junk.next());
     }
     // And while nobody reads.
-    daemon.signal(Signal::SIGSTOP);
+    daemon.signal_both(Signal::SIGSTOP);
     for number in 0..5_000 {
         senders[number % 8].send_at_once(&junk.next());
     }
-    daemon.signal(Signal::SIGCONT);
+    daemon.signal_both(Signal::SIGCONT);
     // The queue for the workers may still be full.
     let fresh = until("a knock behind it all", || {
         let (before, fresh) = (site.runs(), site.datagram());

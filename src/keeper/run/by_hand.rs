@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::channel::{Channel, MESSAGE_MAX, Received, ToKeeper};
 use crate::config::files;
 use crate::judge::{Decoys, Grant};
 use crate::store::Store;
