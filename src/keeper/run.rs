@@ -233,7 +233,7 @@ impl Keeper {
             }
             match self.listener.hear(now) {
                 Said::Opened(opened) => self.opened(now, &opened),
-                Said::Counts(counts) => self.report.counts.listener(counts),
+                Said::Counts(counts) => self.report.listener(now, counts),
                 Said::Ready(first) => self.receiving(first),
                 Said::Alive => {}
                 Said::Nothing => {

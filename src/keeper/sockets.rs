@@ -42,16 +42,12 @@ impl Sockets {
 /// # Errors
 ///
 /// The first address that cannot be bound, and why.
-pub(super) fn bind(
-    listen: &[SocketAddr],
-    modulus_len: usize,
-) -> Result<Sockets, (SocketAddr, io::Error)> {
+pub(super) fn bind(listen: &[SocketAddr], modulus_len: usize) -> Result<Sockets, (SocketAddr, io::Error)> {
     let mut list = Vec::with_capacity(listen.len().saturating_mul(2));
     for address in listen {
         let v4_besides = listen.iter().any(|other| other.is_ipv4() && other.port() == address.port());
         let stack = if address.ip().is_unspecified() && !v4_besides { Stack::Dual } else { Stack::Single };
-        let (plain, stamped) =
-            pair(*address, stack, modulus_len).map_err(|error| (*address, error))?;
+        let (plain, stamped) = pair(*address, stack, modulus_len).map_err(|error| (*address, error))?;
         list.extend([(plain, Takes::Plain), (stamped, Takes::Stamped)]);
     }
     Ok(Sockets { list, origin: Origin::Bound })

@@ -177,9 +177,13 @@ impl Admission {
             Some(_) | None => Err(DropReason::Length),
         };
         match decided {
-            Ok((way, mark, ciphertext)) => {
-                Step::Open(Sealed { source, socket: datagram.socket, way, mark, ciphertext: ciphertext.into() })
-            }
+            Ok((way, mark, ciphertext)) => Step::Open(Sealed {
+                source,
+                socket: datagram.socket,
+                way,
+                mark,
+                ciphertext: ciphertext.into(),
+            }),
             Err(reason) => Step::Drop(reason),
         }
     }

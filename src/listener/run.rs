@@ -75,7 +75,8 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     drop(sockets);
     pool.finish();
     // The keeper may have gone first: then nobody wants to know.
-    let _last = channel.send_patiently(&ToKeeper::Counts(tally.counts(UnderLoad::default())).encode(), REPORT);
+    let _last =
+        channel.send_patiently(&ToKeeper::Counts(tally.counts(UnderLoad::default())).encode(), REPORT);
     Ok(())
 }
 
@@ -125,7 +126,12 @@ impl Receiver<'_> {
             sockets.mark_ready(&events);
             let supply = self.shortage.supply(now, self.pool);
             let tally = self.tally;
-            sockets.drain(now, &mut buffer, |datagram| self.take(now, supply, datagram), || tally.receive_error());
+            sockets.drain(
+                now,
+                &mut buffer,
+                |datagram| self.take(now, supply, datagram),
+                || tally.receive_error(),
+            );
             let refused = sockets.adapt(now, &mesh(&self.admission, &self.beacons));
             (0..refused).for_each(|_| tally.receive_error());
             self.tell(now, sockets);
@@ -149,7 +155,10 @@ impl Receiver<'_> {
                     self.sift(sockets);
                 }
                 // Whatever else a keeper could say now is no reason to go on receiving.
-                Some(ToListener::Stop | ToListener::Setup(_) | ToListener::Socket(..) | ToListener::Begin) | None => {
+                Some(
+                    ToListener::Stop | ToListener::Setup(_) | ToListener::Socket(..) | ToListener::Begin,
+                )
+                | None => {
                     return Next::End;
                 }
             }
@@ -159,7 +168,9 @@ impl Receiver<'_> {
     /// Queues a datagram for a worker, or counts why not.
     fn take(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) {
         let chance = self.random.next_u64();
-        if take(now, supply, chance, datagram, &mut self.admission, self.pool, self.tally) == Fate::Dropped(Held::Back) {
+        if take(now, supply, chance, datagram, &mut self.admission, self.pool, self.tally)
+            == Fate::Dropped(Held::Back)
+        {
             self.shortage.refused(now);
         }
     }

@@ -108,7 +108,10 @@ impl Sockets {
     /// Lets more or less of a flood through, where that is due. How many filters the kernel refused.
     pub(super) fn adapt(&mut self, now: Now, mesh: &Mesh<'_>) -> usize {
         let changed = self.0.iter_mut().filter(|socket| socket.takes != Takes::Stamped);
-        changed.filter_map(|socket| socket.flood.adapt(now).then(|| socket.sift(mesh))).filter(Result::is_err).count()
+        changed
+            .filter_map(|socket| socket.flood.adapt(now).then(|| socket.sift(mesh)))
+            .filter(Result::is_err)
+            .count()
     }
 
     /// Whether only a share of the plain datagrams is let through, and whether stamped ones come faster than they are read.
@@ -151,7 +154,8 @@ impl Socket {
             beacons: mesh.beacons,
         };
         let program = sieve.program();
-        let program: Vec<_> = program.iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
+        let program: Vec<_> =
+            program.iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
         SockRef::from(&self.socket).attach_filter(&program)
     }
 }

@@ -310,7 +310,7 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
 }
 
 /// The listener of the keeper with this process id.
-pub(crate) fn listener(keeper: i32) -> Option<i32> {
+pub(crate) fn listener_of(keeper: i32) -> Option<i32> {
     children(keeper).into_iter().find(|pid| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "siglatch-listen\n")
     })
@@ -329,7 +329,7 @@ pub(crate) fn open_descriptors(pid: i32) -> usize {
 
 /// Proportional memory of keeper and listener, in KiB.
 pub(crate) fn memory(daemon: &Daemon) -> u64 {
-    let pids = [Some(daemon.pid()), listener(daemon.pid())];
+    let pids = [Some(daemon.pid()), listener_of(daemon.pid())];
     pids.into_iter().flatten().map(|pid| pss(pid).unwrap_or(0)).sum()
 }
 

@@ -16,7 +16,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use siglatch::wire::Binding;
 
-use crate::common::{Daemon, Site, children, field, knock, listener, memory, open_descriptors, state, until};
+use crate::common::{
+    Daemon, Site, children, field, knock, listener_of, memory, open_descriptors, state, until,
+};
 
 #[test]
 fn nothing_runs_twice_or_leaks_whatever_happens_at_once() {
@@ -194,7 +196,7 @@ impl<'a> Soak<'a> {
     }
 
     fn kill_listener(&self) {
-        if let Some(pid) = listener(self.daemon.pid()) {
+        if let Some(pid) = listener_of(self.daemon.pid()) {
             // Gone by now is as good.
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
         }

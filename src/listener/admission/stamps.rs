@@ -69,7 +69,8 @@ impl Stamps {
     /// Lets epochs that are over go, their tags with them, and takes up new ones: a hash for each user and new epoch.
     pub(super) fn roll(&mut self, now: Now) -> Beacons {
         let (first, last) = Epoch::window(now.unix(), self.freshness).into_inner();
-        let ends = (self.epochs.front().map(|tables| tables.epoch), self.epochs.back().map(|tables| tables.epoch));
+        let ends =
+            (self.epochs.front().map(|tables| tables.epoch), self.epochs.back().map(|tables| tables.epoch));
         if ends == (Some(first), Some(last)) {
             return Beacons::Same;
         }
