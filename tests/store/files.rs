@@ -151,7 +151,7 @@ fn a_file_whose_tables_make_no_sense_is_refused() {
         "DROP TABLE state",
         "DELETE FROM state",
         "UPDATE state SET refuse_through = -1",
-        "UPDATE state SET synced_at = 4294967296",
+        "UPDATE state SET reserved = 4294967296",
         "INSERT INTO claims VALUES (-1, 1, 1, '192.0.2.1')",
         "INSERT INTO claims VALUES (4294967296, 1, 1, '192.0.2.1')",
     ] {
