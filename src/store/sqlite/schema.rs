@@ -14,7 +14,7 @@ const APPLICATION_ID: i32 = 0x534C_6174;
 /// Each brings a file from the version that is its index to the next; version 0 is an empty file. Never edited once
 /// released, only added to.
 const MIGRATIONS: &[&str] = &[
-    // `state` has one row. `reserved`: later claims were synced, whatever happens. `boot_id`: NULL after a close in order.
+    // `state` has one row. `synced_at`: the wall clock at the last sync. `boot_id`: NULL after a close in order.
     "CREATE TABLE claims (
         timestamp INTEGER NOT NULL,
         user      INTEGER NOT NULL,
@@ -25,10 +25,12 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE state (
         id             INTEGER PRIMARY KEY CHECK (id = 1),
         refuse_through INTEGER NOT NULL,
-        reserved       INTEGER NOT NULL,
+        synced_at      INTEGER NOT NULL,
         boot_id        TEXT
     ) STRICT;
     INSERT INTO state VALUES (1, 0, 0, NULL);",
+    // What is later was synced. It once was the clock at the last sync; now it may lie ahead of it.
+    "ALTER TABLE state RENAME COLUMN synced_at TO reserved;",
 ];
 
 /// What a file is, before anything in it is touched.
