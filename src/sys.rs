@@ -1,6 +1,9 @@
 //! The only `unsafe`: what the kernel offers and no safe crate wraps.
 
 #[cfg(feature = "server")]
+pub mod spawn;
+
+#[cfg(feature = "server")]
 use std::io;
 
 /// Whether the kernel knows this machine's clock to be right.

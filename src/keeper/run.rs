@@ -87,8 +87,7 @@ impl Keeper {
         // A wake that fails leaves the reply to the next one.
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
-        let runner =
-            Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs).map_err(io)?;
+        let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {

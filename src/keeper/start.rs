@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 
-use super::inherited;
 use super::sockets::{self, Sockets};
+use super::{cannot, inherited};
 use crate::clock::{self, Clock};
 use crate::config::resolved::{Sandbox, StoreKind};
 use crate::config::{Config, Loaded};
@@ -16,6 +16,7 @@ use crate::layers::Layer;
 #[cfg(feature = "sqlite")]
 use crate::store::{Boot, SqliteStore, sqlite::Found};
 use crate::store::{MemoryStore, Store};
+use crate::sys;
 use crate::wire::{HmacKey, ServerId};
 
 /// What [`super::run`] runs.
@@ -35,6 +36,8 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         log::warn!(code = "core-dumps", error:%; "core dumps cannot be turned off");
     }
+    // What this process was started with is not the listener's.
+    sys::close_on_exec().map_err(|error| cannot("keep descriptors to itself", &error))?;
     let config = Arc::new(loaded.config);
     let clock = Clock::start();
     tell_sandbox(&config);
