@@ -1,0 +1,57 @@
+//! Figures out of samples.
+
+/// The value below which this share of them lies; 0 without samples.
+pub(crate) fn percentile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(0.0)
+}
+
+/// The middle one.
+pub(crate) fn median(samples: &[f64]) -> f64 {
+    percentile(samples, 0.5)
+}
+
+/// One thing that was measured, once in each round.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    /// What was measured.
+    pub(crate) what: &'static str,
+    /// Of whom.
+    pub(crate) who: &'static str,
+    pub(crate) unit: &'static str,
+    /// One value for each round.
+    pub(crate) rounds: Vec<f64>,
+}
+
+impl Series {
+    /// Of the rounds.
+    pub(crate) fn median(&self) -> f64 {
+        median(&self.rounds)
+    }
+
+    /// The least and the most.
+    pub(crate) fn range(&self) -> (f64, f64) {
+        (percentile(&self.rounds, 0.0), percentile(&self.rounds, 1.0))
+    }
+}
+
+/// All that was measured in rounds, in the order of the first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures(pub(crate) Vec<Series>);
+
+impl Figures {
+    /// One more round's value.
+    pub(crate) fn add(&mut self, what: &'static str, who: &'static str, unit: &'static str, value: f64) {
+        match self.0.iter_mut().find(|series| (series.what, series.who) == (what, who)) {
+            Some(series) => series.rounds.push(value),
+            None => self.0.push(Series { what, who, unit, rounds: vec![value] }),
+        }
+    }
+
+    /// Its median, if it was measured.
+    pub(crate) fn of(&self, what: &str, who: &str) -> Option<f64> {
+        self.0.iter().find(|series| (series.what, series.who) == (what, who)).map(Series::median)
+    }
+}
