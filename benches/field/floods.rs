@@ -93,7 +93,7 @@ pub(crate) fn flood(
     let flood = Flood::start(Garbage::new(case.kind, &seen), case.rate, case.sources, running.to)?;
     std::thread::sleep(EVERY * 5);
     let (sent_at, most) = send(&running, &knocks, case.knocker)?;
-    // Those that run now still count: whoever knocks waits for a second.
+    // Those still under way get another second.
     let deadline = clock::nanos() + LATE;
     let latencies = arrived(&knocks, &sent_at, deadline, arrivals);
     let garbage = flood.stop()?;

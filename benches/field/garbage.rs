@@ -74,9 +74,8 @@ impl Garbage {
     /// Enough of a kind to be no pattern.
     pub(crate) fn new(kind: Kind, seen: &Seen) -> Garbage {
         let (pool, again) = (0..POOL)
-            .map(|at| match kind {
-                Kind::Mixed => one(Kind::EACH[at % Kind::EACH.len()], seen, at),
-                kind => one(kind, seen, at),
+            .map(|at| {
+                one(if kind == Kind::Mixed { Kind::EACH[at % Kind::EACH.len()] } else { kind }, seen, at)
             })
             .unzip();
         Garbage { pool, again, next: 0, sent: 0 }

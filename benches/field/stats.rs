@@ -37,7 +37,7 @@ impl Series {
     }
 }
 
-/// All that was measured in rounds, in the order of the first.
+/// All that was measured in rounds; what is of one kind stands together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures(pub(crate) Vec<Series>);
 
@@ -46,7 +46,11 @@ impl Figures {
     pub(crate) fn add(&mut self, what: &'static str, who: &'static str, unit: &'static str, value: f64) {
         match self.0.iter_mut().find(|series| (series.what, series.who) == (what, who)) {
             Some(series) => series.rounds.push(value),
-            None => self.0.push(Series { what, who, unit, rounds: vec![value] }),
+            None => {
+                let last = self.0.iter().rposition(|series| series.what == what);
+                let at = last.map_or(self.0.len(), |last| last + 1);
+                self.0.insert(at, Series { what, who, unit, rounds: vec![value] });
+            }
         }
     }
 

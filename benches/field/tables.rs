@@ -13,14 +13,8 @@ pub(crate) fn figures_text(figures: &Figures, reference: &str) -> Try<String> {
     for series in &figures.0 {
         if series.what != what {
             what = series.what;
-            writeln!(
-                text,
-                "\n{:42} {:>10} {:>21} {:>14}",
-                format!("{what}, {}", series.unit),
-                "median",
-                "range of rounds",
-                "to siglatchd"
-            )?;
+            let title = format!("{what}, {}", series.unit);
+            writeln!(text, "\n{title:42} {:>10} {:>21} {:>14}", "median", "range of rounds", "to siglatchd")?;
         }
         let (least, most) = series.range();
         let ratio = figures.of(what, reference).map(|ours| format!("{:.2}", series.median() / ours));
