@@ -55,7 +55,7 @@ pub(crate) struct Outcome {
     pub(crate) latencies: Vec<f64>,
     /// KiB of all the daemon's processes: before, and the most during.
     pub(crate) pss: (u64, u64),
-    /// Lines of log beyond those of the valid knocks that ran.
+    /// Lines of log beyond those of the valid knocks that ran, late ones included.
     pub(crate) lines: i64,
     /// Datagrams that cost a private-key operation, where the daemon counts them.
     pub(crate) opened: Option<u64>,
@@ -99,7 +99,8 @@ pub(crate) fn flood(
     let garbage = flood.stop()?;
     std::thread::sleep(EVERY * 3);
 
-    let lines = running.process.lines()? as i64 - quiet as i64 - (lines_each * latencies.len()) as i64;
+    let all_ran = latencies.len() + arrived(&knocks, &sent_at, 0, arrivals).len();
+    let lines = running.process.lines()? as i64 - quiet as i64 - (lines_each * all_ran) as i64;
     let opened = opened(&running.process.stop()?);
     Ok(Outcome {
         who: contender.name(),

@@ -42,7 +42,7 @@ use siglatch::listener::opener::Opener;
 
 use arrivals::Arrivals;
 use contender::{Contender, Limits};
-use floods::{Case, Outcome};
+use floods::{Case, Knocker, Outcome};
 use fwknopd::Fwknopd;
 use plan::Plan;
 use siglatchd::{Siglatchd, Site, Way};
@@ -56,6 +56,7 @@ pub(crate) type Try<T> = Result<T, Box<dyn Error + Send + Sync>>;
 pub(crate) const LATENCY: &str = "latency from send to first instruction";
 pub(crate) const THROUGHPUT: &str = "knocks in a closed loop";
 pub(crate) const MEMORY: &str = "resident memory, idle";
+const NOISE: &str = "processors busy before a round";
 const PARTS: &str = "what the floors are made of";
 /// Whose figures the others are compared with.
 const REFERENCE: &str = "siglatchd plain";
@@ -89,6 +90,8 @@ fn run(plan: &Plan, work: &Path, out: &Path) -> Try<()> {
     let opener = Opener::new(site.key.der())?;
     for round in 1..=plan.rounds {
         say(&format!("round {round} of {}", plan.rounds))?;
+        let busy = clock::busy_meanwhile(Duration::from_secs(1))?;
+        figures.add(NOISE, "others", "%", busy * 100.0);
         for contender in [&plain as &dyn Contender, &fwknopd] {
             one_at_a_time(contender, plan, &arrivals, &mut figures)?;
         }
@@ -185,6 +188,9 @@ fn report(figures: &Figures, floods: &[Outcome], out: &Path) -> Try<()> {
     for bar in bars::bars(figures, floods) {
         text.push_str(&format!("{bar}\n"));
     }
+    if figures.of(NOISE, "others").is_some_and(|busy| busy > 5.0) {
+        text.push_str("\nThe machine did something else meanwhile: these figures are worth nothing.\n");
+    }
     write("figures.txt", &text)?;
     write("figures.csv", &tables::figures_csv(figures)?)?;
     write("floods.csv", &tables::floods_csv(floods)?)?;
@@ -195,17 +201,21 @@ fn report(figures: &Figures, floods: &[Outcome], out: &Path) -> Try<()> {
     Ok(())
 }
 
-/// A line for each contender and sort of sources.
+/// A line for each contender and sort of sources: at each rate the worst that any kind of garbage did.
 fn survival(floods: &[Outcome]) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for flood in floods.iter().filter(|flood| flood.case.knocker == floods::Knocker::Known) {
+    let mut known: Vec<_> = floods.iter().filter(|flood| flood.case.knocker == Knocker::Known).collect();
+    known.sort_by(|a, b| a.share().total_cmp(&b.share()));
+    for flood in known {
         let name = format!("{}, garbage from {}", flood.who, flood.case.sources.name());
-        let point = (flood.garbage.per_second(), flood.share());
+        let point = (flood.case.rate as f64, flood.share());
         match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) if line.points.iter().any(|(rate, _)| *rate == point.0) => {}
             Some(line) => line.points.push(point),
             None => lines.push(Line { name, points: vec![point] }),
         }
     }
+    lines.sort_by(|a, b| b.name.cmp(&a.name));
     lines
 }
 

@@ -1,11 +1,13 @@
 //! Figures out of samples.
 
-/// The value below which this share of them lies; 0 without samples.
+/// The value below which this share of them lies, between two samples if need be; 0 without samples.
 pub(crate) fn percentile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(0.0)
+    let at = sorted.len().saturating_sub(1) as f64 * share;
+    let near = |at: f64| sorted.get(at as usize).copied().unwrap_or(0.0);
+    let (below, above) = (near(at.floor()), near(at.ceil()));
+    below + (above - below) * at.fract()
 }
 
 /// The middle one.
