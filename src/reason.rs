@@ -28,9 +28,15 @@ macro_rules! reasons {
 }
 
 reasons! {
-    Length = "length": "not exactly as long as the modulus; dropped unread",
+    Length = "length": "not exactly as long as the modulus, or that and a stamp; dropped unread",
     Range = "range": "not below the modulus: no key seals to it",
-    Queue = "queue": "all workers busy and their queue full",
+    Unstamped = "unstamped": "a plain knock, and `require_stamp` is set",
+    Seen = "seen": "the same datagram came lately, and is or was opened",
+    Beacon = "beacon": "the stamp's beacon is of no epoch within `freshness`",
+    Stamp = "stamp": "the stamp is no user's, or does not fit the datagram",
+    StampRate = "stamp-rate": "more stamped knocks of this user than `user_rate` and `user_burst`",
+    Prefix = "prefix": "under load, more plain knocks of this /32 or /64 than `prefix_rate` and `prefix_burst`",
+    Queue = "queue": "more knocks than can be opened; under load plain ones are taken by chance",
     Channel = "channel": "the keeper took no more messages",
     NotAuthentic = "not-authentic": "anything between ciphertext and verified HMAC",
     ReservedAction = "reserved-action": "action 0, reserved for replies",
@@ -51,6 +57,7 @@ reasons! {
     ActionDisabled = "action-disabled": "the action has `enabled = false`",
     Binding = "binding": "bound to less than `bind` asks for",
     Source = "source": "the source is not in `allow_from` of server, user or action",
+    StampMissing = "stamp-missing": "a plain knock, or stamped by another, and the user has `require_stamp`",
     Payload = "payload": "the payload is not of the kind or length that the action takes",
     Busy = "busy": "`max_running` of the action, or `max_jobs` of all, run already",
     StartFailed = "start-failed": "the script could not be started",

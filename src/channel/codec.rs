@@ -4,9 +4,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use zeroize::Zeroizing;
 
-use super::{Counts, Opened, Setup, SocketId, ToKeeper, ToListener};
+use super::{
+    Confinement, Counts, Lane, Limits, Opened, Plain, STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes,
+    ToKeeper, ToListener, UnderLoad,
+};
 use crate::wire::reader::{Reader, WrongLength};
-use crate::wire::{PLAINTEXT_LEN, mac};
+use crate::wire::stamp::StampKey;
+use crate::wire::{PLAINTEXT_LEN, UserId, mac};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,15 +34,23 @@ impl ToKeeper {
                 out.extend(mac::mapped(opened.source.ip()));
                 out.extend(opened.source.port().to_be_bytes());
                 out.push(opened.socket.0);
+                match opened.lane {
+                    Lane::Plain => out.extend([0, 0, 0]),
+                    Lane::Stamped(user) => {
+                        out.push(1);
+                        out.extend(user.0.to_be_bytes());
+                    }
+                }
                 out.extend(opened.digest);
                 out.extend(opened.plaintext.iter());
             }
             ToKeeper::Counts(counts) => {
                 out.push(COUNTS);
-                out.extend(counts.received.to_be_bytes());
                 out.extend(counts.receive_errors.to_be_bytes());
                 out.extend(counts.refused.iter().flat_map(|count| count.to_be_bytes()));
+                out.push(u8::from(counts.under_load.plain) | u8::from(counts.under_load.stamped) << 1);
             }
+            ToKeeper::Alive => out.push(ALIVE),
         }
         out
     }
@@ -52,27 +64,31 @@ impl ToKeeper {
         let mut reader = Reader::new(bytes);
         let message = match reader.u8()? {
             READY => ToKeeper::Ready,
-            OPENED => {
-                let ip = Ipv6Addr::from_octets(*reader.array()?);
-                let port = u16::from_be_bytes(*reader.array()?);
-                ToKeeper::Opened(Opened {
-                    source: SocketAddr::new(IpAddr::V6(ip).to_canonical(), port),
-                    socket: SocketId(reader.u8()?),
-                    digest: *reader.array()?,
-                    plaintext: Zeroizing::new(*reader.array()?),
-                })
-            }
+            OPENED => ToKeeper::Opened(Opened {
+                source: SocketAddr::new(ip(&mut reader)?, u16::from_be_bytes(*reader.array()?)),
+                socket: SocketId(reader.u8()?),
+                lane: match (reader.u8()?, u16::from_be_bytes(*reader.array()?)) {
+                    (0, 0) => Lane::Plain,
+                    (1, user) => Lane::Stamped(UserId(user)),
+                    (_, _) => return Err(Malformed),
+                },
+                digest: *reader.array()?,
+                plaintext: Zeroizing::new(*reader.array::<PLAINTEXT_LEN>()?),
+            }),
             COUNTS => {
-                let mut counts = Counts {
-                    received: u64::from_be_bytes(*reader.array()?),
-                    receive_errors: u64::from_be_bytes(*reader.array()?),
-                    ..Counts::default()
-                };
+                let mut counts =
+                    Counts { receive_errors: u64::from_be_bytes(*reader.array()?), ..Counts::ZERO };
                 for count in &mut counts.refused {
                     *count = u64::from_be_bytes(*reader.array()?);
                 }
+                let (plain, stamped) = match reader.u8()? {
+                    bits @ 0..=3 => (bits & 1 != 0, bits & 2 != 0),
+                    _ => return Err(Malformed),
+                };
+                counts.under_load = UnderLoad { plain, stamped };
                 ToKeeper::Counts(counts)
             }
+            ALIVE => ToKeeper::Alive,
             _ => return Err(Malformed),
         };
         reader.end()?;
@@ -83,18 +99,81 @@ impl ToKeeper {
 impl ToListener {
     /// The message's bytes; zeroized, for the private key is among them.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(self.room()));
         match self {
             ToListener::Setup(setup) => {
-                let mut out = Zeroizing::new(Vec::with_capacity(setup.private_key.len().saturating_add(8)));
                 out.push(SETUP);
                 out.extend(setup.workers.to_be_bytes());
                 out.extend(setup.queue.to_be_bytes());
-                out.push(setup.sockets);
+                out.push(match setup.confinement {
+                    Confinement::Off => 0,
+                    Confinement::On => 1,
+                });
+                let (given, (uid, gid)) = (setup.user.is_some(), setup.user.unwrap_or_default());
+                out.push(given.into());
+                out.extend(uid.to_be_bytes());
+                out.extend(gid.to_be_bytes());
                 out.extend(setup.private_key.iter());
-                out
             }
-            ToListener::Socket(socket) => Zeroizing::new(vec![SOCKET, socket.0]),
-            ToListener::Stop => Zeroizing::new(vec![STOP]),
+            ToListener::Limits(limits) => {
+                out.push(LIMITS);
+                out.push(match limits.plain {
+                    Plain::Taken => 0,
+                    Plain::Refused => 1,
+                });
+                let Limits {
+                    freshness,
+                    plain: _,
+                    user_rate,
+                    user_burst,
+                    prefix_rate,
+                    prefix_burst,
+                    prefixes,
+                } = limits;
+                let numbers = [freshness, user_rate, user_burst, prefix_rate, prefix_burst, prefixes];
+                out.extend(numbers.into_iter().flat_map(|number| number.to_be_bytes()));
+            }
+            ToListener::Socket(socket, takes) => {
+                out.extend([SOCKET, socket.0]);
+                out.push(match takes {
+                    Takes::Plain => 0,
+                    Takes::Stamped => 1,
+                    Takes::Both => 2,
+                });
+            }
+            ToListener::StampKeys(StampKeys { removed, added }) => {
+                out.push(STAMP_KEYS);
+                // The sender cuts at STAMP_KEYS_MAX.
+                out.extend(u16::try_from(removed.len()).unwrap_or(u16::MAX).to_be_bytes());
+                removed.iter().for_each(|user| out.extend(user.0.to_be_bytes()));
+                for (user, key) in added {
+                    out.extend(user.0.to_be_bytes());
+                    out.extend(key.bytes());
+                }
+            }
+            ToListener::Begin => out.push(BEGIN),
+            ToListener::Settled(source) => {
+                out.push(SETTLED);
+                out.extend(mac::mapped(*source));
+            }
+            ToListener::Stop => out.push(STOP),
+        }
+        out
+    }
+
+    /// Enough that keys are never moved while they are written: what they are moved from is not zeroized.
+    fn room(&self) -> usize {
+        match self {
+            ToListener::Setup(setup) => setup.private_key.len().saturating_add(32),
+            ToListener::StampKeys(keys) => {
+                let (removed, added) = (keys.removed.len(), keys.added.len());
+                removed.saturating_mul(2).saturating_add(added.saturating_mul(34)).saturating_add(8)
+            }
+            ToListener::Limits(_)
+            | ToListener::Socket(..)
+            | ToListener::Begin
+            | ToListener::Settled(_)
+            | ToListener::Stop => 32,
         }
     }
 
@@ -106,13 +185,39 @@ impl ToListener {
     pub fn decode(bytes: &[u8]) -> Result<ToListener, Malformed> {
         let mut reader = Reader::new(bytes);
         let message = match reader.u8()? {
-            SETUP => ToListener::Setup(Setup {
-                workers: u16::from_be_bytes(*reader.array()?),
-                queue: u32::from_be_bytes(*reader.array()?),
-                sockets: reader.u8()?,
-                private_key: Zeroizing::new(reader.rest().to_vec()),
-            }),
-            SOCKET => ToListener::Socket(SocketId(reader.u8()?)),
+            SETUP => ToListener::Setup(setup(&mut reader)?),
+            LIMITS => {
+                let plain = match reader.u8()? {
+                    0 => Plain::Taken,
+                    1 => Plain::Refused,
+                    _ => return Err(Malformed),
+                };
+                let mut number = || reader.array().map(|bytes| u32::from_be_bytes(*bytes));
+                ToListener::Limits(Limits {
+                    plain,
+                    freshness: number()?,
+                    user_rate: number()?,
+                    user_burst: number()?,
+                    prefix_rate: number()?,
+                    prefix_burst: number()?,
+                    prefixes: number()?,
+                })
+            }
+            SOCKET => {
+                let socket = SocketId(reader.u8()?);
+                ToListener::Socket(
+                    socket,
+                    match reader.u8()? {
+                        0 => Takes::Plain,
+                        1 => Takes::Stamped,
+                        2 => Takes::Both,
+                        _ => return Err(Malformed),
+                    },
+                )
+            }
+            STAMP_KEYS => ToListener::StampKeys(stamp_keys(&mut reader)?),
+            BEGIN => ToListener::Begin,
+            SETTLED => ToListener::Settled(ip(&mut reader)?),
             STOP => ToListener::Stop,
             _ => return Err(Malformed),
         };
@@ -121,12 +226,58 @@ impl ToListener {
     }
 }
 
+fn setup(reader: &mut Reader<'_>) -> Result<Setup, Malformed> {
+    let workers = u16::from_be_bytes(*reader.array()?);
+    let queue = u32::from_be_bytes(*reader.array()?);
+    let confinement = match reader.u8()? {
+        0 => Confinement::Off,
+        1 => Confinement::On,
+        _ => return Err(Malformed),
+    };
+    let given = reader.u8()?;
+    let ids = (u32::from_be_bytes(*reader.array()?), u32::from_be_bytes(*reader.array()?));
+    let user = match (given, ids) {
+        (0, (0, 0)) => None,
+        (1, ids) => Some(ids),
+        (_, _) => return Err(Malformed),
+    };
+    let private_key = Zeroizing::new(reader.rest().to_vec());
+    Ok(Setup { private_key, workers, queue, confinement, user })
+}
+
+fn stamp_keys(reader: &mut Reader<'_>) -> Result<StampKeys, Malformed> {
+    let count = usize::from(u16::from_be_bytes(*reader.array()?));
+    let user = |reader: &mut Reader<'_>| reader.array().map(|id| UserId(u16::from_be_bytes(*id)));
+    let mut keys = StampKeys::default();
+    for _ in 0..count {
+        keys.removed.push(user(reader)?);
+    }
+    let mut added = Reader::new(reader.rest());
+    while !added.is_empty() {
+        keys.added.push((user(&mut added)?, StampKey::from_bytes(*added.array()?)));
+    }
+    if keys.removed.len() > STAMP_KEYS_MAX || keys.added.len() > STAMP_KEYS_MAX {
+        return Err(Malformed);
+    }
+    Ok(keys)
+}
+
+/// IPv6, or v4-mapped and folded.
+fn ip(reader: &mut Reader<'_>) -> Result<IpAddr, WrongLength> {
+    Ok(IpAddr::V6(Ipv6Addr::from_octets(*reader.array()?)).to_canonical())
+}
+
 const READY: u8 = 1;
 const OPENED: u8 = 2;
 const COUNTS: u8 = 3;
+const ALIVE: u8 = 4;
 
 const SETUP: u8 = 1;
 const SOCKET: u8 = 2;
 const STOP: u8 = 3;
+const LIMITS: u8 = 4;
+const STAMP_KEYS: u8 = 5;
+const BEGIN: u8 = 6;
+const SETTLED: u8 = 7;
 
-const OPENED_LEN: usize = 1 + 16 + 2 + 1 + 32 + PLAINTEXT_LEN;
+const OPENED_LEN: usize = 1 + 16 + 2 + 1 + 3 + 32 + PLAINTEXT_LEN;

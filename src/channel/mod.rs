@@ -10,7 +10,8 @@ mod codec;
 mod pair;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -18,7 +19,8 @@ pub use codec::Malformed;
 pub use pair::{Channel, Received, Sent};
 
 use crate::reason::DropReason;
-use crate::wire::{KnockId, PLAINTEXT_LEN};
+use crate::wire::stamp::StampKey;
+use crate::wire::{KnockId, PLAINTEXT_LEN, UserId};
 
 /// Longest message in bytes: `Setup` with the PKCS#8 form of the longest key has under 6,000.
 pub const MESSAGE_MAX: usize = 8192;
@@ -30,26 +32,37 @@ pub const MESSAGE_MAX: usize = 8192;
     reason = "nearly every message is the large one, and it lives briefly on the stack"
 )]
 pub enum ToKeeper {
-    /// Set up, sockets taken over: from here on datagrams are received.
+    /// Locked in, set up: from here on datagrams are received.
     Ready,
     /// A sealed datagram was opened.
     Opened(Opened),
-    /// What has been received and refused since the start.
+    /// What has been refused since the start.
     Counts(Counts),
+    /// The loop turns: at least every [`ALIVE_EVERY`].
+    Alive,
 }
 
-/// From the keeper.
+/// From the keeper. `Setup` comes first, then `Limits`, sockets and stamp keys, then `Begin`; after that all but `Setup`,
+/// `Socket` and `Begin` at any time.
 #[derive(Debug)]
 pub enum ToListener {
     /// The first message.
     Setup(Setup),
+    /// What to go by, now or from now on.
+    Limits(Limits),
     /// One of the sockets to receive on; its descriptor comes along.
-    Socket(SocketId),
+    Socket(SocketId, Takes),
+    /// Who may stamp; at most [`STAMP_KEYS_MAX`] in one message.
+    StampKeys(StampKeys),
+    /// That was all: lock in, then receive.
+    Begin,
+    /// Somebody knocked well from here.
+    Settled(IpAddr),
     /// Receive no more, finish what is queued, report, end.
     Stop,
 }
 
-/// Everything a listener needs besides its sockets.
+/// Everything a listener needs to lock itself in and to open what it receives.
 pub struct Setup {
     /// The RSA private key, PKCS#8 DER.
     pub private_key: Zeroizing<Vec<u8>>,
@@ -57,8 +70,76 @@ pub struct Setup {
     pub workers: u16,
     /// Sealed datagrams that may wait for a worker.
     pub queue: u32,
-    /// How many `Socket` messages follow.
-    pub sockets: u8,
+    /// How much it locks itself in.
+    pub confinement: Confinement,
+    /// User and group to become; `None`: to stay.
+    pub user: Option<(u32, u32)>,
+}
+
+/// Whether a listener locks itself in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// With every layer that this kernel has; one that it has and refuses ends the listener.
+    On,
+    /// Not at all.
+    Off,
+}
+
+/// What a listener goes by when it decides what is worth a private-key operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest accepted distance between a stamp's epoch and the wall clock, in seconds.
+    pub freshness: u32,
+    /// Whether plain knocks are taken at all.
+    pub plain: Plain,
+    /// Stamped datagrams per second of one user.
+    pub user_rate: u32,
+    /// Stamped datagrams a user may send at once.
+    pub user_burst: u32,
+    /// Plain datagrams per second of one /32 or /64, when the private-key operations are short.
+    pub prefix_rate: u32,
+    /// And at once.
+    pub prefix_burst: u32,
+    /// Prefixes that have a bucket of their own.
+    pub prefixes: u32,
+}
+
+/// Whether plain knocks are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// As siglatch v1 clients send them.
+    Taken,
+    /// Only stamped ones are (`require_stamp`).
+    Refused,
+}
+
+/// A change of who may stamp.
+#[derive(Debug, Default)]
+pub struct StampKeys {
+    /// These no more; one that is also added has a new key.
+    pub removed: Vec<UserId>,
+    /// These from now on.
+    pub added: Vec<(UserId, StampKey)>,
+}
+
+/// The kind of datagram that a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// As long as the modulus.
+    Plain,
+    /// And a stamp longer.
+    Stamped,
+    /// Both: a socket that is alone on its address.
+    Both,
+}
+
+/// The way on which a datagram came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Without a stamp.
+    Plain,
+    /// With a stamp of this user's, verified. The listener could lie about it.
+    Stamped(UserId),
 }
 
 impl fmt::Debug for Setup {
@@ -67,7 +148,7 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// The place of a socket in `listen`.
+/// The place of a socket among those that were handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketId(pub u8);
 
@@ -78,6 +159,8 @@ pub struct Opened {
     pub source: SocketAddr,
     /// The socket it came in by.
     pub socket: SocketId,
+    /// Whether it was stamped, and by whom.
+    pub lane: Lane,
     /// SHA-256 of the datagram.
     pub digest: [u8; 32],
     /// What was in it.
@@ -97,22 +180,54 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Totals since the listener's start: `received = opened + refused + what is still with the workers`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the listener counts, totals since its start. Everything else that it received it opened, or has with its workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Datagrams read from the sockets.
-    pub received: u64,
     /// Receive calls that failed.
     pub receive_errors: u64,
     /// By [`Counts::REASONS`].
     pub refused: [u64; Counts::REASONS.len()],
+    /// Which lanes have more than they can take, now.
+    pub under_load: UnderLoad,
+}
+
+/// Which lanes are short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnderLoad {
+    /// Plain datagrams wait for private-key operations, or are shared out by chance.
+    pub plain: bool,
+    /// Stamped ones wait, or are read slower than they come.
+    pub stamped: bool,
 }
 
 impl Counts {
+    /// At the start.
+    pub const ZERO: Counts = Counts {
+        receive_errors: 0,
+        refused: [0; Counts::REASONS.len()],
+        under_load: UnderLoad { plain: false, stamped: false },
+    };
+
     /// Why a listener refuses.
-    pub const REASONS: [DropReason; 4] =
-        [DropReason::Length, DropReason::Range, DropReason::Queue, DropReason::Channel];
+    pub const REASONS: [DropReason; 10] = [
+        DropReason::Length,
+        DropReason::Range,
+        DropReason::Seen,
+        DropReason::Unstamped,
+        DropReason::Beacon,
+        DropReason::Stamp,
+        DropReason::StampRate,
+        DropReason::Prefix,
+        DropReason::Queue,
+        DropReason::Channel,
+    ];
 }
+
+/// How often a listener says that it is alive.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Most keys, and most removals, in one message.
+pub const STAMP_KEYS_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests;

@@ -3,40 +3,81 @@ use proptest::prelude::*;
 use super::*;
 
 fn opened(source: SocketAddr) -> Opened {
-    Opened { source, socket: SocketId(3), digest: [9; 32], plaintext: Zeroizing::new([7; PLAINTEXT_LEN]) }
-}
-
-#[test]
-fn what_the_listener_says_reaches_the_keeper() {
-    for source in ["192.0.2.1:7", "[2001:db8::1]:65535"] {
-        let source = source.parse().unwrap();
-        let ToKeeper::Opened(read) = ToKeeper::decode(&ToKeeper::Opened(opened(source)).encode()).unwrap()
-        else {
-            panic!("another message");
-        };
-        assert_eq!((read.source, read.socket, read.digest), (source, SocketId(3), [9; 32]));
-        assert_eq!(*read.plaintext, [7; PLAINTEXT_LEN]);
+    Opened {
+        source,
+        socket: SocketId(3),
+        lane: Lane::Stamped(UserId(513)),
+        digest: [9; 32],
+        plaintext: Zeroizing::new([7; PLAINTEXT_LEN]),
     }
-    let counts = Counts { received: u64::MAX, receive_errors: 2, refused: [3, 4, 5, 6] };
-    assert!(
-        matches!(ToKeeper::decode(&ToKeeper::Counts(counts).encode()), Ok(ToKeeper::Counts(c)) if c == counts)
-    );
-    assert!(matches!(ToKeeper::decode(&ToKeeper::Ready.encode()), Ok(ToKeeper::Ready)));
+}
+
+fn setup() -> Setup {
+    Setup {
+        private_key: Zeroizing::new(vec![1, 2, 3]),
+        workers: 2,
+        queue: 70_000,
+        confinement: Confinement::On,
+        user: Some((998, 70_001)),
+    }
+}
+
+fn to_keeper() -> Vec<ToKeeper> {
+    let mut counts = Counts { receive_errors: 2, ..Counts::ZERO };
+    counts.refused[9] = u64::MAX;
+    counts.under_load.stamped = true;
+    let mut plain = opened("[2001:db8::1]:65535".parse().unwrap());
+    plain.lane = Lane::Plain;
+    vec![
+        ToKeeper::Ready,
+        ToKeeper::Opened(opened("192.0.2.1:7".parse().unwrap())),
+        ToKeeper::Opened(plain),
+        ToKeeper::Counts(counts),
+        ToKeeper::Alive,
+    ]
+}
+
+fn to_listener() -> Vec<ToListener> {
+    let limits = Limits {
+        freshness: 1,
+        plain: Plain::Refused,
+        user_rate: 2,
+        user_burst: 3,
+        prefix_rate: 4,
+        prefix_burst: 5,
+        prefixes: 6,
+    };
+    let added = vec![(UserId(7), StampKey::from_bytes([8; 32])), (UserId(9), StampKey::from_bytes([10; 32]))];
+    vec![
+        ToListener::Setup(setup()),
+        ToListener::Setup(Setup { user: None, confinement: Confinement::Off, ..setup() }),
+        ToListener::Limits(limits),
+        ToListener::Socket(SocketId(5), Takes::Stamped),
+        ToListener::StampKeys(StampKeys { removed: vec![UserId(7), UserId(65535)], added }),
+        ToListener::StampKeys(StampKeys::default()),
+        ToListener::Begin,
+        ToListener::Settled("192.0.2.1".parse().unwrap()),
+        ToListener::Stop,
+    ]
 }
 
 #[test]
-fn what_the_keeper_says_reaches_the_listener() {
-    let setup = Setup { private_key: Zeroizing::new(vec![1, 2, 3]), workers: 2, queue: 70_000, sockets: 16 };
-    let Ok(ToListener::Setup(read)) = ToListener::decode(&ToListener::Setup(setup).encode()) else {
-        panic!("another message");
+fn what_is_said_reaches_the_other_side() {
+    for message in to_keeper() {
+        let read = ToKeeper::decode(&message.encode()).unwrap();
+        assert_eq!(*read.encode(), *message.encode(), "{message:?}");
+        assert_eq!(format!("{read:?}"), format!("{message:?}"));
+    }
+    for message in to_listener() {
+        let read = ToListener::decode(&message.encode()).unwrap();
+        assert_eq!(*read.encode(), *message.encode(), "{message:?}");
+        assert_eq!(format!("{read:?}"), format!("{message:?}"));
+    }
+    let Ok(ToListener::Setup(read)) = ToListener::decode(&ToListener::Setup(setup()).encode()) else {
+        panic!("another message")
     };
-    assert_eq!((read.workers, read.queue, read.sockets), (2, 70_000, 16));
+    assert_eq!((read.workers, read.queue, read.user), (2, 70_000, Some((998, 70_001))));
     assert_eq!(*read.private_key, vec![1, 2, 3]);
-    assert!(matches!(
-        ToListener::decode(&ToListener::Socket(SocketId(5)).encode()),
-        Ok(ToListener::Socket(SocketId(5)))
-    ));
-    assert!(matches!(ToListener::decode(&ToListener::Stop.encode()), Ok(ToListener::Stop)));
 }
 
 #[test]
@@ -48,12 +89,8 @@ fn a_mapped_source_is_folded_whatever_the_listener_says() {
 
 #[test]
 fn every_prefix_and_extension_of_a_message_is_malformed() {
-    let messages = [
-        ToKeeper::Ready.encode(),
-        ToKeeper::Opened(opened("192.0.2.1:7".parse().unwrap())).encode(),
-        ToKeeper::Counts(Counts::default()).encode(),
-    ];
-    for message in messages {
+    for message in to_keeper() {
+        let message = message.encode();
         for len in 0..message.len() {
             assert!(ToKeeper::decode(&message[..len]).is_err());
         }
@@ -61,6 +98,17 @@ fn every_prefix_and_extension_of_a_message_is_malformed() {
         longer.push(0);
         assert!(ToKeeper::decode(&longer).is_err());
     }
+}
+
+#[test]
+fn more_keys_than_a_message_takes_are_malformed() {
+    let keys = |count| StampKeys {
+        removed: Vec::new(),
+        added: vec![(UserId(1), StampKey::from_bytes([1; 32])); count],
+    };
+    assert!(ToListener::decode(&ToListener::StampKeys(keys(STAMP_KEYS_MAX)).encode()).is_ok());
+    assert!(ToListener::StampKeys(keys(STAMP_KEYS_MAX)).encode().len() < MESSAGE_MAX);
+    assert!(ToListener::decode(&ToListener::StampKeys(keys(STAMP_KEYS_MAX + 1)).encode()).is_err());
 }
 
 #[test]
@@ -118,18 +166,8 @@ proptest! {
 
 #[test]
 fn neither_key_nor_plaintext_is_printed() {
-    let setup = ToListener::Setup(Setup {
-        private_key: Zeroizing::new(vec![201; 8]),
-        workers: 1,
-        queue: 1,
-        sockets: 1,
-    });
-    assert_eq!(format!("{setup:?}"), "Setup(Setup(****))");
-    let opened = Opened {
-        source: "192.0.2.1:9".parse().unwrap(),
-        socket: SocketId(0),
-        digest: [0xab; 32],
-        plaintext: Zeroizing::new([201; PLAINTEXT_LEN]),
-    };
+    let setup = Setup { private_key: Zeroizing::new(vec![201; 8]), ..setup() };
+    assert_eq!(format!("{:?}", ToListener::Setup(setup)), "Setup(Setup(****))");
+    let opened = Opened { digest: [0xab; 32], ..opened("192.0.2.1:9".parse().unwrap()) };
     assert_eq!(format!("{opened:?}"), "Opened(abababababababab from 192.0.2.1:9)");
 }

@@ -13,6 +13,8 @@ mod check;
 #[cfg(feature = "server")]
 pub(crate) mod include;
 #[cfg(feature = "server")]
+mod key_file;
+#[cfg(feature = "server")]
 mod load;
 #[cfg(feature = "server")]
 mod problems;

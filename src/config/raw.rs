@@ -35,7 +35,8 @@ pub(super) struct RawConfig {
     pub(super) freshness: Option<Any>,
     pub(super) store: Option<Text>,
     pub(super) sandbox: Option<Text>,
-    pub(super) require_stamp: Option<Spanned<bool>>,
+    pub(super) listener_user: Option<Text>,
+    pub(super) require_stamp: Option<bool>,
     pub(super) bind: Option<Text>,
     pub(super) reply: Option<Text>,
     pub(super) allow_from: Option<Texts>,
@@ -71,6 +72,9 @@ pub(super) struct RawLimits {
     pub(super) user_burst: Option<Number>,
     pub(super) nonce_cache: Option<Number>,
     pub(super) max_claims: Option<Number>,
+    pub(super) prefix_rate: Option<Number>,
+    pub(super) prefix_burst: Option<Number>,
+    pub(super) prefixes: Option<Number>,
     pub(super) max_jobs: Option<Number>,
     pub(super) workers: Option<Number>,
     pub(super) queue: Option<Number>,
@@ -87,6 +91,7 @@ pub(super) struct RawUser {
     pub(super) bind: Option<Text>,
     pub(super) enabled: Option<bool>,
     pub(super) not_after: Option<Any>,
+    pub(super) require_stamp: Option<bool>,
     pub(super) public_key: Option<Any>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
+use crate::wire::{ActionId, Bound, HmacKey, PublicKey, ServerId, UserId};
 
 /// The whole of it. Users and actions are shared, so that what runs keeps what it was started with over a reload.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Config {
     /// UDP addresses; `::ffff:` folded to IPv4. At restart only.
     pub listen: Vec<SocketAddr>,
     /// Opens sealed packets. At restart only.
-    pub private_key: PrivateKey,
+    pub private_key: KeyFile,
     /// What bound knocks are signed for; without it only plain ones are authentic.
     pub server_id: Option<ServerId>,
     /// Folder of the store. At restart only.
@@ -30,6 +30,12 @@ pub struct Config {
     pub freshness: Duration,
     /// Where claims are kept. At restart only.
     pub store: StoreKind,
+    /// How much the listener locks itself in. At restart only.
+    pub sandbox: Sandbox,
+    /// Whom the listener becomes; `None` where it stays who it is. At restart only.
+    pub listener_user: Option<RunAs>,
+    /// Whether plain knocks are taken at all.
+    pub stamp: Stamp,
     /// The least binding that is accepted.
     pub bind: Bound,
     /// Sources that may knock at all.
@@ -49,10 +55,12 @@ impl Config {
     pub fn restart_changes(&self, new: &Config) -> Vec<&'static str> {
         let changes = [
             ("listen", self.listen != new.listen),
-            ("private_key", self.private_key.public() != new.private_key.public()),
+            ("private_key", self.private_key != new.private_key),
             ("state_dir", self.state_dir != new.state_dir),
             ("runtime_dir", self.runtime_dir != new.runtime_dir),
             ("store", self.store != new.store),
+            ("sandbox", self.sandbox != new.sandbox),
+            ("listener_user", self.listener_user != new.listener_user),
             ("limits.workers", self.limits.workers != new.limits.workers),
             ("limits.queue", self.limits.queue != new.limits.queue),
             ("limits.max_claims", self.limits.max_claims != new.limits.max_claims),
@@ -60,6 +68,35 @@ impl Config {
         ];
         changes.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
+}
+
+/// A private key that was read once, to see that it can be; whoever needs it reads it again, and drops it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Its public half.
+    pub public: PublicKey,
+}
+
+/// How much the listener locks itself in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// With every layer there is; without one of them there is no start.
+    Required,
+    /// With every layer that this kernel has.
+    BestEffort,
+    /// Not at all.
+    Off,
+}
+
+/// Whether knocks without a stamp are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// They are, as siglatch v1 clients send them.
+    Optional,
+    /// They are not.
+    Required,
 }
 
 /// Where claims are kept.
@@ -104,6 +141,12 @@ pub struct Limits {
     pub max_claims: u64,
     /// Scripts that run at once, over all actions.
     pub max_jobs: usize,
+    /// Plain datagrams per second and prefix (/32 or /64) that are opened when private-key operations are short.
+    pub prefix_rate: u32,
+    /// And at once.
+    pub prefix_burst: u32,
+    /// Prefixes that have a bucket of their own; the others share one.
+    pub prefixes: u32,
     /// RSA worker threads. At restart only.
     pub workers: usize,
     /// Sealed datagrams that wait for a worker. At restart only.
@@ -125,6 +168,8 @@ pub struct User {
     pub allow_from: AddressList,
     /// The least binding that is accepted of him.
     pub bind: Bound,
+    /// Whether his plain knocks are taken.
+    pub stamp: Stamp,
     /// Whether he may knock at all.
     pub enabled: Enabled,
     /// Last moment at which he may knock: since the Unix epoch.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::grant::Sealed;
 use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
+use crate::channel::Lane;
 use crate::clock::Now;
-use crate::config::resolved::{Enabled, PayloadKind};
+use crate::config::resolved::{Enabled, PayloadKind, Stamp};
 use crate::config::{Action, Config, User};
 use crate::wire::{ActionId, Bound};
 
@@ -34,6 +35,8 @@ impl Fresh {
 fn authorize<'a>(now: Now, config: &'a Config, verified: &Verified) -> Result<Allowed<'a>, DropReason> {
     let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
     let (user, action) = permit(now, config, &verified.user, id, verified.source.ip(), verified.bound)?;
+    let own_stamp = verified.lane == Lane::Stamped(user.id);
+    ensure(own_stamp || user.stamp == Stamp::Optional, DropReason::StampMissing)?;
     ensure(takes(action, &verified.payload), DropReason::Payload)?;
     Ok((user, action))
 }

@@ -14,9 +14,10 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::channel::{SocketId, ToKeeper};
+use crate::channel::{Lane, SocketId, ToKeeper};
 use crate::config::resolved::{
-    AddressList, Args, Enabled, Limits, Log, LogFormat, OnBusy, PayloadKind, Stdin, StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
+    StoreKind,
 };
 use crate::config::{Action, User};
 use crate::store::{MemoryStore, Store as _};
@@ -114,7 +115,10 @@ fn config() -> Config {
     Config {
         path: PathBuf::new(),
         listen: Vec::new(),
-        private_key: SERVER_KEY.clone(),
+        private_key: KeyFile { path: PathBuf::new(), public: SERVER_KEY.public().clone() },
+        sandbox: Sandbox::Off,
+        listener_user: None,
+        stamp: Stamp::Optional,
         server_id: Some(SERVER),
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
@@ -130,6 +134,9 @@ fn config() -> Config {
             max_claims: 1000,
             max_jobs: 64,
             workers: 1,
+            prefix_rate: 10,
+            prefix_burst: 50,
+            prefixes: 64,
             queue: 1,
         },
         users: [user(ALICE, key(1)), user(BOB, key(2))]
@@ -147,6 +154,7 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         hmac_key,
         actions: vec![ActionId::new(1).unwrap()],
         allow_from: AddressList::default(),
+        stamp: Stamp::Optional,
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
@@ -222,6 +230,7 @@ fn resigned(mut plain: Plain, key: &HmacKey, change: impl FnOnce(&mut Plain)) ->
 /// As the keeper reads it from the channel.
 fn opened(plain: &Plain, from: &str) -> Opened {
     let message = ToKeeper::Opened(Opened {
+        lane: Lane::Plain,
         source: from.parse().unwrap(),
         socket: SocketId(0),
         digest: Sha256::digest(plain).into(),

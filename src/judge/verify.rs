@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::channel::Opened;
+use crate::channel::{Lane, Opened};
 use crate::config::{Config, User};
 use crate::wire::{Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, Packet, ServerId, mac};
 
@@ -23,6 +23,8 @@ pub struct Verified {
     pub action: u8,
     /// What it is bound to.
     pub bound: Bound,
+    /// Whether it came with a stamp, and whose.
+    pub lane: Lane,
     /// The payload, 0 to 199 bytes.
     pub payload: Vec<u8>,
 }
@@ -56,6 +58,7 @@ impl Decoys {
             nonce: Nonce { timestamp: packet.timestamp, user: packet.user, challenge: packet.challenge },
             action: packet.action,
             bound,
+            lane: opened.lane,
             payload: packet.payload.to_vec(),
         })
     }

@@ -4,17 +4,40 @@ use crate::channel;
 use crate::reason::DropReason;
 
 /// Totals since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
+    /// Of this listener, as it last told them.
     listener: channel::Counts,
+    /// Of those before it, which each began at zero.
+    former: channel::Counts,
+    opened: u64,
     ran: u64,
     refused: [u64; DropReason::ALL.len()],
 }
 
 impl Counts {
+    pub(super) const ZERO: Counts = Counts {
+        listener: channel::Counts::ZERO,
+        former: channel::Counts::ZERO,
+        opened: 0,
+        ran: 0,
+        refused: [0; DropReason::ALL.len()],
+    };
+
     /// The listener's totals, as it last told them.
     pub(super) fn listener(&mut self, counts: channel::Counts) {
         self.listener = counts;
+    }
+
+    /// Another listener begins to count.
+    pub(super) fn listener_gone(&mut self) {
+        self.former = self.both();
+        self.listener = channel::Counts::ZERO;
+    }
+
+    /// A datagram came out of the listener.
+    pub(super) fn opened(&mut self) {
+        self.opened = self.opened.saturating_add(1);
     }
 
     pub(super) fn ran(&mut self) {
@@ -28,24 +51,39 @@ impl Counts {
         }
     }
 
+    /// What the listeners opened or refused: not what died with one of them.
     pub(super) fn received(&self) -> u64 {
-        self.listener.received
+        self.both().refused.into_iter().fold(self.opened, u64::saturating_add)
     }
 
     pub(super) fn receive_errors(&self) -> u64 {
-        self.listener.receive_errors
+        self.both().receive_errors
+    }
+
+    pub(super) fn under_load(&self) -> channel::UnderLoad {
+        self.listener.under_load
     }
 
     pub(super) fn all_ran(&self) -> u64 {
         self.ran
     }
 
-    /// By reason, in pipeline order: the listener's and the keeper's own.
+    /// By reason, in pipeline order: the listeners' and the keeper's own.
     pub(super) fn by_reason(&self) -> impl Iterator<Item = (DropReason, u64)> {
-        let listener = channel::Counts::REASONS.into_iter().zip(self.listener.refused);
+        let listener = channel::Counts::REASONS.into_iter().zip(self.both().refused);
         DropReason::ALL.iter().zip(self.refused).map(move |(reason, own)| {
             let there = listener.clone().find(|(other, _)| other == reason).map_or(0, |(_, count)| count);
             (*reason, own.saturating_add(there))
         })
+    }
+
+    fn both(&self) -> channel::Counts {
+        let mut sum = self.listener;
+        sum.receive_errors = sum.receive_errors.saturating_add(self.former.receive_errors);
+        sum.refused
+            .iter_mut()
+            .zip(self.former.refused)
+            .for_each(|(sum, former)| *sum = sum.saturating_add(former));
+        sum
     }
 }

@@ -38,8 +38,8 @@ impl Report {
     /// Nothing has happened yet.
     pub(super) fn new(now: Now, addresses: Vec<SocketAddr>) -> Report {
         Report {
-            counts: Counts::default(),
-            told: Counts::default(),
+            counts: Counts::ZERO,
+            told: Counts::ZERO,
             since: now.mono,
             addresses,
             lines: HashMap::new(),
@@ -155,7 +155,7 @@ impl Report {
             "stopped",
             "stopped",
             &self.counts,
-            &Counts::default(),
+            &Counts::ZERO,
             &[("receive-errors", self.counts.receive_errors())],
         );
     }

@@ -245,6 +245,7 @@ impl Keeper {
             };
             match message {
                 Some(ToKeeper::Opened(opened)) => self.opened(now, &opened),
+                Some(ToKeeper::Alive) => {}
                 Some(ToKeeper::Counts(counts)) => self.report.counts.listener(counts),
                 Some(ToKeeper::Ready) if self.heard == Heard::Nothing => {
                     self.heard = Heard::Ready;
@@ -269,6 +270,7 @@ impl Keeper {
     }
 
     fn opened(&mut self, now: Now, opened: &Opened) {
+        self.report.counts.opened();
         match submit(&mut self.judge, &self.store, self.phase, now, opened) {
             Ok(()) => self.claims = self.claims.saturating_add(1),
             Err(refusal) => self.report.refused(now, &refusal, &self.config),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::{cannot, sockets};
-use crate::channel::{Channel, Sent, Setup, SocketId, ToListener};
+use crate::channel::{Channel, Confinement, Sent, Setup, SocketId, Takes, ToListener};
 use crate::clock::{self, Clock};
 use crate::config::resolved::StoreKind;
 use crate::config::{Config, Loaded};
@@ -59,15 +59,19 @@ pub(super) fn start(loaded: Loaded) -> Result<Started, Failure> {
         .spawn(move || listener::run(theirs))
         .map_err(|error| cannot("start the listener", &error))?;
     let setup = ToListener::Setup(Setup {
-        private_key: zeroize::Zeroizing::new(config.private_key.der().to_vec()),
+        private_key: zeroize::Zeroizing::new(config.private_key.read()?.der().to_vec()),
         workers: u16::try_from(config.limits.workers).unwrap_or(u16::MAX),
         queue: u32::try_from(config.limits.queue).unwrap_or(u32::MAX),
-        sockets: u8::try_from(sockets.len()).unwrap_or(u8::MAX),
+        confinement: Confinement::Off,
+        user: None,
     });
     let mut sent = vec![ours.send(&setup.encode(), None)];
     for (number, socket) in (0..).zip(&sockets) {
-        sent.push(ours.send(&ToListener::Socket(SocketId(number)).encode(), Some(socket.as_fd())));
+        sent.push(
+            ours.send(&ToListener::Socket(SocketId(number), Takes::Plain).encode(), Some(socket.as_fd())),
+        );
     }
+    sent.push(ours.send(&ToListener::Begin.encode(), None));
     if sent.iter().any(|sent| *sent != Sent::Yes) {
         return Err(cannot("set up the listener", &std::io::ErrorKind::BrokenPipe.into()));
     }

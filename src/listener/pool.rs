@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Sealed;
 use super::opener::Opener;
 use super::tally::Tally;
-use crate::channel::{Channel, Opened, Sent, ToKeeper};
+use crate::channel::{Channel, Lane, Opened, Sent, ToKeeper};
 use crate::reason::DropReason;
 
 /// Opens what it is offered and sends it on.
@@ -79,6 +79,7 @@ pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &
     let opened = Opened {
         source: sealed.source(),
         socket: sealed.socket(),
+        lane: Lane::Plain,
         digest: Sha256::digest(sealed.ciphertext()).into(),
         plaintext: opener.open(sealed.ciphertext()),
     };

@@ -66,7 +66,7 @@ pub fn run(channel: Channel) -> Result<(), ListenerError> {
 fn set_up(channel: &Channel, poll: &mut Poll) -> Result<(Setup, Vec<OwnedFd>), ListenerError> {
     let mut buffer = zeroize::Zeroizing::new([0; MESSAGE_MAX]);
     let mut events = Events::with_capacity(1);
-    let mut setup = None;
+    let mut setup: Option<Setup> = None;
     let mut sockets = Vec::new();
     loop {
         match channel.receive(&mut buffer) {
@@ -74,15 +74,16 @@ fn set_up(channel: &Channel, poll: &mut Poll) -> Result<(Setup, Vec<OwnedFd>), L
                 let message = buffer.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
                 match (message, descriptor) {
                     (Some(ToListener::Setup(new)), None) if setup.is_none() => setup = Some(new),
-                    (Some(ToListener::Socket(_)), Some(socket)) => sockets.push(socket),
+                    (Some(ToListener::Socket(..)), Some(socket)) => sockets.push(socket),
+                    (Some(ToListener::Limits(_) | ToListener::StampKeys(_)), None) => {}
+                    (Some(ToListener::Begin), None) => {
+                        return setup.map(|setup| (setup, sockets)).ok_or(ListenerError::Setup);
+                    }
                     (_, _) => return Err(ListenerError::Setup),
                 }
             }
             Received::Empty => wait(poll, &mut events, None)?,
             Received::End => return Err(ListenerError::Setup),
-        }
-        if let Some(done) = setup.take_if(|setup| sockets.len() == usize::from(setup.sockets)) {
-            return Ok((done, sockets));
         }
     }
 }
@@ -99,7 +100,7 @@ fn receive(
     let mut buffer = admission.buffer();
     let mut message = [0; MESSAGE_MAX];
     let clock = Clock::start();
-    let (mut reported, mut reported_at) = (Counts::default(), Duration::ZERO);
+    let (mut reported, mut reported_at) = (Counts::ZERO, Duration::ZERO);
     loop {
         let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
         wait(poll, &mut events, Some(timeout))?;
@@ -115,8 +116,7 @@ fn receive(
             || tally.receive_error(),
         );
         let (counts, now) = (tally.counts(), clock.now().mono);
-        let much = counts.received.saturating_sub(reported.received) >= REPORT_AFTER;
-        if counts != reported && (much || now.saturating_sub(reported_at) >= REPORT) {
+        if counts != reported && now.saturating_sub(reported_at) >= REPORT {
             match channel.send(&ToKeeper::Counts(counts).encode(), None) {
                 Sent::Yes => (reported, reported_at) = (counts, now),
                 // They are totals: the next report makes up for this one.
@@ -128,7 +128,6 @@ fn receive(
 
 /// Queues a datagram for a worker, or counts why not.
 pub(super) fn take(datagram: Datagram<'_>, admission: &Admission, pool: &Pool, tally: &Tally) {
-    tally.received();
     let taken = match admission.datagram(datagram) {
         Step::Open(sealed) => pool.offer(sealed),
         Step::Drop(reason) => Err(reason),
@@ -220,6 +219,3 @@ const BUDGET: usize = 64;
 
 /// How often counts are told when something was received.
 const REPORT: Duration = Duration::from_millis(500);
-
-/// They are told earlier when so many datagrams have come in.
-const REPORT_AFTER: u64 = 1000;

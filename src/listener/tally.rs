@@ -2,22 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::channel::Counts;
+use crate::channel::{Counts, UnderLoad};
 use crate::reason::DropReason;
 
 /// Shared by the loop and its workers; only ever rises.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    received: AtomicU64,
     receive_errors: AtomicU64,
     refused: [AtomicU64; Counts::REASONS.len()],
 }
 
 impl Tally {
-    pub(super) fn received(&self) {
-        self.received.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(super) fn receive_error(&self) {
         self.receive_errors.fetch_add(1, Ordering::Relaxed);
     }
@@ -32,9 +27,9 @@ impl Tally {
 
     pub(super) fn counts(&self) -> Counts {
         Counts {
-            received: self.received.load(Ordering::Relaxed),
             receive_errors: self.receive_errors.load(Ordering::Relaxed),
             refused: self.refused.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            under_load: UnderLoad::default(),
         }
     }
 }

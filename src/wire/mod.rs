@@ -16,6 +16,7 @@ pub mod mac;
 pub mod packet;
 pub mod reader;
 pub mod rsa_key;
+pub mod stamp;
 
 pub use ids::{ActionId, KnockId, Nonce, ServerId, UserId};
 pub use invite::Invite;
@@ -23,3 +24,4 @@ pub use key::HmacKey;
 pub use mac::{Binding, Bound};
 pub use packet::{Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet};
 pub use rsa_key::{PrivateKey, PublicKey};
+pub use stamp::{BeaconKey, StampKey};

@@ -54,12 +54,17 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.left)
     }
 
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
     /// Ends the reading.
     ///
     /// # Errors
     ///
     /// [`WrongLength`] when bytes are left over.
     pub fn end(self) -> Result<(), WrongLength> {
-        if self.left.is_empty() { Ok(()) } else { Err(WrongLength) }
+        if self.is_empty() { Ok(()) } else { Err(WrongLength) }
     }
 }

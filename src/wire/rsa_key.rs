@@ -133,6 +133,12 @@ impl PublicKey {
         self.0.to_public_key_pem(LineEnding::LF).map_err(|_| BadRsaKey::Unreadable("public key"))
     }
 
+    /// SPKI DER: what names the server in what is derived for it.
+    pub fn spki(&self) -> Vec<u8> {
+        // A key that was read can be written; if not, nothing is derived that another has.
+        self.0.to_public_key_der().map(|der| der.into_vec()).unwrap_or_default()
+    }
+
     /// The modulus, big-endian, without leading zeros: 256 bytes for 2048 bits. As long as the datagrams are.
     pub fn modulus(&self) -> Vec<u8> {
         self.0.n().to_bytes_be()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Job;
-use crate::config::resolved::{AddressList, Args, Enabled, OnBusy, PayloadKind, Stdin};
+use crate::config::resolved::{AddressList, Args, Enabled, OnBusy, PayloadKind, Stamp, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
 use crate::wire::{ActionId, Bound, HmacKey, UserId};
@@ -43,6 +43,7 @@ pub(super) fn job(action: Action, payload: &[u8]) -> Job {
         hmac_key: HmacKey::new([7; 32]).unwrap(),
         actions: vec![action.id],
         allow_from: AddressList::default(),
+        stamp: Stamp::Optional,
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use siglatch::config::resolved::{
-    AddressList, Args, Enabled, Limits, Log, LogFormat, OnBusy, PayloadKind, Stdin, StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
+    StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
@@ -171,7 +172,10 @@ impl Rules {
         Arc::new(Config {
             path: PathBuf::new(),
             listen: Vec::new(),
-            private_key: SERVER_KEY.clone(),
+            private_key: KeyFile { path: PathBuf::new(), public: SERVER_KEY.public().clone() },
+            sandbox: Sandbox::Off,
+            listener_user: None,
+            stamp: Stamp::Optional,
             server_id: self.server_id.map(|byte| ServerId([byte; 16])),
             state_dir: PathBuf::new(),
             runtime_dir: PathBuf::new(),
@@ -185,6 +189,9 @@ impl Rules {
                 summary: Duration::from_secs(60),
             },
             limits: Limits {
+                prefix_rate: 10,
+                prefix_burst: 50,
+                prefixes: 64,
                 user_rate: 1_000_000,
                 user_burst: 1_000_000,
                 nonce_cache: self.nonce_cache,
@@ -208,6 +215,7 @@ impl UserRule {
             actions: self.actions.iter().map(|id| action_id(*id)).collect(),
             allow_from: addresses(self.list),
             bind: self.bind,
+            stamp: Stamp::Optional,
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
-use siglatch::channel::{Opened, SocketId};
+use siglatch::channel::{Lane, Opened, SocketId};
 use siglatch::clock::Now;
 use siglatch::judge::{Claim, Decision, Decoys, Judge, Verdict as Judged};
 use siglatch::reason::DropReason;
@@ -177,6 +177,7 @@ impl World {
         self.received += 1;
         let plain = sent.bytes();
         let opened = Opened {
+            lane: Lane::Plain,
             source: SocketAddr::new(SOURCES[source].parse().unwrap(), 4000),
             socket: SocketId(0),
             digest: Sha256::digest(plain).into(),

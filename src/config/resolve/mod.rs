@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::key_file;
 use super::load::{Entry, Written};
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
-use super::resolved::{Config, Limits, Log, LogFormat, StoreKind};
+use super::resolved::{Config, KeyFile, Limits, Log, LogFormat, Sandbox, Stamp, StoreKind};
 use super::shape::Document;
+use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
-use crate::wire::rsa_key::BadRsaKey;
-use crate::wire::{PrivateKey, ServerId};
 use section::{Bounds, Section, ServerIdGiven};
 
 /// The configuration; `None`, or something to use for nothing but finding more problems, when any was noted.
@@ -57,6 +57,8 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let store = store(&mut top, raw);
     let bind = top.bind(&raw.bind, bindings);
     let allow_from = top.addresses(&raw.allow_from);
+    let sandbox = sandbox(&mut top, raw);
+    let listener_user = run_as::listener(&mut top, &raw.listener_user, sandbox);
     let private_key = private_key(&mut top, raw)?;
     Some(Config {
         path: document.source.absolute.clone(),
@@ -67,6 +69,9 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         runtime_dir,
         freshness,
         store,
+        sandbox,
+        listener_user,
+        stamp: stamp(raw.require_stamp),
         bind,
         allow_from,
         log,
@@ -87,11 +92,17 @@ fn section<'a>(
 
 /// Keys whose other values come with features that aren't built yet.
 fn later(top: &mut Section<'_>, raw: &RawConfig) {
-    top.choice("sandbox", &raw.sandbox, (), &[("off", ())], &["best-effort", "required"]);
     top.choice("reply", &raw.reply, (), &[("never", ())], &["receipt"]);
-    if let Some(stamp) = raw.require_stamp.as_ref().filter(|stamp| *stamp.get_ref()) {
-        top.unbuilt(stamp.span(), "require_stamp = true", "what works is false");
-    }
+}
+
+fn sandbox(top: &mut Section<'_>, raw: &RawConfig) -> Sandbox {
+    let choices =
+        [("best-effort", Sandbox::BestEffort), ("required", Sandbox::Required), ("off", Sandbox::Off)];
+    top.choice("sandbox", &raw.sandbox, Sandbox::BestEffort, &choices, &[])
+}
+
+fn stamp(required: Option<bool>) -> Stamp {
+    if required == Some(true) { Stamp::Required } else { Stamp::Optional }
 }
 
 fn server_id(top: &mut Section<'_>, raw: &RawConfig) -> Option<ServerId> {
@@ -129,17 +140,17 @@ fn store(top: &mut Section<'_>, raw: &RawConfig) -> StoreKind {
     top.choice("store", &raw.store, StoreKind::Memory, &[memory], &["sqlite", "postgres"])
 }
 
-fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<PrivateKey> {
+fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<KeyFile> {
     let text = top.required("private_key", &raw.private_key, "write private_key = \"server.key.pem\"")?;
-    let (path, pem) = top.secret(text, PEM_MAX)?;
-    let key = std::str::from_utf8(&pem)
-        .map_err(|_| BadRsaKey::Unreadable("private key (PEM)"))
-        .and_then(PrivateKey::from_pem);
-    key.map_err(|bad| {
-        let what = format!("{}: {bad}", path.display());
-        top.error(text.span(), what, "`siglatchctl init` makes one");
-    })
-    .ok()
+    let (path, pem) = top.secret(text, key_file::PEM_MAX)?;
+    match key_file::parse(&pem) {
+        Ok(key) => Some(KeyFile { path, public: key.public().clone() }),
+        Err(bad) => {
+            let what = format!("{}: {bad}", path.display());
+            top.error(text.span(), what, "`siglatchctl init` makes one");
+            None
+        }
+    }
 }
 
 fn log(document: &Document, raw: &Option<Keys<RawLog>>, notes: &mut Vec<Problem>) -> Log {
@@ -176,6 +187,9 @@ fn limits(document: &Document, raw: &Option<Keys<RawLimits>>, notes: &mut Vec<Pr
         nonce_cache: limits.number("nonce_cache", &raw.nonce_cache, NONCE_CACHE),
         max_claims: limits.number("max_claims", &raw.max_claims, MAX_CLAIMS),
         max_jobs: limits.number("max_jobs", &raw.max_jobs, MAX_JOBS),
+        prefix_rate: limits.number("prefix_rate", &raw.prefix_rate, USER_RATE),
+        prefix_burst: limits.number("prefix_burst", &raw.prefix_burst, USER_BURST),
+        prefixes: limits.number("prefixes", &raw.prefixes, PREFIXES),
         workers: limits.number("workers", &raw.workers, workers),
         queue: limits.number("queue", &raw.queue, QUEUE),
     }
@@ -227,11 +241,9 @@ const SUMMARY: Bounds<Duration> =
 
 const USER_RATE: Bounds<u32> = Bounds { default: 10, min: 1, max: 100_000 };
 const USER_BURST: Bounds<u32> = Bounds { default: 50, min: 1, max: 100_000 };
+const PREFIXES: Bounds<u32> = Bounds { default: 65_536, min: 1, max: 1_000_000 };
 const NONCE_CACHE: Bounds<usize> = Bounds { default: 10_000, min: 1, max: 10_000_000 };
 const MAX_CLAIMS: Bounds<u64> = Bounds { default: 1_000_000, min: 1, max: 100_000_000 };
 const MAX_JOBS: Bounds<usize> = Bounds { default: 64, min: 1, max: 4096 };
 const QUEUE: Bounds<usize> = Bounds { default: 2048, min: 1, max: 65_536 };
 const WORKERS_MAX: usize = 256;
-
-/// Longest private key file, in bytes: 8192 bits take 6400.
-const PEM_MAX: u64 = 64 << 10;

@@ -1,4 +1,4 @@
-//! `run_as = "user[:group]"`
+//! `run_as = "user[:group]"`, and whom the listener becomes.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 
 use super::section::Section;
 use crate::config::raw::Text;
-use crate::config::resolved::RunAs;
+use crate::config::resolved::{RunAs, Sandbox};
 
 /// `None` where nothing is to change, which is all that a daemon without root can do.
 pub(super) fn resolve(action: &mut Section<'_>, text: &Text, program: Option<&Path>) -> Option<RunAs> {
@@ -43,6 +43,32 @@ pub(super) fn resolve(action: &mut Section<'_>, text: &Text, program: Option<&Pa
     None
 }
 
+/// Whom the listener becomes when the daemon is started as root: somebody whose other processes it is no peer of.
+pub(super) fn listener(top: &mut Section<'_>, text: &Option<Text>, sandbox: Sandbox) -> Option<RunAs> {
+    if sandbox == Sandbox::Off || !geteuid().is_root() {
+        return None;
+    }
+    let name = text.as_ref().map_or(LISTENER, |text| text.get_ref().as_str());
+    let span = text.as_ref().map_or(0..0, |text| text.span());
+    match user_of(name) {
+        None => {
+            let what =
+                format!("this machine has no user `{name}`, whom the process that reads the network becomes");
+            let hint = format!("useradd --system --no-create-home --shell /usr/sbin/nologin {name}");
+            top.error(span, what, hint);
+            None
+        }
+        Some((uid, gid)) if !uid.is_root() && uid.as_raw() != NOBODY => {
+            Some(RunAs { uid: uid.as_raw(), gid: gid.as_raw() })
+        }
+        Some(_) => {
+            let what = format!("`listener_user` takes a user of its own, and `{name}` is none");
+            top.error(span, what, format!("leave it out for `{LISTENER}`"));
+            None
+        }
+    }
+}
+
 /// By the file's mode alone: an access list can allow more, a folder less.
 fn may_start(program: &Path, uid: Uid, gid: Gid) -> bool {
     let Ok(meta) = std::fs::metadata(program) else {
@@ -64,6 +90,12 @@ fn user_of(name: &str) -> Option<(Uid, Gid)> {
     let user = User::from_name(name).ok().flatten()?;
     Some((user.uid, user.gid))
 }
+
+/// Of the listener, if nothing is written.
+const LISTENER: &str = "siglatch-listen";
+
+/// Shared by whatever else runs as nobody.
+const NOBODY: u32 = 65_534;
 
 fn unknown(action: &mut Section<'_>, text: &Text, kind: &str, name: &str) {
     let what = format!("this machine has no {kind} `{name}`");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::section::{Section, ServerIdGiven, enabled};
-use super::{Taken, check_name, section};
+use super::{Taken, check_name, section, stamp};
 use crate::config::load::Entry;
 use crate::config::problems::Problem;
 use crate::config::raw::{Any, RawUser, Table, Text, Texts};
@@ -73,6 +73,7 @@ fn resolve(
         actions: may_run,
         allow_from,
         bind,
+        stamp: stamp(raw.require_stamp),
         enabled: enabled(raw.enabled),
         not_after,
     })

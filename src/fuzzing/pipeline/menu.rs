@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config::resolved::{
-    AddressList, Args, Enabled, Limits, Log, LogFormat, OnBusy, PayloadKind, Stdin, StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
+    StoreKind,
 };
 use crate::config::{Action, Config, User};
 use crate::fuzzing::recorded::recorded;
@@ -87,7 +88,10 @@ fn plain() -> Config {
     let mut config = Config {
         path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
         listen: Vec::new(),
-        private_key: recorded().private_key.clone(),
+        private_key: KeyFile { path: PathBuf::new(), public: recorded().private_key.public().clone() },
+        sandbox: Sandbox::Off,
+        listener_user: None,
+        stamp: Stamp::Optional,
         server_id: Some(SERVER),
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
@@ -103,6 +107,9 @@ fn plain() -> Config {
             max_claims: 8,
             max_jobs: 4,
             workers: 1,
+            prefix_rate: 10,
+            prefix_burst: 2,
+            prefixes: 4,
             queue: 2,
         },
         users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
@@ -147,6 +154,7 @@ fn a_user(id: u16) -> User {
         actions: (1..=6).filter_map(ActionId::new).collect(),
         allow_from: AddressList::default(),
         bind: Bound::None,
+        stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
     }

@@ -61,13 +61,14 @@ impl Keeper {
             let message = buffer.get(..len).map(ToKeeper::decode);
             match message {
                 Some(Ok(ToKeeper::Opened(opened))) => {
+                    self.report.counts.opened();
                     match submit(&mut self.judge, &self.store, self.phase, now, &opened) {
                         Ok(()) => claims(&opened),
                         Err(refusal) => self.report.refused(now, &refusal, &self.config),
                     }
                 }
                 Some(Ok(ToKeeper::Counts(counts))) => self.report.counts.listener(counts),
-                Some(Ok(ToKeeper::Ready)) => {}
+                Some(Ok(ToKeeper::Ready | ToKeeper::Alive)) => {}
                 Some(Err(_)) | None => assert!(message.is_none(), "our listener sent a malformed message"),
             }
         }
