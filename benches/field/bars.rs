@@ -162,7 +162,7 @@ fn resources(figures: &Figures, floods: &[Outcome]) -> Vec<Bar> {
     let ours: Vec<_> = floods.iter().filter(|flood| flood.who.starts_with("siglatchd")).collect();
     let most = ours.iter().map(|flood| flood.pss.1).max().unwrap_or(0);
     let lines = ours.iter().map(|flood| flood.lines).max().unwrap_or(0);
-    let idle = figures.of(crate::MEMORY, "siglatchd plain");
+    let idle = figures.of(crate::MEMORY, "siglatchd stamped");
     let measured = |verdict| if ours.is_empty() { Verdict::NotMeasured } else { verdict };
     vec![
         Bar {

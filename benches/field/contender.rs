@@ -17,7 +17,7 @@ pub(crate) trait Contender {
     /// Datagrams that are valid from now on for more than a minute, each with another token.
     fn knocks(&self, count: usize) -> Try<Vec<Knock>>;
 
-    /// A datagram of today's, for who copies from what he saw; `None` if nothing in it is worth copying.
+    /// What all its knocks of this minute begin their stamp with, if they have one.
     fn beacon(&self) -> Option<[u8; 8]> {
         None
     }

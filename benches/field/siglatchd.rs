@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use rsa::rand_core::{OsRng, RngCore as _};
 use siglatch::store::{Boot, SqliteStore};
+use siglatch::wire::stamp::{BeaconKey, Epoch, StampKey, Stamper, stamp};
 use siglatch::wire::{ActionId, Binding, HmacKey, Knock as Packet, PrivateKey, ServerId, UserId};
 
 use crate::arrivals::Arrivals;
@@ -23,6 +24,8 @@ pub(crate) struct Site {
     pub(crate) key: PrivateKey,
     hmac: HmacKey,
     server: ServerId,
+    beacon: BeaconKey,
+    stamper: Stamper,
     ground: Ground,
     actions: String,
 }
@@ -36,6 +39,8 @@ pub(crate) struct Siglatchd<'s> {
 /// How a knock comes, and as whom its script runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
+    /// 288 bytes.
+    Stamped,
     /// 256 bytes.
     Plain,
     /// 256 bytes, for an action with `run_as`.
@@ -58,7 +63,9 @@ impl Site {
             "[users.alice]\nid = 1\nhmac_key = \"alice.hmac\"\nactions = [\"arrived\", \"arrived-as\"]\n\
              [actions.arrived]\nid = 1\n{run}[actions.arrived-as]\nid = 2\nrun_as = \"nobody\"\n{run}"
         );
-        Ok(Site { dir, program, key, hmac, server, ground: Ground::new()?, actions })
+        let beacon = BeaconKey::of(key.public());
+        let stamper = Stamper::new(&StampKey::derive(key.public(), &hmac));
+        Ok(Site { dir, program, key, hmac, server, beacon, stamper, ground: Ground::new()?, actions })
     }
 
     fn configure(&self, limits: Limits) -> Try<PathBuf> {
@@ -68,12 +75,34 @@ impl Site {
         };
         let text = format!(
             "listen = [\"{HERE}:{PORT}\"]\nprivate_key = \"server.key.pem\"\nserver_id = \"{}\"\n\
-             state_dir = \"state\"\nruntime_dir = \"run\"\nstore = \"sqlite\"\n{limits}{}",
+             state_dir = \"state\"\nruntime_dir = \"run\"\nstore = \"sqlite\"\nlistener_user = \"daemon\"\n{limits}{}",
             self.server, self.actions
         );
         let path = self.dir.join("siglatchd.toml");
         secret(&path, text.as_bytes())?;
         Ok(path)
+    }
+
+    fn knock(&self, way: Way) -> Try<Knock> {
+        let action = match way {
+            Way::Stamped | Way::Plain => 1,
+            Way::RunAs => 2,
+        };
+        let (token, user, timestamp) = (token(), UserId(1), clock::unix());
+        let packet = Packet {
+            timestamp,
+            user,
+            action: ActionId::new(action).ok_or("action 0")?,
+            challenge: OsRng.next_u32(),
+            payload: &base64::prelude::BASE64_STANDARD.decode(token.to_string())?,
+        };
+        let plain = packet.encode(&self.hmac, Binding::Server(self.server))?;
+        let sealed = self.key.public().seal(&mut OsRng, &plain)?;
+        let datagram = match way {
+            Way::Stamped => stamp(sealed, user, timestamp, &self.beacon, &self.stamper),
+            Way::Plain | Way::RunAs => sealed,
+        };
+        Ok(Knock { token, datagram })
     }
 
     /// As `siglatchctl init` leaves it: a store that refuses nothing.
@@ -91,6 +120,7 @@ impl Site {
 impl Contender for Siglatchd<'_> {
     fn name(&self) -> &'static str {
         match self.way {
+            Way::Stamped => "siglatchd stamped",
             Way::Plain => "siglatchd plain",
             Way::RunAs => "siglatchd plain, run_as",
         }
@@ -107,25 +137,11 @@ impl Contender for Siglatchd<'_> {
     }
 
     fn knocks(&self, count: usize) -> Try<Vec<Knock>> {
-        let action = match self.way {
-            Way::Plain => 1,
-            Way::RunAs => 2,
-        };
-        let action = ActionId::new(action).ok_or("action 0")?;
-        (0..count)
-            .map(|_| {
-                let token = token();
-                let packet = Packet {
-                    timestamp: clock::unix(),
-                    user: UserId(1),
-                    action,
-                    challenge: OsRng.next_u32(),
-                    payload: &base64::prelude::BASE64_STANDARD.decode(token.to_string())?,
-                };
-                let plain = packet.encode(&self.site.hmac, Binding::Server(self.site.server))?;
-                Ok(Knock { token, datagram: self.site.key.public().seal(&mut OsRng, &plain)? })
-            })
-            .collect()
+        (0..count).map(|_| self.site.knock(self.way)).collect()
+    }
+
+    fn beacon(&self) -> Option<[u8; 8]> {
+        Some(self.site.beacon.beacon(Epoch::of(clock::unix().into())))
     }
 }
 
