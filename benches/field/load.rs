@@ -138,16 +138,13 @@ impl Sender {
 }
 
 /// A `cmsghdr` with an `in_pktinfo` behind it, whose second field is the source to send from.
-fn packet_info(source: Ipv4Addr) -> Vec<u8> {
-    let length = size_of::<libc::cmsghdr>() + size_of::<libc::in_pktinfo>();
-    let mut control = Vec::with_capacity(length.next_multiple_of(size_of::<usize>()));
-    control.extend(length.to_ne_bytes());
-    control.extend(libc::IPPROTO_IP.to_ne_bytes());
-    control.extend(libc::IP_PKTINFO.to_ne_bytes());
-    control.extend(0_i32.to_ne_bytes());
-    control.extend(source.octets());
-    control.extend([0; 4]);
-    control.resize(length.next_multiple_of(size_of::<usize>()), 0);
+fn packet_info(source: Ipv4Addr) -> [u8; CONTROL] {
+    let mut control = [0; CONTROL];
+    let (length, level, kind) = (HEADER + size_of::<libc::in_pktinfo>(), libc::IPPROTO_IP, libc::IP_PKTINFO);
+    let fields = length.to_ne_bytes().into_iter().chain(level.to_ne_bytes()).chain(kind.to_ne_bytes());
+    let interface = [0; 4];
+    let fields = fields.chain(interface).chain(source.octets());
+    control.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
     control
 }
 
@@ -159,3 +156,5 @@ fn xorshift(mut state: u32) -> u32 {
 
 /// Datagrams for one call.
 const BATCH: usize = 64;
+const HEADER: usize = size_of::<libc::cmsghdr>();
+const CONTROL: usize = (HEADER + size_of::<libc::in_pktinfo>()).next_multiple_of(size_of::<usize>());
