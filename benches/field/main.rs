@@ -56,8 +56,8 @@ pub(crate) type Try<T> = Result<T, Box<dyn Error + Send + Sync>>;
 pub(crate) const LATENCY: &str = "latency from send to first instruction";
 pub(crate) const THROUGHPUT: &str = "knocks in a closed loop";
 pub(crate) const MEMORY: &str = "resident memory, idle";
-const NOISE: &str = "processors busy before a round";
 const PARTS: &str = "what the floors are made of";
+const OPENED: &str = "private-key operations per core";
 /// Whose figures the others are compared with.
 const REFERENCE: &str = "siglatchd stamped";
 
@@ -100,8 +100,6 @@ fn run(plan: &Plan, work: &Path, out: &Path) -> Try<()> {
     let opener = Opener::new(site.key.der())?;
     for round in 1..=plan.rounds {
         say(&format!("round {round} of {}", plan.rounds))?;
-        let busy = clock::busy_meanwhile(Duration::from_secs(1))?;
-        figures.add(NOISE, "others", "%", busy * 100.0);
         for contender in &contenders {
             one_at_a_time(*contender, plan, &arrivals, &mut figures)?;
         }
@@ -183,7 +181,7 @@ fn throughput_floor(
     let received = floors::received_per_second(plan.closed_loop)?;
     let processors = std::thread::available_parallelism()?.get() as f64;
     figures.add(THROUGHPUT, "floor", "1/s", 1.0 / (1.0 / opened + 1.0 / spawned));
-    figures.add(PARTS, "private-key operations per core", "1/s", opened / processors);
+    figures.add(PARTS, OPENED, "1/s", opened / processors);
     figures.add(PARTS, "spawn and reap per core", "1/s", spawned / processors);
     figures.add(PARTS, "receive and drop per core", "1/s", received);
     Ok(())
@@ -197,8 +195,12 @@ fn report(figures: &Figures, floods: &[Outcome], out: &Path) -> Try<()> {
     for bar in bars::bars(figures, floods) {
         text.push_str(&format!("{bar}\n"));
     }
-    if figures.of(NOISE, "others").is_some_and(|busy| busy > 5.0) {
-        text.push_str("\nThe machine did something else meanwhile: these figures are worth nothing.\n");
+    let steady = figures.0.iter().filter(|series| series.who == OPENED);
+    for (least, most) in steady.map(stats::Series::range).filter(|(least, most)| most / least > 1.1) {
+        let unsteady = format!("from {least:.0} to {most:.0} private-key operations a second and core");
+        text.push_str(&format!(
+            "\nThe machine did something else beside ({unsteady}): these figures are worth little.\n"
+        ));
     }
     write("figures.txt", &text)?;
     write("figures.csv", &tables::figures_csv(figures)?)?;
