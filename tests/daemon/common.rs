@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rsa::rand_core::{OsRng, RngCore as _};
 use siglatch::store::{Boot, SqliteStore};
-use siglatch::wire::{ActionId, Binding, HmacKey, Knock, PrivateKey, ServerId, UserId};
+use siglatch::wire::stamp::{Stamper, stamp};
+use siglatch::wire::{ActionId, BeaconKey, Binding, HmacKey, Knock, PrivateKey, ServerId, StampKey, UserId};
 
 /// A folder with everything that a daemon needs.
 pub(crate) struct Site {
@@ -152,6 +153,15 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The same with alice's stamp.
+    pub(crate) fn stamped(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
+        let server = self.key.public();
+        let stamper = Stamper::new(&StampKey::derive(server, &self.hmac));
+        stamp(self.sealed(knock, binding), knock.user, knock.timestamp, &BeaconKey::of(server), &stamper)
+    }
+}
+
 /// Alice's knock for `action`, now, with a random challenge.
 pub(crate) fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
     Knock {
@@ -273,6 +283,46 @@ impl Stopped {
             siglatch::reason::DropReason::ALL.iter().filter_map(|reason| counts.get(reason.code())).sum();
         assert_eq!(counts["received"], counts["ran"] + refused, "{counts:?}\n{}", self.log.join("\n"));
     }
+}
+
+/// The children of a process.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The listener of the keeper with this process id.
+pub(crate) fn listener(keeper: i32) -> Option<i32> {
+    children(keeper).into_iter().find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"--listener")
+    })
+}
+
+/// R, S, Z ... as /proc has it; `None` for one that is gone.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn open_descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Proportional memory of keeper and listener, in KiB.
+pub(crate) fn memory(daemon: &Daemon) -> u64 {
+    let pids = [Some(daemon.pid()), listener(daemon.pid())];
+    pids.into_iter().flatten().map(|pid| pss(pid).unwrap_or(0)).sum()
+}
+
+fn pss(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// Waits for a condition, at most 20 s.

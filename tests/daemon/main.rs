@@ -16,9 +16,12 @@ mod common;
 mod crash;
 mod documents;
 mod field;
+mod flood;
 mod hardening;
 mod hostile;
 mod knock;
 mod reload;
+#[cfg(feature = "crash-points")]
+mod soak;
 mod sources;
 mod time;
