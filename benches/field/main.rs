@@ -87,14 +87,9 @@ fn run(plan: &Plan, work: &Path, out: &Path) -> Try<()> {
     let run_as = Siglatchd { site: &site, way: Way::RunAs };
     let fwknopd = Fwknopd::new(work.join("fwknop"), &script, &arrivals)?;
 
-    let mut contenders: Vec<&dyn Contender> = vec![&stamped, &plain, &run_as, &fwknopd];
-    let mut turns: Vec<(&dyn Contender, &[Case])> =
+    let contenders: Vec<&dyn Contender> = vec![&stamped, &plain, &run_as, &fwknopd];
+    let turns: Vec<(&dyn Contender, &[Case])> =
         vec![(&stamped, &plan.stamped), (&plain, &plan.plain), (&fwknopd, &plan.fwknopd)];
-    if let Err(error) = one_at_a_time(&stamped, plan, &arrivals, &mut Figures::default()) {
-        say(&format!("stamped knocks are left out, this siglatchd does not take them: {error}"))?;
-        contenders.remove(0);
-        turns.remove(0);
-    }
 
     let mut figures = Figures::default();
     let opener = Opener::new(site.key.der())?;
