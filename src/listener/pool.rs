@@ -38,6 +38,8 @@ struct Work {
     /// Workers that may be at plain datagrams while operations are short.
     plain_most: usize,
     plain_now: usize,
+    /// Workers that wait to be woken: to wake one is a system call.
+    idle: usize,
     phase: Phase,
 }
 
@@ -104,8 +106,11 @@ impl Pool {
         let mut work = self.shared.lock();
         let out = work.lanes.push(sealed, chance);
         self.shared.count(&work);
+        let wakes = self.shared.wakes(&work);
         drop(work);
-        self.shared.more.notify_one();
+        if wakes {
+            self.shared.more.notify_one();
+        }
         out
     }
 
@@ -135,7 +140,7 @@ impl Shared {
         let plain_most = (workers / 2).max(1);
         let lanes = Lanes::new(room);
         Shared {
-            work: Mutex::new(Work { lanes, plain_most, plain_now: 0, phase: Phase::Open }),
+            work: Mutex::new(Work { lanes, plain_most, plain_now: 0, idle: 0, phase: Phase::Open }),
             more: Condvar::new(),
             stamped: AtomicUsize::new(0),
             plain: AtomicUsize::new(0),
@@ -151,6 +156,19 @@ impl Shared {
         let (stamped, plain) = work.lanes.waiting();
         self.stamped.store(stamped, Ordering::Relaxed);
         self.plain.store(plain, Ordering::Relaxed);
+    }
+
+    /// What a worker that is at nothing may take.
+    fn ration(&self, work: &Work) -> Ration {
+        let short = self.short.load(Ordering::Relaxed);
+        if short && work.plain_now >= work.plain_most { Ration::StampedOnly } else { Ration::Any }
+    }
+
+    /// Whether one is asleep that could be at something. Plain ones that wait for their ration need nobody to be woken: who
+    /// is at plain ones takes them.
+    fn wakes(&self, work: &Work) -> bool {
+        let (stamped, plain) = work.lanes.waiting();
+        work.idle > 0 && (stamped > 0 || plain > 0 && self.ration(work) == Ration::Any)
     }
 
     fn work(&self, opener: &Opener, channel: &Channel, tally: &Tally) {
@@ -171,16 +189,14 @@ impl Shared {
             work.plain_now = work.plain_now.saturating_sub(1);
         }
         loop {
-            let short = self.short.load(Ordering::Relaxed);
-            let ration =
-                if short && work.plain_now >= work.plain_most { Ration::StampedOnly } else { Ration::Any };
+            let ration = self.ration(&work);
             if let Some(sealed) = work.lanes.pop(ration) {
                 if sealed.way().is_plain() {
                     work.plain_now = work.plain_now.saturating_add(1);
                 }
                 self.count(&work);
                 // Another may have been woken for what it had to leave, and may take it now.
-                if work.lanes.waiting() != (0, 0) {
+                if self.wakes(&work) {
                     self.more.notify_one();
                 }
                 return Some(sealed);
@@ -189,7 +205,9 @@ impl Shared {
             if work.phase == Phase::Closing {
                 return None;
             }
+            work.idle = work.idle.saturating_add(1);
             work = self.more.wait(work).unwrap_or_else(PoisonError::into_inner);
+            work.idle = work.idle.saturating_sub(1);
         }
     }
 }
@@ -216,3 +234,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Steps by which a worker yields to others.
 const NICE: i32 = 5;
+
+#[cfg(test)]
+mod tests;

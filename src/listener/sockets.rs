@@ -205,3 +205,6 @@ const RELAX: Duration = Duration::from_secs(2);
 
 /// One of 1024 plain datagrams, at least.
 const HALVINGS: u32 = 10;
+
+#[cfg(test)]
+mod tests;
