@@ -31,7 +31,8 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     let mut poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
 
-    let Begun { setup, limits: _, sockets, keys: _ } = setup::hear(&channel, &mut poll)?;
+    let Begun { setup, limits, sockets, keys } = setup::hear(&channel, &mut poll)?;
+    drop((limits, keys));
     sandbox::enter(&setup)?;
     let key = PrivateKey::from_der(&setup.private_key).map_err(|_| UnusableKey)?;
     let opener = Opener::new(&setup.private_key)?;
@@ -78,15 +79,17 @@ fn receive(
     loop {
         let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
         wait(poll, &mut events, Some(timeout))?;
-        match channel.receive(&mut message) {
-            Received::Empty => {}
-            Received::Message(len, _) => {
-                let message = message.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
-                if let Some(ToListener::Stop) | None = message {
-                    return Ok(());
+        loop {
+            match channel.receive(&mut message) {
+                Received::Empty => break,
+                Received::Message(len, _) => {
+                    let message = message.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
+                    if let Some(ToListener::Stop) | None = message {
+                        return Ok(());
+                    }
                 }
+                Received::End => return Ok(()),
             }
-            Received::End => return Ok(()),
         }
         sockets.mark_ready(&events);
         sockets.drain(

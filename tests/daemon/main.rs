@@ -11,6 +11,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod activation;
 mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -19,6 +20,10 @@ mod field;
 mod hardening;
 mod hostile;
 mod knock;
+#[cfg(feature = "crash-points")]
+mod misbehave;
 mod reload;
+mod sandbox;
 mod sources;
+mod supervision;
 mod time;
