@@ -40,5 +40,22 @@ impl Clock {
 /// The wall clock, since the Unix epoch; a clock set before the epoch reads as the epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    stepped(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+#[cfg(not(feature = "crash-points"))]
+fn stepped(wall: Duration) -> Duration {
+    wall
+}
+
+/// As far from the truth as a test has written to the file SIGLATCH_CLOCK_FILE, in seconds.
+#[cfg(feature = "crash-points")]
+fn stepped(wall: Duration) -> Duration {
+    static FILE: std::sync::OnceLock<Option<std::ffi::OsString>> = std::sync::OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var_os("SIGLATCH_CLOCK_FILE")).as_ref();
+    let step = file
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .and_then(|text| text.trim().parse::<i64>().ok());
+    let by = Duration::from_secs(step.unwrap_or(0).unsigned_abs());
+    if step.unwrap_or(0) < 0 { wall.saturating_sub(by) } else { wall.saturating_add(by) }
 }

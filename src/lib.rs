@@ -30,6 +30,8 @@ pub mod wire;
 pub mod client;
 
 #[cfg(feature = "server")]
+pub(crate) mod bucket;
+#[cfg(feature = "server")]
 pub mod channel;
 #[cfg(feature = "server")]
 pub(crate) mod crash;

@@ -32,6 +32,7 @@ reasons! {
     Range = "range": "not below the modulus: no key seals to it",
     Unstamped = "unstamped": "a plain knock, and `require_stamp` is set",
     Seen = "seen": "the same datagram came lately, and is or was opened",
+    Copied = "copied": "a stamped datagram came before, from another address: somebody copies knocks",
     Beacon = "beacon": "the stamp's beacon is of no epoch within `freshness`",
     Stamp = "stamp": "the stamp is no user's, or does not fit the datagram",
     StampRate = "stamp-rate": "more stamped knocks of this user than `user_rate` and `user_burst`",

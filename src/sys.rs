@@ -1,6 +1,9 @@
 //! The only `unsafe`: what the kernel offers and no safe crate wraps.
 
 #[cfg(feature = "server")]
+pub mod spawn;
+
+#[cfg(feature = "server")]
 use std::io;
 
 /// Whether the kernel knows this machine's clock to be right.
@@ -59,4 +62,30 @@ pub fn close_on_exec() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has the program choose which socket of a SO_REUSEPORT group gets a datagram, by their order of binding:
+/// SO_ATTACH_REUSEPORT_CBPF, socket(7). It sees the payload.
+///
+/// # Errors
+///
+/// The operating system's, when it refuses the program.
+#[cfg(feature = "server")]
+pub fn choose_socket(socket: &impl std::os::fd::AsRawFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    #![expect(unsafe_code, reason = "setsockopt(SO_ATTACH_REUSEPORT_CBPF) is wrapped by no safe crate")]
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let size = libc::socklen_t::try_from(size_of_val(&program)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel copies `len` instructions from `filter`, which outlive the call, and writes nothing; a program that
+    // it does not like is refused.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

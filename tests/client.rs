@@ -7,7 +7,8 @@ mod programs;
 use std::net::{IpAddr, UdpSocket};
 
 use programs::{Desk, assert_silent, receive, socket};
-use siglatch::wire::{Bound, HmacKey, Invite, Packet, UserId, mac};
+use siglatch::wire::stamp::{Epoch, Postage, Stamped, Stamper};
+use siglatch::wire::{BeaconKey, Bound, HmacKey, Invite, Packet, StampKey, UserId, mac};
 
 const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
@@ -20,13 +21,23 @@ struct Seen {
     challenge: u32,
     payload: Vec<u8>,
     bound: Option<Bound>,
+    postage: Postage,
 }
 
 fn see(desk: &Desk, datagram: &[u8], source: &str) -> Seen {
-    assert_eq!(datagram.len(), 256);
-    let plain = desk.open(datagram);
+    let stamped = Stamped::split(datagram, 256);
+    let sealed = stamped.map_or(datagram, |stamped| stamped.sealed);
+    assert_eq!(sealed.len(), 256);
+    let plain = desk.open(sealed);
     let packet = Packet::decode(&plain).unwrap();
     let invite = Invite::parse(&desk.read("alice.invite.toml")).unwrap();
+    if let Some(stamped) = stamped {
+        let epoch = Epoch::of(packet.timestamp.into());
+        let stamper = Stamper::new(&StampKey::derive(&invite.server_key, &invite.hmac_key));
+        assert_eq!(stamped.beacon, BeaconKey::of(&invite.server_key).beacon(epoch));
+        assert_eq!(stamped.hint, stamper.hint(packet.user, epoch));
+        assert!(stamper.verifies(&stamped));
+    }
     let source: IpAddr = source.parse().unwrap();
     let server = invite.server_id.unwrap();
     let now = siglatch::clock::wall().as_secs();
@@ -38,6 +49,7 @@ fn see(desk: &Desk, datagram: &[u8], source: &str) -> Seen {
         challenge: packet.challenge,
         payload: packet.payload.to_vec(),
         bound: mac::verify(&invite.hmac_key, &packet.signed, packet.hmac, server, source),
+        postage: if stamped.is_some() { Postage::Stamped } else { Postage::Plain },
     }
 }
 
@@ -48,16 +60,54 @@ fn office() -> (UdpSocket, Desk) {
 }
 
 #[test]
-fn a_knock_is_sent_bound_to_the_server_and_said() {
+fn a_knock_is_sent_bound_to_the_server_and_stamped_and_said() {
     let (socket, desk) = office();
     let said = desk.siglatch(&["knock", "office", "hello", "--payload", "hi there"]).ok();
     let to = socket.local_addr().unwrap();
-    let expected = format!("knocked office: hello (1) as alice (1) to {to}, bound to the server\n");
+    let expected = format!("knocked office: hello (1) as alice (1) to {to}, bound to the server, stamped\n");
     assert_eq!(said.out, expected);
-    let seen = see(&desk, &receive(&socket), "127.0.0.1");
+    let datagram = receive(&socket);
+    assert_eq!(datagram.len(), 288);
+    let seen = see(&desk, &datagram, "127.0.0.1");
     assert_eq!((seen.user, seen.action), (1, 1));
     assert_eq!(seen.payload, b"hi there");
-    assert_eq!(seen.bound, Some(Bound::Server));
+    assert_eq!((seen.bound, seen.postage), (Some(Bound::Server), Postage::Stamped));
+}
+
+#[test]
+fn a_knock_is_stamped_as_the_invite_says_unless_told_otherwise() {
+    let (socket, desk) = office();
+    let invite = desk.read("alice.invite.toml");
+    let without = |line: &str| invite.replace("stamp = true\n", line);
+    desk.write("plain.toml", without("stamp = false\n"), 0o600);
+    desk.write("old.toml", without(""), 0o600);
+    for name in ["plain", "old"] {
+        desk.siglatch(&["join", &format!("{name}.toml"), "--name", name]).ok();
+    }
+    let cases: [(&str, &[&str], Postage); 9] = [
+        ("office", &[], Postage::Stamped),
+        ("office", &["--stamp"], Postage::Stamped),
+        ("office", &["--no-stamp"], Postage::Plain),
+        ("plain", &[], Postage::Plain),
+        ("plain", &["--stamp"], Postage::Stamped),
+        ("plain", &["--no-stamp"], Postage::Plain),
+        ("old", &[], Postage::Plain),
+        ("old", &["--stamp"], Postage::Stamped),
+        ("old", &["--no-stamp"], Postage::Plain),
+    ];
+    for (profile, args, postage) in cases {
+        let said = desk.siglatch(&[&["knock", profile, "hello"], args].concat()).ok().out;
+        assert!(said.ends_with(&format!(", bound to the server, {postage}\n")), "{said}");
+        let datagram = receive(&socket);
+        assert_eq!(datagram.len(), if postage == Postage::Plain { 256 } else { 288 });
+        assert_eq!(see(&desk, &datagram, "::1").postage, postage, "{profile} {args:?}");
+    }
+    desk.siglatch(&["knock", "office", "hello", "--stamp", "--no-stamp"]).failed(64, "cannot be used with");
+    assert_silent(&socket);
+
+    let listed = desk.siglatch(&["profiles"]).ok().out;
+    let words = listed.lines().map(|line| line.split_whitespace().nth(3).unwrap());
+    assert_eq!(words.collect::<Vec<_>>(), ["KNOCKS", "stamped", "plain", "plain"], "{listed}");
 }
 
 #[test]
@@ -196,7 +246,7 @@ fn a_knock_leaves_from_the_address_that_is_told() {
 fn a_knock_can_be_bound_to_its_source() {
     let (socket, desk) = office();
     let said = desk.siglatch(&["knock", "office", "hello", "--source", "127.0.0.1"]).ok();
-    assert!(said.out.ends_with("bound to the server and to 127.0.0.1\n"), "{}", said.out);
+    assert!(said.out.ends_with("bound to the server and to 127.0.0.1, stamped\n"), "{}", said.out);
     let datagram = receive(&socket);
     assert_eq!(see(&desk, &datagram, "127.0.0.1").bound, Some(Bound::Source));
     assert_eq!(see(&desk, &datagram, "127.0.0.2").bound, None);
@@ -216,13 +266,21 @@ fn a_server_is_knocked_without_a_profile() {
     let (socket, desk) = office();
     let to = socket.local_addr().unwrap();
     let said = knock_direct(&desk, &socket, &["7", "--payload", "x"]).ok();
-    assert_eq!(said.out, format!("knocked 127.0.0.1: 7 as 1 to {to}, not bound to a server\n"));
+    assert_eq!(said.out, format!("knocked 127.0.0.1: 7 as 1 to {to}, not bound to a server, plain\n"));
+    let datagram = receive(&socket);
+    assert_eq!(datagram.len(), 256, "the form of siglatch v1");
+    let seen = see(&desk, &datagram, "::1");
+    assert_eq!((seen.action, seen.bound, seen.postage), (7, Some(Bound::None), Postage::Plain));
+    knock_direct(&desk, &socket, &["7", "--stamp"]).ok();
     let seen = see(&desk, &receive(&socket), "::1");
-    assert_eq!((seen.action, seen.bound), (7, Some(Bound::None)));
+    assert_eq!((seen.bound, seen.postage), (Some(Bound::None), Postage::Stamped));
 
     let id = Invite::parse(&desk.read("alice.invite.toml")).unwrap().server_id.unwrap().to_string();
-    knock_direct(&desk, &socket, &["7", "--server-id", &id]).ok();
-    assert_eq!(see(&desk, &receive(&socket), "::1").bound, Some(Bound::Server));
+    for (more, postage) in [(&[][..], Postage::Stamped), (&["--no-stamp"], Postage::Plain)] {
+        knock_direct(&desk, &socket, &[&["7", "--server-id", &id], more].concat()).ok();
+        let seen = see(&desk, &receive(&socket), "::1");
+        assert_eq!((seen.bound, seen.postage), (Some(Bound::Server), postage), "an id: no siglatch v1");
+    }
 
     knock_direct(&desk, &socket, &["7", "--source", "127.0.0.1"])
         .failed(64, "--source needs the server's id");
@@ -295,9 +353,9 @@ fn quiet_says_nothing_and_verbose_says_more() {
     let out = desk.siglatch(&["knock", "-v", "office", "hello", "--payload", "hi"]).ok().out;
     let datagram = receive(&socket);
     let seen = see(&desk, &datagram, "::1");
-    let digest: [u8; 32] =
-        sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &datagram)).into();
-    let id = siglatch::wire::KnockId(*digest.first_chunk().unwrap());
+    // Of the sealed packet: whoever takes the stamp off changes no name in the log.
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(&datagram[..256]);
+    let id = siglatch::wire::KnockId::of(digest.into());
     assert!(out.contains(&format!("knock {id}, timestamp ")), "{out}");
     assert!(out.contains(&format!("challenge {:#010x}, payload of 2 bytes", seen.challenge)), "{out}");
     desk.siglatch(&["knock", "-q", "-v", "office", "hello"]).failed(64, "cannot be used with");
@@ -323,8 +381,8 @@ fn profiles_are_listed_and_broken_ones_named() {
     let (_socket, desk) = office();
     let listed = desk.siglatch(&["profiles"]).ok().out;
     let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["PROFILE", "USER", "SERVER", "ACTIONS"]);
-    assert_eq!((rows[1][0], rows[1][1], rows[1][3]), ("office", "alice", "hello"));
+    assert_eq!(rows[0], ["PROFILE", "USER", "SERVER", "KNOCKS", "ACTIONS"]);
+    assert_eq!((rows[1][0], rows[1][1], rows[1][4]), ("office", "alice", "hello"));
 
     desk.write("home/.config/siglatch/lab.toml", "siglatch = 7", 0o600);
     desk.write("home/.config/siglatch/loose.toml", "", 0o644);

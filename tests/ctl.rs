@@ -7,6 +7,7 @@ mod programs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use programs::{Desk, names};
+use siglatch::wire::stamp::Postage;
 use siglatch::wire::{HmacKey, Invite, PrivateKey, ServerId};
 
 const AT: [&str; 2] = ["--config", "srv/siglatchd.toml"];
@@ -142,6 +143,7 @@ fn user_add_makes_key_invite_and_table() {
     assert_eq!((invite.port, invite.user_id.0), (50000, 1));
     assert_eq!(invite.server_id.unwrap().to_string(), value(&desk, "server_id"));
     assert_eq!(invite.server_key.to_pem().unwrap(), desk.read("srv/server.pub.pem"));
+    assert_eq!(invite.postage, Postage::Stamped);
     let actions: Vec<String> = invite.actions.iter().map(|(name, id)| format!("{name} {id}")).collect();
     assert_eq!(actions, ["hello 1"]);
 
@@ -313,6 +315,27 @@ fn a_user_is_added_once_and_force_gives_a_new_key() {
     assert_eq!(invite.user_id.0, 7);
     assert_ne!(desk.read("srv/keys/alice.hmac"), key);
     assert_eq!(HmacKey::parse(desk.read("srv/keys/alice.hmac").as_bytes()).unwrap(), invite.hmac_key);
+}
+
+#[test]
+fn an_invite_may_do_without_stamps_unless_they_are_required() {
+    let desk = made();
+    add(&desk, &["alice", "--action", "hello", "--no-stamp"]).ok();
+    assert_eq!(invite(&desk, "alice.invite.toml").postage, Postage::Plain);
+    assert!(desk.read("alice.invite.toml").contains("\nstamp = false\n"));
+
+    let config = desk.read("srv/siglatchd.toml");
+    let of_alice = config.replace("[users.alice]", "[users.alice]\nrequire_stamp = true");
+    for (required, bobs_exit) in [(format!("require_stamp = true\n{config}"), 64), (of_alice, 0)] {
+        desk.write("srv/siglatchd.toml", &required, 0o600);
+        add(&desk, &["alice", "--action", "hello", "--force", "--no-stamp"])
+            .failed(64, "`require_stamp` is true for alice")
+            .failed(64, "leave --no-stamp out");
+        assert_eq!(desk.read("srv/siglatchd.toml"), required);
+        assert_eq!(add(&desk, &["bob", "--action", "hello", "--no-stamp"]).code, bobs_exit);
+    }
+    add(&desk, &["alice", "--action", "hello", "--force"]).ok();
+    assert_eq!(invite(&desk, "alice.invite.toml").postage, Postage::Stamped);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A second opinion on sealing and MAC: the `openssl` command line, both ways.
+//! A second opinion on sealing, MAC and stamp: the `openssl` command line, both ways.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use siglatch::wire::{Bound, Invite, Packet, UserId, mac};
 
 const SOURCE: &str = "192.0.2.1";
 
-/// WIRE "v1" and "Binding", in shell. $1 is `open` or `seal`, $2 the key in hex, $3 the suffix in hex.
+/// WIRE "v1", "Binding" and "Stamp", in shell. $1 is `open`, `seal` or `stamp`, $2 the key in hex, $3 the suffix in hex.
 const SHELL: &str = r#"
 set -eu
 unhex() { printf "$(printf %s "$1" | sed 's/../\\x&/g')"; }
@@ -40,6 +40,22 @@ seal)
     mac "$2" "$3" > theirs
     { head -c 12 plain; cat theirs; tail -c +45 plain; } > packet
     openssl pkeyutl -encrypt -pubin -inkey srv/server.pub.pem -pkeyopt rsa_padding_mode:pkcs1 -in packet -out sealed
+    ;;
+stamp) # of user 1, on what was opened
+    hex() { od -An -v -tx1 | tr -d ' \n'; }
+    hkdf() { # of key, salt, info
+        openssl kdf -keylen 32 -kdfopt digest:SHA2-256 -kdfopt "hexkey:$1" -kdfopt "hexsalt:$2" -kdfopt "info:$3" -binary HKDF | hex
+    }
+    hmac() { openssl dgst -sha256 -mac HMAC -macopt "hexkey:$1" -binary | head -c "$2"; }
+    openssl pkey -pubin -in srv/server.pub.pem -outform DER -out spki
+    # HKDF without a salt has a hash of zeros for one.
+    beacon=$(hkdf "$(hex < spki)" "$(printf %064d 0)" "siglatch beacon 1")
+    stamp=$(hkdf "$2" "$(openssl dgst -sha256 -binary spki | hex)" "siglatch stamp 1")
+    epoch=$(printf %016x $(($(od -An -tu4 --endian=little -j1 -N4 plain) / 64)))
+    { cat sealed; unhex "$epoch" | hmac "$beacon" 8; { printf hint; unhex "0001$epoch"; } | hmac "$stamp" 8; } > tagged
+    { cat tagged; { printf tag; cat tagged; } | hmac "$stamp" 16; } > theirs
+    cmp datagram theirs
+    wc -c < theirs
     ;;
 esac
 "#;
@@ -87,9 +103,14 @@ fn openssl_opens_and_verifies_what_siglatch_knocks() {
         [&plain, &["knock", "office", "hello"], &["knock", "office", "hello", "--source", SOURCE]];
     for (target, (bound, suffix)) in targets.iter().zip(&opinion.suffixes) {
         opinion.desk.siglatch(&[*target, &["--payload", "hello"]].concat()).ok();
-        opinion.desk.write("sealed", receive(&socket), 0o600);
+        let datagram = receive(&socket);
+        opinion.desk.write("sealed", &datagram[..256], 0o600);
         let payload = opinion.shell("open", suffix);
         assert_eq!(payload.trim(), "05 00 68 65 6c 6c 6f", "{bound}");
+        if *bound != Bound::None {
+            opinion.desk.write("datagram", &datagram, 0o600);
+            assert_eq!(opinion.shell("stamp", "").trim(), "288");
+        }
     }
 }
 

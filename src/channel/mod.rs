@@ -161,7 +161,7 @@ pub struct Opened {
     pub socket: SocketId,
     /// Whether it was stamped, and by whom.
     pub lane: Lane,
-    /// SHA-256 of the datagram.
+    /// SHA-256 of the sealed packet, without its stamp.
     pub digest: [u8; 32],
     /// What was in it.
     pub plaintext: Zeroizing<[u8; PLAINTEXT_LEN]>,
@@ -209,11 +209,12 @@ impl Counts {
     };
 
     /// Why a listener refuses.
-    pub const REASONS: [DropReason; 10] = [
+    pub const REASONS: [DropReason; 11] = [
         DropReason::Length,
         DropReason::Range,
-        DropReason::Seen,
         DropReason::Unstamped,
+        DropReason::Seen,
+        DropReason::Copied,
         DropReason::Beacon,
         DropReason::Stamp,
         DropReason::StampRate,

@@ -33,7 +33,8 @@ pub(super) enum Command {
     override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
         siglatch knock [OPTIONS] --host H --port P --user-id N --server-key PEM --hmac-key FILE ACTION_ID [-]",
     after_help = KNOCK_EXAMPLES,
-    group = ArgGroup::new("family").args(["ipv4", "ipv6", "all_families"])
+    group = ArgGroup::new("family").args(["ipv4", "ipv6", "all_families"]),
+    group = ArgGroup::new("postage").args(["stamp", "no_stamp"])
 )]
 pub(super) struct Knock {
     /// The profile, the action by name or number, and `-` to read the payload from standard input
@@ -42,6 +43,13 @@ pub(super) struct Knock {
 
     #[command(flatten)]
     pub(super) payload: Payload,
+
+    /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
+    #[arg(long)]
+    pub(super) stamp: bool,
+    /// Send it plain: a server of siglatch v1 takes no other
+    #[arg(long)]
+    pub(super) no_stamp: bool,
 
     /// Keep the sent datagram in a new file as well
     #[arg(long, value_name = "FILE")]
@@ -104,7 +112,7 @@ pub(super) struct Direct {
     /// The user's key: a file of 32 bytes or 64 hex digits, readable by nobody else
     #[arg(long, value_name = "FILE", requires = "host")]
     pub(super) hmac_key: Option<PathBuf>,
-    /// The server's id, 32 hex digits: binds the knock to this server
+    /// The server's id, 32 hex digits: binds the knock to this server, and stamps it
     #[arg(long, value_name = "HEX", value_parser = server_id, requires = "host")]
     pub(super) server_id: Option<ServerId>,
 }

@@ -19,8 +19,10 @@ use super::target::{Dash, NoTarget, Target, usage};
 use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use crate::sys::{self, ClockSync};
+use crate::wire::address::folded;
 use crate::wire::packet::{Knock, PayloadTooLong};
-use crate::wire::{Binding, KnockId, PAYLOAD_MAX};
+use crate::wire::stamp::{Postage, Stamper, stamp};
+use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, StampKey};
 
 /// Runs the command.
 pub(super) fn knock(args: &args::Knock) -> ExitCode {
@@ -106,7 +108,7 @@ fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -
     super::last_of(failed)
 }
 
-/// Signs, seals and sends one datagram, and says so.
+/// Signs, seals, stamps and sends one datagram, and says so.
 fn send_one(
     args: &args::Knock,
     target: &Target,
@@ -121,7 +123,12 @@ fn send_one(
         .map_err(|_| Failure::new(Exit::TryAgain, "this machine's clock is past 2106: set it"))?;
     let knock = Knock { timestamp, user: target.user, action: target.action, challenge, payload };
     let plain = knock.encode(&target.hmac_key, binding).map_err(|error| internal(&error))?;
-    let datagram = target.server_key.seal(&mut OsRng, &plain).map_err(|error| internal(&error))?;
+    let sealed = target.server_key.seal(&mut OsRng, &plain).map_err(|error| internal(&error))?;
+    let id = KnockId::of(Sha256::digest(&sealed).into());
+    let datagram = match target.postage {
+        Postage::Plain => sealed,
+        Postage::Stamped => stamped(target, sealed, timestamp),
+    };
     if let Some(path) = &args.save {
         files::write(path, &datagram, 0o600, Existing::Keep).map_err(|bad| {
             Failure::from(bad).hint("nothing was sent; --save takes the name of a new file")
@@ -136,14 +143,13 @@ fn send_one(
         return Ok(());
     }
 
-    let Target { label, who, what, .. } = target;
+    let Target { label, who, what, postage, .. } = target;
     let bound = match binding {
         Binding::None => ", not bound to a server".to_owned(),
         Binding::Server(_) => ", bound to the server".to_owned(),
         Binding::Source(_, source) => format!(", bound to the server and to {source}"),
     };
     let detail = if args.verbose {
-        let id = KnockId::of(Sha256::digest(&datagram).into());
         let length = payload.len();
         format!(
             "  knock {id}, timestamp {timestamp}, challenge {challenge:#010x}, payload of {length} bytes\n"
@@ -151,7 +157,14 @@ fn send_one(
     } else {
         String::new()
     };
-    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}\n{detail}"))
+    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}"))
+}
+
+/// For the timestamp that is in the sealed packet.
+fn stamped(target: &Target, sealed: Vec<u8>, timestamp: u32) -> Vec<u8> {
+    let Target { server_key, hmac_key, user, .. } = target;
+    let stamper = Stamper::new(&StampKey::derive(server_key, hmac_key));
+    stamp(sealed, *user, timestamp, &BeaconKey::of(server_key), &stamper)
 }
 
 fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
@@ -188,12 +201,4 @@ fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, 
         return Err(Failure::new(Exit::TryAgain, format!("{host} has no {wanted}")));
     }
     Ok(chosen)
-}
-
-/// `::ffff:192.0.2.1` is 192.0.2.1.
-fn folded(to: SocketAddr) -> SocketAddr {
-    match to.ip().to_canonical() {
-        IpAddr::V4(v4) => (v4, to.port()).into(),
-        IpAddr::V6(_) => to,
-    }
 }

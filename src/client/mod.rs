@@ -1,7 +1,8 @@
 //! `siglatch`, the knock client.
 //!
 //! In: a command line, and a profile or what stands in its place. Out: one datagram for each knock, lines for people,
-//! an exit code. Never: a fall-back to a weaker binding, a payload that was cut, an answer that is waited for.
+//! an exit code. Never: a fall-back to a weaker binding or to no stamp, a payload that was cut, an answer that is waited
+//! for.
 //!
 //! # Security considerations
 //!
@@ -69,18 +70,19 @@ fn profiles() -> Result<(), Failure> {
         let folder = profiles.folder().display();
         return exit::say(&format!("no profiles in {folder}; install an invite: siglatch join FILE\n"));
     }
-    let mut rows = vec![["PROFILE", "USER", "SERVER", "ACTIONS"].map(str::to_owned)];
+    let mut rows = vec![["PROFILE", "USER", "SERVER", "KNOCKS", "ACTIONS"].map(str::to_owned)];
     let mut broken = Vec::new();
     for name in &names {
         match profiles.load(name) {
             Ok(invite) => {
-                let Invite { user, host, port, .. } = &invite;
+                let Invite { user, host, port, postage, .. } = &invite;
                 let server = if host.as_str().contains(':') {
                     format!("[{host}]:{port}")
                 } else {
                     format!("{host}:{port}")
                 };
-                rows.push([name.to_string(), user.to_string(), server, action_list(&invite)]);
+                let postage = postage.to_string();
+                rows.push([name.to_string(), user.to_string(), server, postage, action_list(&invite)]);
             }
             Err(failure) => broken.push(failure),
         }

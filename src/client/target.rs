@@ -8,6 +8,7 @@ use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
 use crate::wire::invite::{Host, Name};
+use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
 
 /// All that a knock needs but payload, time and challenge.
@@ -25,6 +26,7 @@ pub(super) struct Target {
     pub(super) hmac_key: HmacKey,
     pub(super) server_key: PublicKey,
     pub(super) action: ActionId,
+    pub(super) postage: Postage,
 }
 
 /// Where the payload comes from besides the options.
@@ -68,7 +70,12 @@ impl Target {
                 ));
             }
         };
-        Ok((target, dash))
+        let postage = match (args.stamp, args.no_stamp) {
+            (true, _) => Postage::Stamped,
+            (false, true) => Postage::Plain,
+            (false, false) => target.postage,
+        };
+        Ok((Target { postage, ..target }, dash))
     }
 }
 
@@ -97,6 +104,7 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
         hmac_key: invite.hmac_key,
         server_key: invite.server_key,
         action,
+        postage: invite.postage,
     })
 }
 
@@ -147,6 +155,8 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         hmac_key: HmacKey::parse(&key).map_err(|error| wrong(hmac_key, &error))?,
         server_key: PublicKey::from_pem(&pem).map_err(|error| wrong(server_key, &error))?,
         action,
+        // A server that has an id takes stamps; siglatch v1 has none and takes none.
+        postage: if args.server_id.is_some() { Postage::Stamped } else { Postage::Plain },
     })
 }
 

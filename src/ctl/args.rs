@@ -91,6 +91,9 @@ pub(super) struct UserAdd {
     /// What the user will call this server [default: the first part of its name]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(super) profile_name: Option<Name>,
+    /// Have him knock plain, without the stamp that carries a knock through a flood
+    #[arg(long)]
+    pub(super) no_stamp: bool,
     /// Replace key and invite if they are there: a user who is known keeps his number and gets a new key and these
     /// actions; the old key ends
     #[arg(long)]

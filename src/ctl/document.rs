@@ -55,14 +55,19 @@ impl Document {
         folder_of(&self.path)
     }
 
+    /// A top-level value.
+    pub(super) fn get(&self, key: &str) -> Option<&Item> {
+        self.main.get(key)
+    }
+
     /// A top-level text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        self.main.get(key)?.as_str()
+        self.get(key)?.as_str()
     }
 
     /// The first element of a top-level list of texts.
     pub(super) fn first(&self, key: &str) -> Option<&str> {
-        self.main.get(key)?.as_array()?.get(0)?.as_str()
+        self.get(key)?.as_array()?.get(0)?.as_str()
     }
 
     /// Name and keys of each user (`users`) or action (`actions`), included files last.

@@ -14,6 +14,7 @@ use super::{Begun, internal, make_folder, random};
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
 use crate::wire::invite::{Host, Name};
+use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, ServerId, UserId};
 
 /// Runs the command.
@@ -107,12 +108,28 @@ fn invite(document: &Document, args: &UserAdd, user_id: UserId) -> Result<Invite
         host,
         port,
         server_id: server_id.transpose()?,
+        postage: postage(document, args)?,
         user: args.name.clone(),
         user_id,
         hmac_key: HmacKey::new(random()?).map_err(|error| internal(&error))?,
         server_key: private.public().clone(),
         actions: actions(document, args)?,
     })
+}
+
+/// Knocks without stamps are no use where stamps are required.
+fn postage(document: &Document, args: &UserAdd) -> Result<Postage, Failure> {
+    if !args.no_stamp {
+        return Ok(Postage::Stamped);
+    }
+    let mut own = document.entries("users").filter(|(name, _)| *name == args.name.as_str());
+    let required = |item: Option<&Item>| item.and_then(Item::as_bool) == Some(true);
+    if required(document.get("require_stamp")) || own.any(|(_, user)| required(user.get("require_stamp"))) {
+        let what = format!("{}: `require_stamp` is true for {}", document.path().display(), args.name);
+        let hint = "leave --no-stamp out, or change that first: his knocks would all be refused";
+        return Err(Failure::new(Exit::Usage, what).hint(hint));
+    }
+    Ok(Postage::Plain)
 }
 
 /// The ids of the actions that are asked for.

@@ -80,12 +80,12 @@ pub fn invite(data: &[u8]) {
     let written = invite.to_toml().expect("a key that was read");
     let again = Invite::parse(&written).expect("what was written");
     assert_eq!(
-        (&again.name, &again.host, again.port, again.server_id, &again.user, again.user_id),
-        (&invite.name, &invite.host, invite.port, invite.server_id, &invite.user, invite.user_id),
+        (&again.name, &again.host, again.port, again.server_id, again.postage),
+        (&invite.name, &invite.host, invite.port, invite.server_id, invite.postage),
     );
     assert_eq!(
-        (&again.hmac_key, &again.server_key, &again.actions),
-        (&invite.hmac_key, &invite.server_key, &invite.actions),
+        (&again.user, again.user_id, &again.hmac_key, &again.server_key, &again.actions),
+        (&invite.user, invite.user_id, &invite.hmac_key, &invite.server_key, &invite.actions),
     );
     let mask = format!("{invite:?}");
     assert!(!mask.contains(&*invite.hmac_key.to_hex()), "{mask}");

@@ -11,7 +11,6 @@
 //! come alive after a reload. A copy is recognised before the user's bucket is touched: who replays a captured knock
 //! must not lock its sender out.
 
-mod bucket;
 mod grant;
 mod policy;
 mod replay;
@@ -22,11 +21,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use crate::reason::DropReason;
-pub use bucket::{Bucket, Taken};
 pub use grant::Grant;
 pub use replay::Claim;
 pub use verify::{Decoys, Verified};
 
+use crate::bucket::{Bucket, Taken};
 use crate::channel::Opened;
 use crate::clock::Now;
 use crate::config::{Config, User};

@@ -60,10 +60,6 @@ impl Counts {
         self.both().receive_errors
     }
 
-    pub(super) fn under_load(&self) -> channel::UnderLoad {
-        self.listener.under_load
-    }
-
     pub(super) fn all_ran(&self) -> u64 {
         self.ran
     }

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use listenfd::ListenFd;
 
-use super::sockets::{Origin, Sockets};
+use super::sockets::{Origin, Sockets, join};
 use crate::channel::Takes;
 use crate::exit::{Exit, Failure};
 
@@ -18,7 +18,7 @@ pub(super) fn take() -> ListenFd {
 /// # Errors
 ///
 /// [`Failure`] for anything else, and for a third socket on one address.
-pub(super) fn sockets(mut given: ListenFd) -> Result<Option<Sockets>, Failure> {
+pub(super) fn sockets(mut given: ListenFd, modulus_len: usize) -> Result<Option<Sockets>, Failure> {
     if given.len() > MOST {
         return Err(wrong(format!("{} sockets are more than the {MOST} that siglatchd takes", given.len())));
     }
@@ -41,6 +41,7 @@ pub(super) fn sockets(mut given: ListenFd) -> Result<Option<Sockets>, Failure> {
             [] => Takes::Both,
             [(_, takes)] => {
                 *takes = Takes::Plain;
+                join(&socket, modulus_len).map_err(unusable)?;
                 Takes::Stamped
             }
             _ => return Err(wrong(format!("{address} has more than two sockets"))),

@@ -31,6 +31,8 @@ use crate::exit::Failure;
 use crate::work::Drained;
 
 pub(super) use child::{FLAG, main};
+#[cfg(feature = "fuzzing")]
+pub(crate) use up::limits;
 
 /// The one that runs, and the sockets that each of them gets.
 pub(super) struct Listener {

@@ -15,9 +15,11 @@ use log::{Level, Record};
 
 use super::counts::Counts;
 use super::logging;
+use crate::bucket::{Bucket, Taken};
+use crate::channel;
 use crate::clock::Now;
 use crate::config::Config;
-use crate::judge::{Bucket, DropReason, Refusal, Taken, Verified};
+use crate::judge::{DropReason, Refusal, Verified};
 use crate::store::StoreError;
 use crate::wire::{ActionId, Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, StartError};
@@ -32,6 +34,15 @@ pub(super) struct Report {
     lines: HashMap<(UserId, DropReason), Bucket>,
     /// Refusals without a line since the last summary.
     muted: u64,
+    /// Since when (monotonic) each lane has more than it can take.
+    loaded: Loaded,
+}
+
+/// Since when, of each lane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Loaded {
+    plain: Option<Duration>,
+    stamped: Option<Duration>,
 }
 
 impl Report {
@@ -44,6 +55,7 @@ impl Report {
             addresses,
             lines: HashMap::new(),
             muted: 0,
+            loaded: Loaded::default(),
         }
     }
 
@@ -133,6 +145,17 @@ impl Report {
         log::info!(code = "store-recovered", refused; "the store works again");
     }
 
+    /// The listener's counts.
+    pub(super) fn listener(&mut self, now: Now, counts: channel::Counts) {
+        self.counts.listener(counts);
+        let since = |lane: &mut Option<Duration>, short: bool| match short {
+            true => drop(lane.get_or_insert(now.mono)),
+            false => *lane = None,
+        };
+        since(&mut self.loaded.plain, counts.under_load.plain);
+        since(&mut self.loaded.stamped, counts.under_load.stamped);
+    }
+
     /// One line, if anything was refused without a line of its own since the last.
     pub(super) fn summary(&mut self, now: Now) {
         let unspoken = |counts: &Counts| -> u64 {
@@ -142,13 +165,14 @@ impl Report {
             return;
         }
         let seconds = now.mono.saturating_sub(self.since).as_secs();
-        speak(
-            "summary",
-            "refused lately",
-            &self.counts,
-            &self.told,
-            &[("seconds", seconds), ("muted", self.muted)],
+        let mut more = vec![("seconds", seconds), ("muted", self.muted)];
+        let lanes = [("plain-short-for", self.loaded.plain), ("stamped-short-for", self.loaded.stamped)];
+        more.extend(
+            lanes
+                .iter()
+                .filter_map(|(lane, since)| Some((*lane, now.mono.saturating_sub((*since)?).as_secs()))),
         );
+        speak("summary", "refused lately", &self.counts, &self.told, &more);
         self.told = self.counts;
         self.muted = 0;
         self.since = now.mono;

@@ -87,8 +87,7 @@ impl Keeper {
         // A wake that fails leaves the reply to the next one.
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
-        let runner =
-            Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs).map_err(io)?;
+        let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {
@@ -233,7 +232,7 @@ impl Keeper {
             }
             match self.listener.hear(now) {
                 Said::Opened(opened) => self.opened(now, &opened),
-                Said::Counts(counts) => self.report.counts.listener(counts),
+                Said::Counts(counts) => self.report.listener(now, counts),
                 Said::Ready(first) => self.receiving(first),
                 Said::Alive => {}
                 Said::Nothing => {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 
-use super::inherited;
-use super::sockets::{self, Origin, Sockets};
-use crate::channel::Takes;
+use super::sockets::{self, Sockets};
+use super::{cannot, inherited};
 use crate::clock::{self, Clock};
 use crate::config::resolved::{Sandbox, StoreKind};
 use crate::config::{Config, Loaded};
@@ -17,6 +16,7 @@ use crate::layers::Layer;
 #[cfg(feature = "sqlite")]
 use crate::store::{Boot, SqliteStore, sqlite::Found};
 use crate::store::{MemoryStore, Store};
+use crate::sys;
 use crate::wire::{HmacKey, ServerId};
 
 /// What [`super::run`] runs.
@@ -36,16 +36,19 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         log::warn!(code = "core-dumps", error:%; "core dumps cannot be turned off");
     }
+    // What this process was started with is not the listener's.
+    sys::close_on_exec().map_err(|error| cannot("keep descriptors to itself", &error))?;
     let config = Arc::new(loaded.config);
     let clock = Clock::start();
     tell_sandbox(&config);
-    let sockets = match inherited::sockets(inherited)? {
+    let modulus_len = config.private_key.public.modulus().len();
+    let sockets = match inherited::sockets(inherited, modulus_len)? {
         Some(sockets) => {
             let listen = sockets.addresses().map(|address| address.to_string()).collect::<Vec<_>>().join(" ");
             log::info!(code = "inherited", listen; "these sockets were opened by who started siglatchd; `listen` is not looked at");
             sockets
         }
-        None => bind(&config)?,
+        None => bind(&config, modulus_len)?,
     };
     let store = open_store(&config)?;
     let judge = Judge::new(Arc::clone(&config), decoys());
@@ -69,8 +72,8 @@ fn tell_sandbox(config: &Config) {
     }
 }
 
-fn bind(config: &Config) -> Result<Sockets, Failure> {
-    let bound = sockets::bind(&config.listen).map_err(|(address, error)| {
+fn bind(config: &Config, modulus_len: usize) -> Result<Sockets, Failure> {
+    sockets::bind(&config.listen, modulus_len).map_err(|(address, error)| {
         let what = format!("cannot listen on {address}: {error}");
         Failure::new(Exit::of_io(&error), what).hint(match error.raw_os_error() {
             Some(libc::EADDRINUSE) => "does siglatchd run already? `ss -ulpn` says who has the port",
@@ -78,9 +81,7 @@ fn bind(config: &Config) -> Result<Sockets, Failure> {
             Some(libc::EACCES) => "ports below 1024 need root: see `listen`",
             _ => "see `listen`",
         })
-    })?;
-    let list = bound.into_iter().map(|socket| (socket, Takes::Plain)).collect();
-    Ok(Sockets { list, origin: Origin::Bound })
+    })
 }
 
 fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {

@@ -1,9 +1,26 @@
-//! Which datagrams are worth a private-key operation. Pure.
+//! Which datagrams are worth a private-key operation, cheapest check first. Pure.
+//!
+//! In: what a socket gave, the time, who may stamp, who knocked well lately. Out: a [`Sealed`], with the lane it waits in,
+//! or why not.
+//!
+//! # Security considerations
+//!
+//! Everything here is asked by strangers, at whatever rate their wire has. Nothing allocates, nothing sweeps a table, and
+//! nothing grows without a bound for a datagram that is refused. A stamp is counted as seen only when it is given its
+//! operation, so that junk cannot wash anything out, and is remembered as long as it could be used.
 
-use std::net::SocketAddr;
+mod plain;
+mod stamps;
 
-use crate::channel::SocketId;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::channel::{Lane, Limits, Plain, SocketId, StampKeys, Takes};
+use crate::clock::Now;
 use crate::reason::DropReason;
+use crate::wire::stamp::{STAMP_LEN, Stamped};
+use crate::wire::{BeaconKey, UserId};
+use plain::Strangers;
+use stamps::Stamps;
 
 /// What a socket gave: bytes, cut if there were more than one above the longest datagram taken.
 #[derive(Clone, Copy, Debug)]
@@ -12,16 +29,38 @@ pub struct Datagram<'a> {
     pub source: SocketAddr,
     /// The socket it came in by.
     pub socket: SocketId,
+    /// What that socket is for.
+    pub takes: Takes,
     /// What was received.
     pub bytes: &'a [u8],
 }
 
-/// A datagram as long as the modulus and below it.
+/// A datagram that may be opened: as long as the modulus and below it, and its stamp, if it had one, is good.
 #[derive(Debug)]
 pub struct Sealed {
     source: SocketAddr,
     socket: SocketId,
+    way: Way,
+    mark: Mark,
     ciphertext: Box<[u8]>,
+}
+
+/// Where a datagram waits for its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Before all others, and in turns with other users.
+    Stamped(UserId),
+    /// Before strangers: it comes from where somebody knocked well lately.
+    Settled,
+    /// In what is left.
+    Stranger,
+}
+
+/// How a datagram is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Tag([u8; 16]),
+    Plain(u64),
 }
 
 impl Sealed {
@@ -33,6 +72,19 @@ impl Sealed {
     /// The socket it came in by.
     pub fn socket(&self) -> SocketId {
         self.socket
+    }
+
+    /// Where it waits.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// What the keeper is told of its stamp.
+    pub fn lane(&self) -> Lane {
+        match self.way {
+            Way::Stamped(user) => Lane::Stamped(user),
+            Way::Settled | Way::Stranger => Lane::Plain,
+        }
     }
 
     /// As many bytes as the modulus has.
@@ -51,71 +103,149 @@ pub enum Step {
     Drop(DropReason),
 }
 
-/// Looks at datagrams before any key does.
+/// Looks at datagrams before any private key does.
 #[derive(Debug)]
 pub struct Admission {
     modulus: Vec<u8>,
+    limits: Limits,
+    stamps: Stamps,
+    strangers: Strangers,
 }
 
 impl Admission {
     /// For a server with this modulus, big-endian.
-    pub fn new(modulus: Vec<u8>) -> Admission {
-        Admission { modulus }
+    pub fn new(now: Now, modulus: Vec<u8>, beacon: BeaconKey, limits: Limits) -> Admission {
+        let stamps = Stamps::new(now, beacon, limits.freshness.into());
+        Admission { modulus, limits, stamps, strangers: Strangers::default() }
     }
 
     /// A buffer in which a datagram that is too long is seen to be too long.
     pub fn buffer(&self) -> Vec<u8> {
-        vec![0; self.modulus.len().saturating_add(1)]
+        vec![0; self.modulus.len().saturating_add(STAMP_LEN).saturating_add(1)]
     }
 
-    /// Decides.
-    pub fn datagram(&self, datagram: Datagram<'_>) -> Step {
-        let Datagram { source, socket, bytes } = datagram;
-        if bytes.len() != self.modulus.len() {
-            return Step::Drop(DropReason::Length);
-        }
-        // Both are public, and equally long: as numbers they compare as their bytes do.
-        if bytes >= self.modulus.as_slice() {
-            return Step::Drop(DropReason::Range);
-        }
-        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        Step::Open(Sealed { source, socket, ciphertext: bytes.into() })
+    /// Goes by these from now on.
+    pub fn set_limits(&mut self, now: Now, limits: Limits) {
+        self.limits = limits;
+        self.stamps.set_freshness(now, limits.freshness.into());
     }
+
+    /// Who may stamp has changed.
+    pub fn stamp_keys(&mut self, keys: &StampKeys) {
+        keys.removed.iter().for_each(|user| self.stamps.remove(*user));
+        keys.added.iter().for_each(|(user, key)| self.stamps.add(*user, key));
+    }
+
+    /// Somebody knocked well from here.
+    pub fn settled(&mut self, now: Now, source: IpAddr) {
+        self.strangers.settle(now, source);
+    }
+
+    /// Once per wake: what the clock brings. Whether the beacons are others now.
+    pub fn tick(&mut self, now: Now) -> Beacons {
+        self.stamps.roll(now)
+    }
+
+    /// Beacons that may be good before the next [`Beacons::Changed`], for the kernel's sieve.
+    pub fn beacons(&self) -> Vec<[u8; 8]> {
+        self.stamps.beacons()
+    }
+
+    /// As the kernel's sieve needs it.
+    pub fn modulus(&self) -> &[u8] {
+        &self.modulus
+    }
+
+    /// Whether plain knocks are taken at all.
+    pub fn plain(&self) -> Plain {
+        self.limits.plain
+    }
+
+    /// Decides. `supply` says whether there are private-key operations enough for whoever asks.
+    pub fn datagram(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) -> Step {
+        let source = SocketAddr::new(datagram.source.ip().to_canonical(), datagram.source.port());
+        let (plain, stamped) = match datagram.takes {
+            Takes::Plain => (true, false),
+            Takes::Stamped => (false, true),
+            Takes::Both => (true, true),
+        };
+        let decided = match Stamped::split(datagram.bytes, self.modulus.len()) {
+            Some(parts) if stamped => self.stamped(now, source.ip(), &parts),
+            None if plain && datagram.bytes.len() == self.modulus.len() => {
+                self.plain_one(now, supply, source.ip(), datagram.bytes)
+            }
+            Some(_) | None => Err(DropReason::Length),
+        };
+        match decided {
+            Ok((way, mark, ciphertext)) => Step::Open(Sealed {
+                source,
+                socket: datagram.socket,
+                way,
+                mark,
+                ciphertext: ciphertext.into(),
+            }),
+            Err(reason) => Step::Drop(reason),
+        }
+    }
+
+    /// One that was to be opened, and there was no room: it may come again.
+    pub fn forget(&mut self, sealed: &Sealed) {
+        match sealed.mark {
+            Mark::Tag(tag) => self.stamps.forget(&tag),
+            Mark::Plain(mark) => self.strangers.forget(mark),
+        }
+    }
+
+    fn stamped<'a>(
+        &mut self,
+        now: Now,
+        source: IpAddr,
+        parts: &Stamped<'a>,
+    ) -> Result<(Way, Mark, &'a [u8]), DropReason> {
+        self.in_range(parts.sealed)?;
+        let user = self.stamps.take(now, source, parts, &self.limits)?;
+        Ok((Way::Stamped(user), Mark::Tag(*parts.tag), parts.sealed))
+    }
+
+    fn plain_one<'a>(
+        &mut self,
+        now: Now,
+        supply: Supply,
+        source: IpAddr,
+        bytes: &'a [u8],
+    ) -> Result<(Way, Mark, &'a [u8]), DropReason> {
+        if self.limits.plain == Plain::Refused {
+            return Err(DropReason::Unstamped);
+        }
+        self.in_range(bytes)?;
+        let (way, mark) = self.strangers.take(now, supply, source, bytes, &self.limits)?;
+        Ok((way, Mark::Plain(mark), bytes))
+    }
+
+    /// Both are public, and equally long: as numbers they compare as their bytes do.
+    fn in_range(&self, ciphertext: &[u8]) -> Result<(), DropReason> {
+        if ciphertext < self.modulus.as_slice() { Ok(()) } else { Err(DropReason::Range) }
+    }
+}
+
+/// Whether the kernel's sieve has to be made anew.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beacons {
+    /// No.
+    Same,
+    /// Yes.
+    Changed,
+}
+
+/// Whether there are private-key operations enough for whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// There are.
+    Ample,
+    /// More ask than can be served: each prefix has its allowance.
+    Short,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn step(bytes: &[u8]) -> Step {
-        let source = "[::ffff:192.0.2.1]:9".parse().unwrap();
-        Admission::new(vec![0xb0; 256]).datagram(Datagram { source, socket: SocketId(0), bytes })
-    }
-
-    #[test]
-    fn only_the_modulus_length_goes_on() {
-        let admission = Admission::new(vec![0xb0; 256]);
-        let buffer = admission.buffer();
-        assert_eq!(buffer.len(), 257, "a longer datagram must not look like one of 256 bytes");
-        for len in (0..=buffer.len()).filter(|len| *len != 256) {
-            assert!(matches!(step(&vec![1; len]), Step::Drop(DropReason::Length)), "{len}");
-        }
-        assert!(matches!(step(&[1; 256]), Step::Open(_)));
-    }
-
-    #[test]
-    fn what_is_not_below_the_modulus_costs_no_operation() {
-        let mut edge = vec![0xb0; 256];
-        assert!(matches!(step(&edge), Step::Drop(DropReason::Range)), "the modulus itself");
-        edge[255] = 0xb1;
-        assert!(matches!(step(&edge), Step::Drop(DropReason::Range)));
-        edge[255] = 0xaf;
-        assert!(matches!(step(&edge), Step::Open(_)));
-    }
-
-    #[test]
-    fn a_mapped_source_is_folded() {
-        let Step::Open(sealed) = step(&[1; 256]) else { panic!("dropped") };
-        assert_eq!(sealed.source(), "192.0.2.1:9".parse().unwrap());
-    }
-}
+mod tests;

@@ -1,39 +1,46 @@
 //! The listener without sockets and threads, a step at a time: for fuzzing.
 
-use std::sync::mpsc::Receiver;
-
 use super::opener::Opener;
 use super::pool::{self, Pool};
 use super::run::take;
 use super::tally::Tally;
-use super::{Admission, Datagram, Sealed};
-use crate::channel::{Channel, Sent, ToKeeper};
+use super::{Admission, Beacons, Datagram, Supply};
+use crate::channel::{Channel, Sent, StampKeys, ToKeeper, UnderLoad};
+use crate::clock::Now;
 
 /// What the loop and its workers share.
 pub(crate) struct Listener {
-    admission: Admission,
+    pub(crate) admission: Admission,
     opener: Opener,
     pool: Pool,
-    queue: Receiver<Sealed>,
     channel: Channel,
     tally: Tally,
+    chance: u64,
 }
 
 impl Listener {
-    /// `queue` datagrams may wait to be opened.
-    pub(crate) fn new(modulus: Vec<u8>, opener: Opener, queue: usize, channel: Channel) -> Listener {
-        let (pool, queue) = Pool::by_hand(queue);
-        Listener { admission: Admission::new(modulus), opener, pool, queue, channel, tally: Tally::default() }
+    /// `room` datagrams of each lane may wait to be opened.
+    pub(crate) fn new(admission: Admission, opener: Opener, room: usize, channel: Channel) -> Listener {
+        Listener { admission, opener, pool: Pool::by_hand(room), channel, tally: Tally::default(), chance: 0 }
+    }
+
+    /// Who may stamp.
+    pub(crate) fn stamp_keys(&mut self, keys: &StampKeys) {
+        self.admission.stamp_keys(keys);
     }
 
     /// As if a socket had given it.
-    pub(crate) fn datagram(&self, datagram: Datagram<'_>) {
-        take(datagram, &self.admission, &self.pool, &self.tally);
+    pub(crate) fn datagram(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) {
+        match self.admission.tick(now) {
+            Beacons::Same | Beacons::Changed => {}
+        }
+        self.chance = self.chance.wrapping_add(1);
+        take(now, supply, self.chance, datagram, &mut self.admission, &self.pool, &self.tally);
     }
 
     /// Opens what waits, as by so many workers: each finds out for itself that a channel is closed.
     pub(crate) fn work(&self) {
-        for sealed in self.queue.try_iter() {
+        while let Some(sealed) = self.pool.next() {
             match pool::open(&self.opener, &sealed, &self.channel, &self.tally) {
                 Sent::Yes | Sent::Full | Sent::Closed => {}
             }
@@ -42,7 +49,7 @@ impl Listener {
 
     /// Tells the keeper the counts, as at the end; they are returned for one that is gone.
     pub(crate) fn report(&self) -> crate::channel::Counts {
-        let counts = self.tally.counts();
+        let counts = self.tally.counts(UnderLoad::default());
         match self.channel.send(&ToKeeper::Counts(counts).encode(), None) {
             Sent::Yes | Sent::Full | Sent::Closed => counts,
         }

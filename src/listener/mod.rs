@@ -16,6 +16,8 @@ mod admission;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
 mod error;
+pub mod filter;
+mod lanes;
 #[cfg(feature = "crash-points")]
 mod misbehave;
 pub mod opener;
@@ -23,9 +25,10 @@ mod pool;
 mod run;
 mod sandbox;
 mod setup;
+mod sockets;
 mod tally;
 
-pub use admission::{Admission, Datagram, Sealed, Step};
+pub use admission::{Admission, Beacons, Datagram, Sealed, Step, Supply, Way};
 pub use error::ListenerError;
 
 use crate::channel::Channel;

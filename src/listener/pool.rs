@@ -1,23 +1,50 @@
-//! RSA worker threads behind a bounded queue, so that no private-key operation stands between a socket and the next
-//! datagram.
+//! RSA worker threads, so that no private-key operation stands between a socket and the next datagram.
+//!
+//! They take what waits in the order of the [`Lanes`]. Plain datagrams never have more than half of them: what strangers
+//! send leaves processors to those who have stamps, and to the scripts.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Sealed;
+use super::admission::{Sealed, Way};
+use super::lanes::{Lanes, Ration};
 use super::opener::Opener;
 use super::tally::Tally;
-use crate::channel::{Channel, Lane, Opened, Sent, ToKeeper};
+use crate::channel::{Channel, Opened, Sent, ToKeeper};
 use crate::reason::DropReason;
 
 /// Opens what it is offered and sends it on.
 pub(super) struct Pool {
-    queue: SyncSender<Sealed>,
+    shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+}
+
+/// What the loop and the workers share.
+struct Shared {
+    work: Mutex<Work>,
+    more: Condvar,
+    /// How many wait, to be read without the lock.
+    stamped: AtomicUsize,
+    plain: AtomicUsize,
+}
+
+struct Work {
+    lanes: Lanes,
+    /// Workers that may be at plain datagrams.
+    plain_most: usize,
+    plain_now: usize,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What waits is opened, then the workers end.
+    Closing,
 }
 
 impl Pool {
@@ -27,45 +54,69 @@ impl Pool {
         opener: Opener,
         warm_up: Vec<u8>,
         workers: u16,
-        queue: usize,
+        room: usize,
         channel: &Arc<Channel>,
         tally: &Arc<Tally>,
     ) -> std::io::Result<Pool> {
-        let (sender, receiver) = sync_channel(queue);
-        let shared = Arc::new((opener, Mutex::new(receiver), warm_up));
-        let warm = Arc::new(Barrier::new(usize::from(workers.max(1)).saturating_add(1)));
-        let workers = (0..workers.max(1))
+        let workers = usize::from(workers.max(1));
+        let shared = Arc::new(Shared::new(room, workers));
+        let own = Arc::new((opener, warm_up));
+        let warm = Arc::new(Barrier::new(workers.saturating_add(1)));
+        let workers = (0..workers)
             .map(|number| {
-                let (shared, channel, tally) = (Arc::clone(&shared), Arc::clone(channel), Arc::clone(tally));
-                let warm = Arc::clone(&warm);
+                let (own, shared, warm) = (Arc::clone(&own), Arc::clone(&shared), Arc::clone(&warm));
+                let (channel, tally) = (Arc::clone(channel), Arc::clone(tally));
                 let work = move || {
-                    drop(shared.0.open(&shared.2));
+                    // The loop goes first: it is what a flood is held back by.
+                    match rustix::process::nice(NICE) {
+                        // Refused: then they take turns as equals.
+                        Ok(_) | Err(_) => {}
+                    }
+                    drop(own.0.open(&own.1));
                     warm.wait();
-                    work(&shared.0, &shared.1, &channel, &tally);
+                    shared.work(&own.0, &channel, &tally);
                 };
                 std::thread::Builder::new().name(format!("opener-{number}")).spawn(work)
             })
             .collect::<Result<_, _>>()?;
         warm.wait();
-        Ok(Pool { queue: sender, workers })
+        Ok(Pool { shared, workers })
     }
 
-    /// Nobody works on the queue but who holds its end.
+    /// Nobody works on it but who calls [`Pool::next`].
     #[cfg(feature = "fuzzing")]
-    pub(super) fn by_hand(queue: usize) -> (Pool, Receiver<Sealed>) {
-        let (sender, receiver) = sync_channel(queue);
-        let pool = Pool { queue: sender, workers: Vec::new() };
-        (pool, receiver)
+    pub(super) fn by_hand(room: usize) -> Pool {
+        Pool { shared: Arc::new(Shared::new(room, 2)), workers: Vec::new() }
     }
 
-    /// Queues a datagram. Never blocks.
-    pub(super) fn offer(&self, sealed: Sealed) -> Result<(), DropReason> {
-        self.queue.try_send(sealed).map_err(|_| DropReason::Queue)
+    /// What a worker would open now.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn next(&self) -> Option<Sealed> {
+        let mut work = self.shared.lock();
+        let sealed = work.lanes.pop(Ration::Any);
+        self.shared.count(&work);
+        sealed
+    }
+
+    /// Queues a datagram. Who is returned has no room: this one, or another whose place it took. `chance` is random.
+    pub(super) fn offer(&self, sealed: Sealed, chance: u64) -> Option<Sealed> {
+        let mut work = self.shared.lock();
+        let out = work.lanes.push(sealed, chance);
+        self.shared.count(&work);
+        drop(work);
+        self.shared.more.notify_one();
+        out
+    }
+
+    /// How many wait: stamped, plain.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.shared.stamped.load(Ordering::Relaxed), self.shared.plain.load(Ordering::Relaxed))
     }
 
     /// Lets the workers finish what is queued, and waits for them.
     pub(super) fn finish(self) {
-        drop(self.queue);
+        self.shared.lock().phase = Phase::Closing;
+        self.shared.more.notify_all();
         for worker in self.workers {
             // A worker has nothing to say; one that panicked has aborted the process.
             drop(worker.join());
@@ -73,12 +124,59 @@ impl Pool {
     }
 }
 
-fn work(opener: &Opener, queue: &Mutex<Receiver<Sealed>>, channel: &Channel, tally: &Tally) {
-    // The lock is held while waiting: one worker waits for a datagram, the others for the lock.
-    while let Ok(sealed) = { queue.lock().unwrap_or_else(PoisonError::into_inner).recv() } {
-        // Closed: nobody is left to open the rest of the queue for.
-        if open(opener, &sealed, channel, tally) == Sent::Closed {
-            return;
+impl Shared {
+    fn new(room: usize, workers: usize) -> Shared {
+        let plain_most = (workers / 2).max(1);
+        let lanes = Lanes::new(room);
+        Shared {
+            work: Mutex::new(Work { lanes, plain_most, plain_now: 0, phase: Phase::Open }),
+            more: Condvar::new(),
+            stamped: AtomicUsize::new(0),
+            plain: AtomicUsize::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, work: &Work) {
+        let (stamped, plain) = work.lanes.waiting();
+        self.stamped.store(stamped, Ordering::Relaxed);
+        self.plain.store(plain, Ordering::Relaxed);
+    }
+
+    fn work(&self, opener: &Opener, channel: &Channel, tally: &Tally) {
+        while let Some(sealed) = self.take() {
+            let sent = open(opener, &sealed, channel, tally);
+            if !matches!(sealed.way(), Way::Stamped(_)) {
+                let mut work = self.lock();
+                work.plain_now = work.plain_now.saturating_sub(1);
+            }
+            // Nobody is left to open the rest for.
+            if sent == Sent::Closed {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next datagram; `None`: there will be none.
+    fn take(&self) -> Option<Sealed> {
+        let mut work = self.lock();
+        loop {
+            let ration = if work.plain_now < work.plain_most { Ration::Any } else { Ration::StampedOnly };
+            if let Some(sealed) = work.lanes.pop(ration) {
+                if !matches!(sealed.way(), Way::Stamped(_)) {
+                    work.plain_now = work.plain_now.saturating_add(1);
+                }
+                self.count(&work);
+                return Some(sealed);
+            }
+            // Plain ones that this worker leaves are taken by those who are at them.
+            if work.phase == Phase::Closing {
+                return None;
+            }
+            work = self.more.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -88,7 +186,7 @@ pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &
     let opened = Opened {
         source: sealed.source(),
         socket: sealed.socket(),
-        lane: Lane::Plain,
+        lane: sealed.lane(),
         digest: Sha256::digest(sealed.ciphertext()).into(),
         plaintext: opener.open(sealed.ciphertext()),
     };
@@ -102,3 +200,6 @@ pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &
 
 /// A keeper that has taken nothing for so long is stuck; the queue has been filling meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Steps by which a worker yields to others.
+const NICE: i32 = 5;

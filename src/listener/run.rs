@@ -1,24 +1,29 @@
 //! The listener's loop: channel and sockets in, sealed datagrams to the pool, counts to the keeper.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::UdpSocket;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use zeroize::Zeroizing;
 
+use super::admission::{Beacons, Supply};
 use super::opener::{Opener, UnusableKey};
 use super::pool::Pool;
 use super::setup::{self, Begun};
+use super::sockets::{Mesh, Sockets};
 use super::tally::Tally;
 use super::{Admission, Datagram, ListenerError, Step, sandbox};
 use crate::channel::{
-    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Sent, SocketId, ToKeeper, ToListener,
+    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Sent, ToKeeper, ToListener, UnderLoad,
 };
-use crate::clock::Clock;
-use crate::wire::PrivateKey;
+use crate::clock::{Clock, Now};
+use crate::reason::DropReason;
+use crate::wire::{BeaconKey, PrivateKey};
 
 /// Takes over key and sockets from `channel`, then receives until it is told to stop or the keeper is gone.
 ///
@@ -32,20 +37,20 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     poll.registry().register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
 
     let Begun { setup, limits, sockets, keys } = setup::hear(&channel, &mut poll)?;
-    drop((limits, keys));
     sandbox::enter(&setup)?;
     let key = PrivateKey::from_der(&setup.private_key).map_err(|_| UnusableKey)?;
     let opener = Opener::new(&setup.private_key)?;
     let queue = usize::try_from(setup.queue).unwrap_or(usize::MAX);
-    let mut warm_up = key.public().modulus();
-    let admission = Admission::new(warm_up.clone());
+    let clock = Clock::start();
+    let modulus = key.public().modulus();
     // Half of the modulus or less: it is below it.
-    warm_up.iter_mut().for_each(|byte| *byte >>= 1);
+    let warm_up = modulus.iter().map(|byte| byte >> 1).collect();
     let pool = Pool::start(opener, warm_up, setup.workers, queue, &channel, &tally)?;
+    let mut admission = Admission::new(clock.now(), modulus, BeaconKey::of(key.public()), limits);
+    keys.iter().for_each(|keys| admission.stamp_keys(keys));
     let confinement = setup.confinement;
-    drop((setup, key));
+    drop((setup, key, keys));
 
-    let sockets = sockets.into_iter().map(|(_, socket)| socket).collect();
     let mut sockets = Sockets::register(sockets, &poll)?;
     sandbox::close(confinement, channel.as_raw_fd())?;
     #[cfg(feature = "crash-points")]
@@ -55,72 +60,228 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     }
     #[cfg(feature = "crash-points")]
     super::misbehave::after_ready(&channel);
-    receive(&channel, &mut poll, &mut sockets, &admission, &pool, &tally)?;
+    let mut receiver = Receiver {
+        channel: &channel,
+        pool: &pool,
+        tally: &tally,
+        clock,
+        admission,
+        beacons: Vec::new(),
+        shortage: Shortage { room: queue, short: false, held_back_at: Duration::ZERO },
+        random: StdRng::from_rng(&mut rand::rng()),
+        told: Told { counts: Counts::ZERO, counts_at: Duration::ZERO, alive_at: None },
+    };
+    receiver.receive(&mut poll, &mut sockets)?;
     drop(sockets);
     pool.finish();
     // The keeper may have gone first: then nobody wants to know.
-    let _last = channel.send_patiently(&ToKeeper::Counts(tally.counts()).encode(), REPORT);
+    let _last =
+        channel.send_patiently(&ToKeeper::Counts(tally.counts(UnderLoad::default())).encode(), REPORT);
     Ok(())
 }
 
-fn receive(
-    channel: &Channel,
-    poll: &mut Poll,
-    sockets: &mut Sockets,
-    admission: &Admission,
-    pool: &Pool,
-    tally: &Tally,
-) -> Result<(), ListenerError> {
-    let mut events = Events::with_capacity(64);
-    let mut buffer = admission.buffer();
-    let mut message = [0; MESSAGE_MAX];
-    let clock = Clock::start();
-    let (mut reported, mut reported_at, mut alive_at) = (Counts::ZERO, Duration::ZERO, Duration::ZERO);
-    loop {
-        let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
-        wait(poll, &mut events, Some(timeout))?;
+/// The loop: what it decides with, and whom it hands on to.
+struct Receiver<'a> {
+    channel: &'a Channel,
+    pool: &'a Pool,
+    tally: &'a Tally,
+    clock: Clock,
+    admission: Admission,
+    /// As the kernel's sieve has them.
+    beacons: Vec<[u8; 8]>,
+    shortage: Shortage,
+    random: StdRng,
+    told: Told,
+}
+
+/// What the keeper was told last, and when (monotonic).
+struct Told {
+    counts: Counts,
+    counts_at: Duration,
+    alive_at: Option<Duration>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Receive,
+    End,
+}
+
+impl Receiver<'_> {
+    fn receive(&mut self, poll: &mut Poll, sockets: &mut Sockets) -> Result<(), ListenerError> {
+        let mut events = Events::with_capacity(64);
+        let mut buffer = self.admission.buffer();
+        self.sift(sockets);
         loop {
-            match channel.receive(&mut message) {
-                Received::Empty => break,
-                Received::Message(len, _) => {
-                    let message = message.get(..len).and_then(|bytes| ToListener::decode(bytes).ok());
-                    if let Some(ToListener::Stop) | None = message {
-                        return Ok(());
-                    }
+            let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
+            wait(poll, &mut events, Some(timeout))?;
+            let now = self.clock.now();
+            if self.hear(now, sockets) == Next::End {
+                return Ok(());
+            }
+            if self.admission.tick(now) == Beacons::Changed {
+                self.sift(sockets);
+            }
+            sockets.mark_ready(&events);
+            let supply = self.shortage.supply(now, self.pool);
+            let tally = self.tally;
+            sockets.drain(
+                now,
+                &mut buffer,
+                |datagram| self.take(now, supply, datagram),
+                || tally.receive_error(),
+            );
+            let refused = sockets.adapt(now, &mesh(&self.admission, &self.beacons));
+            (0..refused).for_each(|_| tally.receive_error());
+            self.tell(now, sockets);
+        }
+    }
+
+    /// What the keeper says, all of it: it is little.
+    fn hear(&mut self, now: Now, sockets: &Sockets) -> Next {
+        let mut buffer = Zeroizing::new([0; MESSAGE_MAX]);
+        loop {
+            let len = match self.channel.receive(&mut buffer) {
+                Received::Message(len, _) => len,
+                Received::Empty => return Next::Receive,
+                Received::End => return Next::End,
+            };
+            match buffer.get(..len).and_then(|bytes| ToListener::decode(bytes).ok()) {
+                Some(ToListener::StampKeys(keys)) => self.admission.stamp_keys(&keys),
+                Some(ToListener::Settled(source)) => self.admission.settled(now, source),
+                Some(ToListener::Limits(limits)) => {
+                    self.admission.set_limits(now, limits);
+                    self.sift(sockets);
                 }
-                Received::End => return Ok(()),
+                // Whatever else a keeper could say now is no reason to go on receiving.
+                Some(
+                    ToListener::Stop | ToListener::Setup(_) | ToListener::Socket(..) | ToListener::Begin,
+                )
+                | None => {
+                    return Next::End;
+                }
             }
         }
-        sockets.mark_ready(&events);
-        sockets.drain(
-            &mut buffer,
-            |datagram| take(datagram, admission, pool, tally),
-            || tally.receive_error(),
-        );
-        let (counts, now) = (tally.counts(), clock.now().mono);
-        if now.saturating_sub(alive_at) >= ALIVE_EVERY {
-            alive_at = now;
-            let _full_or_closed = channel.send(&ToKeeper::Alive.encode(), None);
+    }
+
+    /// Queues a datagram for a worker, or counts why not.
+    fn take(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) {
+        let chance = self.random.next_u64();
+        if take(now, supply, chance, datagram, &mut self.admission, self.pool, self.tally)
+            == Fate::Dropped(Held::Back)
+        {
+            self.shortage.refused(now);
         }
-        if counts != reported && now.saturating_sub(reported_at) >= REPORT {
-            match channel.send(&ToKeeper::Counts(counts).encode(), None) {
-                Sent::Yes => (reported, reported_at) = (counts, now),
-                // They are totals: the next report makes up for this one.
-                Sent::Full | Sent::Closed => {}
+    }
+
+    /// New filters on all sockets.
+    fn sift(&mut self, sockets: &Sockets) {
+        self.beacons = self.admission.beacons();
+        let refused = sockets.sift(&mesh(&self.admission, &self.beacons));
+        (0..refused).for_each(|_| self.tally.receive_error());
+    }
+
+    fn tell(&mut self, now: Now, sockets: &Sockets) {
+        let told = &mut self.told;
+        if told.alive_at.is_none_or(|at| now.mono.saturating_sub(at) >= ALIVE_EVERY) {
+            told.alive_at = Some(now.mono);
+            match self.channel.send(&ToKeeper::Alive.encode(), None) {
+                // Full: a keeper that hears nothing of what it was sent needs no more of it.
+                Sent::Yes | Sent::Full | Sent::Closed => {}
             }
+        }
+        if now.mono.saturating_sub(told.counts_at) < REPORT {
+            return;
+        }
+        let (share, stamped) = sockets.flooded(now);
+        let under_load = UnderLoad { plain: share || self.shortage.is_short(), stamped };
+        let counts = self.tally.counts(under_load);
+        if counts == told.counts {
+            return;
+        }
+        match self.channel.send(&ToKeeper::Counts(counts).encode(), None) {
+            Sent::Yes => (told.counts, told.counts_at) = (counts, now.mono),
+            // They are totals: the next report makes up for this one.
+            Sent::Full | Sent::Closed => {}
         }
     }
 }
 
-/// Queues a datagram for a worker, or counts why not.
-pub(super) fn take(datagram: Datagram<'_>, admission: &Admission, pool: &Pool, tally: &Tally) {
-    let taken = match admission.datagram(datagram) {
-        Step::Open(sealed) => pool.offer(sealed),
-        Step::Drop(reason) => Err(reason),
-    };
-    if let Err(reason) = taken {
-        tally.refused(reason);
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Queued,
+    Dropped(Held),
+}
+
+/// Whether it would have been opened at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It would have been, but too many ask.
+    Back,
+    /// It would not.
+    Off,
+}
+
+/// Queues a datagram for a worker; it, or who had to make room for it, is counted.
+pub(super) fn take(
+    now: Now,
+    supply: Supply,
+    chance: u64,
+    datagram: Datagram<'_>,
+    admission: &mut Admission,
+    pool: &Pool,
+    tally: &Tally,
+) -> Fate {
+    match admission.datagram(now, supply, datagram) {
+        Step::Open(sealed) => match pool.offer(sealed, chance) {
+            None => Fate::Queued,
+            Some(other) => {
+                admission.forget(&other);
+                tally.refused(DropReason::Queue);
+                Fate::Dropped(Held::Back)
+            }
+        },
+        Step::Drop(reason) => {
+            tally.refused(reason);
+            Fate::Dropped(if reason == DropReason::Prefix { Held::Back } else { Held::Off })
+        }
     }
+}
+
+/// Whether more plain datagrams come than can be opened: from when half of the room for them is taken, until nothing
+/// waits and nobody was held back for a while.
+#[derive(Debug)]
+struct Shortage {
+    room: usize,
+    short: bool,
+    held_back_at: Duration,
+}
+
+impl Shortage {
+    fn supply(&mut self, now: Now, pool: &Pool) -> Supply {
+        let (_, waiting) = pool.waiting();
+        if waiting > self.room / 2 {
+            self.short = true;
+            self.held_back_at = now.mono;
+        } else if waiting == 0 && now.mono.saturating_sub(self.held_back_at) >= CALM {
+            self.short = false;
+        }
+        if self.short { Supply::Short } else { Supply::Ample }
+    }
+
+    fn refused(&mut self, now: Now) {
+        self.held_back_at = now.mono;
+    }
+
+    fn is_short(&self) -> bool {
+        self.short
+    }
+}
+
+fn mesh<'a>(admission: &'a Admission, beacons: &'a [[u8; 8]]) -> Mesh<'a> {
+    Mesh { modulus: admission.modulus(), plain: admission.plain(), beacons }
 }
 
 pub(super) fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
@@ -130,78 +291,11 @@ pub(super) fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duratio
     }
 }
 
-/// The sockets, and which of them may have more: mio is edge-triggered, so a drain that stopped early must be taken up
-/// again without being told.
-struct Sockets(Vec<(UdpSocket, Drained)>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Drained {
-    /// Until the next event.
-    Empty,
-    /// The budget ended first: again at once.
-    More,
-    /// There may be datagrams behind an error: again at the next wake, and not at once, for it may come again.
-    Failed,
-}
-
-impl Sockets {
-    fn register(descriptors: Vec<OwnedFd>, poll: &Poll) -> io::Result<Sockets> {
-        let mut sockets = Vec::with_capacity(descriptors.len());
-        for (number, descriptor) in descriptors.into_iter().enumerate() {
-            let socket = std::net::UdpSocket::from(descriptor);
-            socket.set_nonblocking(true)?;
-            let mut socket = UdpSocket::from_std(socket);
-            poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
-            sockets.push((socket, Drained::More));
-        }
-        Ok(Sockets(sockets))
-    }
-
-    fn any_ready(&self) -> bool {
-        self.0.iter().any(|(_, drained)| *drained == Drained::More)
-    }
-
-    fn mark_ready(&mut self, events: &Events) {
-        for event in events {
-            if let Some((_, drained)) = self.0.get_mut(event.token().0) {
-                *drained = Drained::More;
-            }
-        }
-    }
-
-    fn drain(&mut self, buffer: &mut [u8], mut take: impl FnMut(Datagram<'_>), mut failed: impl FnMut()) {
-        for (number, (socket, drained)) in self.0.iter_mut().enumerate() {
-            if *drained == Drained::Empty {
-                continue;
-            }
-            for _ in 0..BUDGET {
-                match socket.recv_from(buffer) {
-                    Ok((len, source)) => {
-                        // `listen` has at most 16 addresses.
-                        let socket = SocketId(u8::try_from(number).unwrap_or(u8::MAX));
-                        take(Datagram { source, socket, bytes: buffer.get(..len).unwrap_or_default() });
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        *drained = if error.kind() == io::ErrorKind::WouldBlock {
-                            Drained::Empty
-                        } else {
-                            failed();
-                            Drained::Failed
-                        };
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Beyond any socket's number.
 const CHANNEL: Token = Token(usize::MAX - 1);
 
-/// Datagrams from one socket before the others have their turn.
-const BUDGET: usize = 64;
-
 /// How often counts are told when something was received.
 const REPORT: Duration = Duration::from_millis(500);
+
+/// How long nobody must have been held back until nobody is.
+const CALM: Duration = Duration::from_secs(1);

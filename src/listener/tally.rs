@@ -25,11 +25,11 @@ impl Tally {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self, under_load: UnderLoad) -> Counts {
         Counts {
             receive_errors: self.receive_errors.load(Ordering::Relaxed),
             refused: self.refused.each_ref().map(|count| count.load(Ordering::Relaxed)),
-            under_load: UnderLoad::default(),
+            under_load,
         }
     }
 }

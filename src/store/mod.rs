@@ -59,16 +59,25 @@ pub trait Store: Send {
     /// Claims all of `batch` in one transaction at wall clock `wall` (Unix seconds). Outcomes are in the batch's order;
     /// of two equal nonces in it the first is [`Outcome::New`].
     ///
-    /// A crash of the machine raises the floor to the clock of the last sync, so a batch with a timestamp beyond that
-    /// (one ahead of `wall` always is) is synced to the disk before this returns.
+    /// What a crash of the machine could take along is at or below the floor that follows it; any other claim is synced
+    /// to the disk before this returns.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: nothing of the batch may run.
     fn claim(&mut self, wall: u64, batch: &[Record]) -> Result<Vec<Outcome>, StoreError>;
 
+    /// Called after claims were answered, when nobody waits: may sync now, so that the next ones need not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the claims that were answered stand.
+    fn reserve(&mut self, _wall: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Forgets claims with a timestamp below `before` and raises the floor to the latest of them, in one transaction,
-    /// synced. Returns how many claims are left.
+    /// synced; writes nothing if there are none. Returns how many claims are left.
     ///
     /// # Errors
     ///

@@ -137,6 +137,13 @@ enum Request<T> {
     Forget(u32),
 }
 
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    Claims,
+    NoClaim,
+}
+
 struct Worker<T> {
     store: Box<dyn Store>,
     outbox: Sender<Reply<T>>,
@@ -154,8 +161,15 @@ impl<T> Worker<T> {
 
     fn run(mut self, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64, wake: impl Fn()) {
         while let Ok(first) = queue.recv() {
-            self.serve(first, queue, &wall);
+            let served = self.serve(first, queue, &wall);
             wake();
+            // An engine that fails is tried again by the next claim.
+            if served == Served::Claims && self.failing.is_none() {
+                let result = self.store.reserve(wall());
+                if self.settle(result, 0).is_none() {
+                    wake();
+                }
+            }
         }
         if let Err(error) = self.store.close(wall()) {
             say(&self.outbox, Reply::Failing(error));
@@ -164,7 +178,7 @@ impl<T> Worker<T> {
     }
 
     /// One transaction for `first` and the claims behind it, and one for the `forget` that ends them.
-    fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) {
+    fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
         let (mut batch, mut tickets) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(Request::Claim(record, ticket)) = next {
@@ -172,12 +186,14 @@ impl<T> Worker<T> {
             tickets.push(ticket);
             next = (batch.len() < GROUP).then(|| queue.try_recv().ok()).flatten();
         }
-        if !batch.is_empty() {
+        let served = if batch.is_empty() { Served::NoClaim } else { Served::Claims };
+        if served == Served::Claims {
             self.claim(wall(), &batch, tickets);
         }
         if let Some(Request::Forget(before)) = next {
             self.forget(wall(), before);
         }
+        served
     }
 
     fn claim(&mut self, wall: u64, batch: &[Record], tickets: Vec<T>) {

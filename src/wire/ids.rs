@@ -45,13 +45,13 @@ pub struct Nonce {
     pub challenge: u32,
 }
 
-/// One datagram's name in logs and in a script's environment: the first 8 bytes of its SHA-256, so that copies of
-/// one datagram carry one name. Shown as 16 hex digits.
+/// One knock's name in logs and in a script's environment: the first 8 bytes of the sealed packet's SHA-256, so that
+/// copies of one datagram carry one name, and keep it when their stamp is taken off. Shown as 16 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KnockId(pub [u8; 8]);
 
 impl KnockId {
-    /// Of the datagram with this SHA-256.
+    /// Of the sealed packet with this SHA-256.
     pub fn of([a, b, c, d, e, f, g, h, ..]: [u8; 32]) -> KnockId {
         KnockId([a, b, c, d, e, f, g, h])
     }

@@ -6,6 +6,7 @@
 //! host       = "vpn.example.org"  # name or address
 //! port       = 50000
 //! server_id  = "6f0e..."          # 32 hex digits; left out, knocks are not bound to the server
+//! stamp      = true               # whether knocks are stamped; left out, they are plain, as siglatch v1 has them
 //! user       = "alice"
 //! user_id    = 1
 //! hmac_key   = "1011..."          # 64 hex digits, the secret
@@ -30,6 +31,7 @@ use std::fmt;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::stamp::Postage;
 use super::{ActionId, HmacKey, PublicKey, ServerId, UserId};
 
 /// The longest invite, in bytes.
@@ -46,6 +48,8 @@ pub struct Invite {
     pub port: u16,
     /// What knocks are bound to.
     pub server_id: Option<ServerId>,
+    /// Whether knocks are stamped.
+    pub postage: Postage,
     /// The user's name, as the server's administrator wrote it.
     pub user: Name,
     /// As the packet names him.
@@ -114,6 +118,7 @@ impl Invite {
                 .filter(|port| *port != 0)
                 .ok_or_else(|| bad("port", "is 0: a UDP port is 1 to 65535"))?,
             server_id: raw.server_id.as_deref().map(server_id).transpose()?,
+            postage: if raw.stamp { Postage::Stamped } else { Postage::Plain },
             user: name("user", &raw.user)?,
             user_id: UserId(raw.user_id),
             hmac_key,
@@ -140,6 +145,7 @@ impl Invite {
              host = \"{host}\"\n\
              port = {port}\n\
              {server_id}\
+             stamp = {stamp}\n\
              user = \"{user}\"\n\
              user_id = {user_id}\n\
              hmac_key = \"{key}\"\n\
@@ -149,6 +155,7 @@ impl Invite {
             host = self.host,
             name = self.name,
             port = self.port,
+            stamp = self.postage == Postage::Stamped,
             user_id = self.user_id,
             key = *self.hmac_key.to_hex(),
             pem = self.server_key.to_pem()?,
@@ -221,6 +228,8 @@ struct Raw {
     host: String,
     port: u16,
     server_id: Option<String>,
+    #[serde(default)]
+    stamp: bool,
     user: String,
     user_id: u16,
     hmac_key: String,

@@ -9,6 +9,7 @@
 //! so nothing is known about a packet until [`mac::verify`] has named a binding. Secrets zeroize on drop, print as
 //! a mask, and are compared in constant time.
 
+pub mod address;
 pub mod ids;
 pub mod invite;
 pub mod key;

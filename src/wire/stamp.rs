@@ -23,6 +23,24 @@ use super::{HmacKey, PublicKey, UserId};
 /// Bytes that a stamp adds to a sealed packet.
 pub const STAMP_LEN: usize = 32;
 
+/// Whether a knock is stamped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Postage {
+    /// It is, which only a siglatchd takes.
+    Stamped,
+    /// It is not: the form of siglatch v1.
+    Plain,
+}
+
+impl fmt::Display for Postage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Postage::Stamped => "stamped",
+            Postage::Plain => "plain",
+        })
+    }
+}
+
 /// 64 seconds of Unix time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
@@ -58,7 +76,7 @@ impl BeaconKey {
     }
 }
 
-/// A user's key for stamps at one server. Prints as a mask, zeroizes on drop.
+/// A user's key for stamps at one server. Prints as a mask, compares in constant time, zeroizes on drop.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct StampKey([u8; 32]);
 
@@ -80,13 +98,22 @@ impl StampKey {
     }
 }
 
+impl PartialEq for StampKey {
+    fn eq(&self, other: &StampKey) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for StampKey {}
+
 impl fmt::Debug for StampKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StampKey(****)")
     }
 }
 
-/// A [`StampKey`] made ready: a tag takes six compressions of SHA-256.
+/// A [`StampKey`] made ready: a tag takes six compressions of SHA-256, a third of a microsecond where the processor has
+/// instructions for them. 144 bytes; prints as a mask, zeroizes on drop.
 #[derive(Clone)]
 pub struct Stamper(Keyed);
 
@@ -107,6 +134,7 @@ impl Stamper {
     }
 
     /// Whether the datagram's tag was made with this key. Constant time.
+    #[must_use]
     pub fn verifies(&self, stamped: &Stamped<'_>) -> bool {
         self.tag(stamped.tagged).ct_eq(stamped.tag).into()
     }

@@ -73,7 +73,7 @@ impl Job {
         &self.args
     }
 
-    /// The whole environment; where a name is there twice, the later one holds.
+    /// The whole environment, each name once.
     pub fn env(&self) -> &[(String, String)] {
         &self.env
     }
@@ -121,8 +121,9 @@ fn env(grant: &Grant, payload_base64: String) -> Vec<(String, String)> {
         ("SIGLATCH_KNOCK_ID", grant.knock.to_string()),
         ("SIGLATCH_TIMESTAMP", grant.timestamp.to_string()),
     ];
-    let named = grant.action.env.clone();
-    set.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(named).collect()
+    let named = &grant.action.env;
+    let set = set.map(|(name, value)| (name.to_owned(), value)).into_iter();
+    set.filter(|(name, _)| !named.contains_key(name)).chain(named.clone()).collect()
 }
 
 /// Where a script looks for the programs that it names: the daemon's own PATH is its starter's business.
@@ -195,6 +196,16 @@ mod tests {
                 "TABLE=web",
             ]
         );
+    }
+
+    #[test]
+    fn what_an_action_sets_takes_the_place_of_what_is_documented() {
+        let mut action = testing::action(3, "open");
+        action.env.insert("PATH".to_owned(), "/opt/bin".to_owned());
+        let job = testing::job(action, b"hi");
+        let paths: Vec<&str> =
+            job.env().iter().filter(|(name, _)| name == "PATH").map(|(_, value)| value.as_str()).collect();
+        assert_eq!(paths, ["/opt/bin"]);
     }
 
     #[test]

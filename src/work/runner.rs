@@ -16,7 +16,6 @@
 //! nobody waits for them. A script that floods its output is read a bounded piece per wake.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,6 @@ use super::job::{About, Job};
 use super::jobs::{Admit, Jobs, Order, Phase, Slot};
 use crate::clock::Now;
 use crate::judge::DropReason;
-use crate::sys;
 use script::{READ_MAX, Reaped, Rest, Script};
 
 mod script;
@@ -57,16 +55,8 @@ pub enum Drained {
 
 impl Runner {
     /// Runs at most `max_jobs` at once, and uses the tokens from `first_token` to `first_token + 2 * max_jobs`.
-    ///
-    /// Marks every descriptor that this process was started with close-on-exec; those that it opens are so from the
-    /// beginning.
-    ///
-    /// # Errors
-    ///
-    /// When the descriptors can't be listed or marked.
-    pub fn new(registry: Registry, first_token: usize, max_jobs: usize) -> io::Result<Runner> {
-        sys::close_on_exec()?;
-        Ok(Runner {
+    pub fn new(registry: Registry, first_token: usize, max_jobs: usize) -> Runner {
+        Runner {
             registry,
             first_token,
             jobs: Jobs::new(max_jobs),
@@ -74,7 +64,7 @@ impl Runner {
             read_last: Slot(0),
             events: Vec::new(),
             buffer: Box::new([0; READ_MAX]),
-        })
+        }
     }
 
     /// After a reload: how many may run at once from now on, and what of that which waits may still run.

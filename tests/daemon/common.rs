@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rsa::rand_core::{OsRng, RngCore as _};
 use siglatch::store::{Boot, SqliteStore};
-use siglatch::wire::{ActionId, Binding, HmacKey, Knock, PrivateKey, ServerId, UserId};
+use siglatch::wire::stamp::{Stamper, stamp};
+use siglatch::wire::{ActionId, BeaconKey, Binding, HmacKey, Knock, PrivateKey, ServerId, StampKey, UserId};
 
 /// A folder with everything that a daemon needs.
 pub(crate) struct Site {
@@ -157,6 +158,15 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The same with alice's stamp.
+    pub(crate) fn stamped(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
+        let server = self.key.public();
+        let stamper = Stamper::new(&StampKey::derive(server, &self.hmac));
+        stamp(self.sealed(knock, binding), knock.user, knock.timestamp, &BeaconKey::of(server), &stamper)
+    }
+}
+
 /// Alice's knock for `action`, now, with a random challenge.
 pub(crate) fn knock(action: u8, payload: &[u8]) -> Knock<'_> {
     Knock {
@@ -292,16 +302,41 @@ impl Stopped {
 
 /// The children of a process.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
 }
 
-/// The listener of this keeper.
+/// The listener of the keeper with this process id.
 pub(crate) fn listener_of(keeper: i32) -> Option<i32> {
-    let is_listener = |pid: &i32| {
+    children(keeper).into_iter().find(|pid| {
         fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "siglatch-listen\n")
-    };
-    children(keeper).into_iter().find(is_listener)
+    })
+}
+
+/// R, S, Z ... as /proc has it; `None` for one that is gone.
+pub(crate) fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn open_descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Proportional memory of keeper and listener, in KiB.
+pub(crate) fn memory(daemon: &Daemon) -> u64 {
+    let pids = [Some(daemon.pid()), listener_of(daemon.pid())];
+    pids.into_iter().flatten().map(|pid| pss(pid).unwrap_or(0)).sum()
+}
+
+fn pss(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// Waits for a condition, at most 20 s.

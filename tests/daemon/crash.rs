@@ -132,7 +132,7 @@ fn a_crash_of_the_machine_that_takes_the_last_claims_along_revives_no_knock() {
     daemon.send(&first);
     daemon.send(&second);
     daemon.wait_count("two refusals", 2, |line| line.contains("code=floor") || line.contains("code=replay"));
-    // The floor is the time of the boot: what is knocked later is served.
+    // The floor is up to ten seconds ahead of the crash: what is knocked later is served.
     until("a knock after the crash", || {
         daemon.send(&site.datagram());
         std::thread::sleep(Duration::from_millis(300));

@@ -17,6 +17,7 @@ mod common;
 mod crash;
 mod documents;
 mod field;
+mod flood;
 mod hardening;
 mod hostile;
 mod knock;
@@ -24,6 +25,8 @@ mod knock;
 mod misbehave;
 mod reload;
 mod sandbox;
+#[cfg(feature = "crash-points")]
+mod soak;
 mod sources;
 mod supervision;
 mod time;

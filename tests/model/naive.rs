@@ -19,7 +19,8 @@ pub(crate) struct Naive {
     pub(crate) claims: Vec<(Nonce, usize)>,
     /// What is not later than this is refused.
     pub(crate) floor: u32,
-    /// What is not later than this may be refused: a crash raises the floor to a sync that the model knows nothing of.
+    /// What is not later than this may be refused: a crash raises the floor to what the store had reserved, up to ten seconds
+    /// ahead of the clock.
     pub(crate) floor_at_most: u32,
     /// Asked for in this process, and from where: a copy may be answered without asking the store.
     pub(crate) asked: Vec<(Nonce, usize)>,

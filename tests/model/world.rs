@@ -262,7 +262,8 @@ impl World {
         if self.disk.engine == Engine::Sqlite {
             let boot = self.disk.reboot(self.wall.saturating_sub(since));
             self.model.raise(boot);
-            self.model.floor_at_most = self.model.floor_at_most.max(self.highest_wall as u32);
+            let reserved = self.highest_wall as u32 + 10;
+            self.model.floor_at_most = self.model.floor_at_most.max(reserved);
         }
         self.start();
     }

@@ -8,7 +8,7 @@ use siglatch::exit::Exit;
 use siglatch::store::sqlite::Found;
 use siglatch::store::{Outcome, Record, SqliteStore, Store as _};
 
-use super::{NOON, WALL, boot, edit, made, open, record, refusal};
+use super::{NOON, WALL, boot, edit, known, made, open, record, refusal};
 
 #[test]
 fn folder_and_files_are_for_their_owner_alone() {
@@ -123,13 +123,25 @@ fn a_damaged_file_is_refused() {
 }
 
 #[test]
+fn a_file_from_an_older_version_keeps_its_claims() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON + 20, 1)]).unwrap();
+    Box::new(store).close(WALL).unwrap();
+    edit(&made.folder, "ALTER TABLE state RENAME COLUMN reserved TO synced_at; PRAGMA user_version = 1");
+    let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL, &boot("b")).unwrap();
+    assert_eq!(found, Found::Intact);
+    assert_eq!(store.claim(WALL, &[record(NOON + 20, 1)]).unwrap(), [known()]);
+}
+
+#[test]
 fn a_file_from_a_newer_version_is_refused_and_left_alone() {
     let made = made();
-    edit(&made.folder, "PRAGMA user_version = 2");
+    edit(&made.folder, "PRAGMA user_version = 3");
     let before = fs::read(made.folder.join("claims.db")).unwrap();
     let error = refusal(&made.folder);
     assert_eq!(error.exit, Exit::Config);
-    assert!(error.what.contains("newer siglatch (format 2, this one knows 1)"), "{}", error.what);
+    assert!(error.what.contains("newer siglatch (format 3, this one knows 2)"), "{}", error.what);
     assert_eq!(fs::read(made.folder.join("claims.db")).unwrap(), before);
 }
 
@@ -151,7 +163,7 @@ fn a_file_whose_tables_make_no_sense_is_refused() {
         "DROP TABLE state",
         "DELETE FROM state",
         "UPDATE state SET refuse_through = -1",
-        "UPDATE state SET synced_at = 4294967296",
+        "UPDATE state SET reserved = 4294967296",
         "INSERT INTO claims VALUES (-1, 1, 1, '192.0.2.1')",
         "INSERT INTO claims VALUES (4294967296, 1, 1, '192.0.2.1')",
     ] {

@@ -12,7 +12,7 @@ use siglatch::store::{Boot, Outcome, SqliteStore, StoreThread};
 use super::{NOON, WALL, made, record};
 
 /// In the order in which a process meets them.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 15] = [
     "store-open-before",
     "store-open-before-commit",
     "store-open-after-commit",
@@ -20,6 +20,8 @@ const STEPS: [&str; 13] = [
     "store-claim-before-commit",
     "store-claim-after-commit",
     "store-claim-before-reply",
+    "store-reserve-before-commit",
+    "store-reserve-after-commit",
     "store-forget-before",
     "store-forget-before-commit",
     "store-forget-after-commit",
@@ -58,7 +60,7 @@ fn knocks() {
     for challenge in from..from + 30 {
         thread.submit(record(NOON - 15 + challenge % 30, challenge), challenge).unwrap();
         if challenge % 30 == 20 {
-            thread.forget(NOON - 10).unwrap();
+            thread.forget(NOON - 10 + from / 10).unwrap();
         }
         wakes.recv_timeout(std::time::Duration::from_millis(100)).ok();
         while let Some(reply) = thread.try_recv() {

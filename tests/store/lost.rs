@@ -34,12 +34,18 @@ fn a_close_in_order_leaves_one_file_and_a_new_boot_raises_nothing() {
     assert_eq!(floor_of(&mut store, WALL + 9), 0);
 }
 
+/// What a start in another boot, at `time`, finds.
+fn after_a_crash(folder: &Path, time: u64, wall: u64) -> Found {
+    let next = Boot { id: "b".to_owned(), time };
+    SqliteStore::open(folder, 1000, wall, &next).unwrap().1
+}
+
 #[test]
-fn a_crash_of_the_machine_raises_the_floor_to_the_later_of_boot_and_last_sync() {
-    for (time, floor) in [(WALL - 1000, NOON + 7), (WALL + 90, NOON + 90)] {
+fn a_crash_of_the_machine_raises_the_floor_to_the_later_of_boot_and_what_was_reserved() {
+    for (time, floor) in [(WALL - 1000, NOON + 17), (WALL + 90, NOON + 90)] {
         let made = made();
         let mut store = open(&made.folder, WALL).0;
-        store.forget(WALL + 7, 0).unwrap();
+        store.claim(WALL + 7, &[record(NOON + 7, 1)]).unwrap();
         drop(store);
         let next = Boot { id: "b".to_owned(), time };
         let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL + 100, &next).unwrap();
@@ -49,25 +55,76 @@ fn a_crash_of_the_machine_raises_the_floor_to_the_later_of_boot_and_last_sync() 
 }
 
 #[test]
-fn a_claim_beyond_the_last_sync_is_synced_with_its_clock() {
+fn a_crash_after_nothing_was_claimed_refuses_nothing_that_came_later() {
+    let made = made();
+    drop(open(&made.folder, WALL).0);
+    assert_eq!(after_a_crash(&made.folder, WALL - 1000, WALL + 100), Found::Crashed { floor: NOON });
+}
+
+#[test]
+fn a_claim_beyond_what_is_reserved_reserves_ten_seconds_from_its_clock() {
     let made = made();
     let mut store = open(&made.folder, WALL).0;
     // Past for the clock, but later than anything that a crash would refuse.
     store.claim(WALL + 60, &[record(NOON + 50, 1)]).unwrap();
     drop(store);
-    let (_, found) = SqliteStore::open(&made.folder, 1000, WALL - 9, &boot("b")).unwrap();
-    assert_eq!(found, Found::Crashed { floor: NOON + 60 });
+    assert_eq!(after_a_crash(&made.folder, WALL - 1000, WALL - 9), Found::Crashed { floor: NOON + 70 });
+}
+
+#[test]
+fn claims_within_what_is_reserved_move_nothing_and_are_below_the_floor_of_a_crash() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON + 1, 1)]).unwrap();
+    store.claim(WALL + 9, &[record(NOON + 10, 2)]).unwrap();
+    drop(store);
+    assert_eq!(after_a_crash(&made.folder, WALL - 1000, WALL), Found::Crashed { floor: NOON + 10 });
+}
+
+#[test]
+fn a_claim_ahead_of_what_is_reserved_is_synced_and_locks_out_nobody_for_as_long() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON + 200, 1)]).unwrap();
+    drop(store);
+    assert_eq!(after_a_crash(&made.folder, WALL - 1000, WALL), Found::Crashed { floor: NOON + 10 });
+    let outcomes = open(&made.folder, WALL).0.claim(WALL, &[record(NOON + 200, 1)]).unwrap();
+    assert_eq!(outcomes, [known()]);
+}
+
+#[test]
+fn a_reservation_is_renewed_when_half_of_it_is_used_up_and_not_before() {
+    for (wait, floor) in [(0, NOON + 10), (5, NOON + 10), (6, NOON + 16), (60, NOON + 70)] {
+        let made = made();
+        let mut store = open(&made.folder, WALL).0;
+        store.claim(WALL, &[record(NOON + 1, 1)]).unwrap();
+        store.reserve(WALL + wait).unwrap();
+        drop(store);
+        assert_eq!(after_a_crash(&made.folder, WALL - 1000, WALL), Found::Crashed { floor }, "{wait} s");
+    }
+}
+
+#[test]
+fn forgetting_nothing_writes_nothing() {
+    let made = made();
+    let mut store = open(&made.folder, WALL).0;
+    store.claim(WALL, &[record(NOON, 1)]).unwrap();
+    let wal = made.folder.join("claims.db-wal");
+    let before = fs::read(&wal).unwrap();
+    assert_eq!(store.forget(WALL + 500, NOON).unwrap(), 1);
+    assert!(fs::read(&wal).unwrap() == before);
+    assert_eq!(store.forget(WALL + 500, NOON + 1).unwrap(), 0);
+    assert!(fs::read(&wal).unwrap() != before);
 }
 
 #[test]
 fn a_clock_that_was_far_ahead_before_a_crash_locks_nobody_out() {
     let made = made();
     let mut store = open(&made.folder, WALL + 1_000_000).0;
-    // Set right: the sync that comes with it makes the clock of the last sync the right one.
+    // Set right: what is reserved with it counts from the right clock.
     store.claim(WALL, &[record(NOON, 1)]).unwrap();
     drop(store);
-    let (_, found) = SqliteStore::open(&made.folder, 1000, WALL + 100, &boot("b")).unwrap();
-    assert_eq!(found, Found::Crashed { floor: NOON });
+    assert_eq!(after_a_crash(&made.folder, WALL - 1000, WALL + 100), Found::Crashed { floor: NOON + 10 });
 }
 
 #[test]

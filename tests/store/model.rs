@@ -20,6 +20,8 @@ enum Op {
     ReplayAll,
     /// With this freshness.
     Forget(u32),
+    /// Nobody waits.
+    Reserve,
     Clock(i64),
     Kill,
     Close,
@@ -37,6 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => prop::collection::vec(record, 1..4).prop_map(Op::Claim),
         3 => Just(Op::ReplayAll),
         2 => (0_u32..60).prop_map(Op::Forget),
+        2 => Just(Op::Reserve),
         6 => (-60_i64..60).prop_map(Op::Clock),
         1 => Just(Op::Kill),
         1 => Just(Op::Close),
@@ -77,7 +80,7 @@ impl Model {
 /// What would be on the disk had the machine crashed here, and what the model knew then.
 struct Moment {
     files: Vec<(PathBuf, Vec<u8>)>,
-    synced_at: u32,
+    reserved: u32,
     model: Model,
 }
 
@@ -130,16 +133,16 @@ impl World {
     }
 
     fn moment(&mut self, synced: Synced) {
-        let synced_at = synced_at(&self.folder());
-        // A moved `synced_at` says that the transaction that holds it was synced.
-        if synced == Synced::Promised || self.moments.last().is_none_or(|last| last.synced_at != synced_at) {
+        let reserved = reserved(&self.folder());
+        // A moved `reserved` says that the transaction that holds it was synced, and all before it.
+        if synced == Synced::Promised || self.moments.last().is_none_or(|last| last.reserved != reserved) {
             self.moments.clear();
         }
         let files = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());
         let files = files.filter(|path| !path.ends_with("claims.db-shm"));
         let files = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
         let model = self.model.clone();
-        self.moments.push(Moment { files, synced_at, model });
+        self.moments.push(Moment { files, reserved, model });
     }
 
     fn claim(&mut self, batch: &[Record]) {
@@ -151,8 +154,9 @@ impl World {
                 assert!(self.ever_new.insert(record.nonce), "{:?} is new a second time", record.nonce);
             }
         }
-        let ahead = batch.iter().any(|record| u64::from(record.nonce.timestamp) > self.wall);
-        self.moment(if ahead { Synced::Promised } else { Synced::Perhaps });
+        let reserved = self.moments.last().map_or(0, |last| last.reserved);
+        let beyond = batch.iter().any(|record| record.nonce.timestamp > reserved);
+        self.moment(if beyond { Synced::Promised } else { Synced::Perhaps });
     }
 
     fn step(&mut self, op: &Op) {
@@ -176,10 +180,15 @@ impl World {
             }
             Op::Forget(freshness) => {
                 let before = self.now().saturating_sub(*freshness);
+                let known = self.model.claims.len() as u64;
                 self.model.forget(before);
                 let left = self.store.as_mut().unwrap().forget(self.wall, before).unwrap();
                 assert_eq!(left, self.model.claims.len() as u64);
-                self.moment(Synced::Promised);
+                self.moment(if known > left { Synced::Promised } else { Synced::Perhaps });
+            }
+            Op::Reserve => {
+                self.store.as_mut().unwrap().reserve(self.wall).unwrap();
+                self.moment(Synced::Perhaps);
             }
             Op::Clock(step) => self.wall = self.wall.saturating_add_signed(*step),
             Op::Kill => {
@@ -211,7 +220,7 @@ impl World {
         self.boot = Boot { id: format!("{}'", self.boot.id), time: self.wall.saturating_sub(since) };
         self.model = moment.model;
         let boot = u32::try_from(self.boot.time).unwrap();
-        self.model.floor = self.model.floor.max(boot).max(moment.synced_at);
+        self.model.floor = self.model.floor.max(boot).max(moment.reserved);
         self.open();
     }
 
@@ -249,10 +258,10 @@ enum Synced {
     Perhaps,
 }
 
-fn synced_at(folder: &Path) -> u32 {
+fn reserved(folder: &Path) -> u32 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let reader = rusqlite::Connection::open_with_flags(folder.join("claims.db"), flags).unwrap();
-    reader.query_row("SELECT synced_at FROM state", (), |row| row.get(0)).unwrap()
+    reader.query_row("SELECT reserved FROM state", (), |row| row.get(0)).unwrap()
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::section::Section;
 use crate::config::problems::Problem;
 use crate::config::raw::{Text, Texts};
+use crate::wire::address::folded;
 
 /// `::ffff:192.0.2.7` is 192.0.2.7; port 0 lets the system choose one, which the log tells.
 pub(super) fn resolve(top: &mut Section<'_>, listen: &Option<Texts>) -> Vec<SocketAddr> {
@@ -46,13 +47,7 @@ pub(super) fn resolve(top: &mut Section<'_>, listen: &Option<Texts>) -> Vec<Sock
 fn parse(top: &mut Section<'_>, text: &Spanned<String>) -> Option<SocketAddr> {
     let written = text.get_ref();
     match written.parse::<SocketAddr>() {
-        Ok(address) => {
-            // Keeps the scope of an IPv6 address that stays one.
-            Some(match address.ip().to_canonical() {
-                ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-                IpAddr::V6(_) => address,
-            })
-        }
+        Ok(address) => Some(folded(address)),
         Err(_) => {
             let hint = match written.parse::<IpAddr>() {
                 Ok(ip) => format!("add the port: \"{}\"", SocketAddr::new(ip, 50_000)),

@@ -15,17 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sealed::unpad;
-use crate::channel::{Channel, SocketId};
+use crate::channel::{Channel, SocketId, Takes};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::judge::Decoys;
 use crate::keeper::by_hand::Keeper;
-use crate::listener::Datagram;
+use crate::keeper::limits;
 use crate::listener::by_hand::Listener;
 use crate::listener::opener::{Decrypt, Opener};
+use crate::listener::{Admission, Datagram, Supply};
 use crate::reason::DropReason;
 use crate::wire::rsa_key::MODULUS_MAX;
-use crate::wire::{HmacKey, ServerId};
+use crate::wire::{BeaconKey, HmacKey, ServerId};
 use ledger::Ledger;
 use program::{Operation, Program, Stages, Start};
 use store::Disk;
@@ -137,7 +138,11 @@ impl World {
         let bytes = bytes.get(..=MODULUS.len()).unwrap_or(bytes);
         let socket = SocketId(0);
         self.ledger.delivered(source, bytes);
-        self.listener.datagram(Datagram { source, socket, bytes });
+        self.listener.datagram(
+            self.now,
+            Supply::Ample,
+            Datagram { source, socket, takes: Takes::Both, bytes },
+        );
         self.sent.push(bytes.to_vec());
     }
 
@@ -191,7 +196,9 @@ fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
     let (ours, theirs) = Channel::pair().expect("a socket pair");
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
     let decoys = Decoys { key: HmacKey::new([43; 32]).expect("not zero"), server: ServerId([44; 16]) };
-    let listener = Listener::new(MODULUS.to_vec(), opener, QUEUE, theirs);
+    let beacon = BeaconKey::of(&config.private_key.public);
+    let admission = Admission::new(now, MODULUS.to_vec(), beacon, limits(config));
+    let listener = Listener::new(admission, opener, QUEUE, theirs);
     let keeper = Keeper::new(now, Arc::clone(config), decoys, disk.open(), QUEUE, ours);
     (listener, keeper)
 }

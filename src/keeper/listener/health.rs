@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Loss;
+use crate::bucket::{Bucket, Taken};
 use crate::channel::ToKeeper;
 use crate::clock::Now;
-use crate::judge::{Bucket, Taken};
 use crate::work::Drained;
 
 /// Far more than honest workers can send.

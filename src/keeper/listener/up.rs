@@ -199,7 +199,8 @@ impl Up {
     }
 }
 
-fn limits(config: &Config) -> Limits {
+/// What a listener goes by.
+pub(crate) fn limits(config: &Config) -> Limits {
     Limits {
         freshness: u32::try_from(config.freshness.as_secs()).unwrap_or(u32::MAX),
         plain: match config.stamp {

@@ -68,7 +68,7 @@ impl Keeper {
                         Err(refusal) => self.report.refused(now, &refusal, &self.config),
                     }
                 }
-                Some(Ok(ToKeeper::Counts(counts))) => self.report.counts.listener(counts),
+                Some(Ok(ToKeeper::Counts(counts))) => self.report.listener(now, counts),
                 Some(Ok(ToKeeper::Ready | ToKeeper::Alive)) => {}
                 Some(Err(_)) | None => assert!(message.is_none(), "our listener sent a malformed message"),
             }

@@ -1,10 +1,13 @@
 //! One connection: its transactions, and when they are synced.
 //!
-//! SQLite's WAL loses its last transactions when the machine crashes, unless they were synced. `synced_at` is the wall
-//! clock at the last sync, and is written with it. A batch is synced when it holds a timestamp beyond that, or when the
-//! clock stepped back behind it; any other is left to the system. So whatever a crash takes is at or below
-//! `synced_at`, which becomes the floor: whatever the clock does over the crash. This costs steady knocks one sync per
-//! second.
+//! SQLite's WAL loses its last transactions when the machine crashes, unless they were synced. `reserved` is a moment
+//! that is on the disk before anything up to it is left to the system: a batch that holds a timestamp beyond it is
+//! synced, and reserves the next [`AHEAD`] seconds. So whatever a crash takes is at or below `reserved`, which becomes
+//! the floor: whatever the clock does over the crash. The price is that knocks made up to [`AHEAD`] seconds after the
+//! crash are refused.
+//!
+//! A reservation that is half used up is renewed when nobody waits, so steady knocks never wait for the disk, and
+//! the first after a pause does. When nobody knocks, nothing is written.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -26,10 +29,13 @@ pub(super) struct Db {
     connection: Connection,
     file: Option<Identity>,
     wal: Option<Identity>,
+    /// What the connection does at present.
+    sync: Sync,
     pub(super) tally: Tally,
     /// Timestamps up to this are refused.
     pub(super) floor: u32,
-    synced_at: u32,
+    /// Claims up to this may be lost in a crash of the machine: it would refuse them.
+    reserved: u32,
     // Behind the connection: the folder's lock ends after it.
     place: Place,
 }
@@ -85,9 +91,10 @@ impl Db {
             connection,
             file: place::identity(&place.file),
             wal: place::identity(&place.wal),
+            sync: Sync::Now,
             tally,
             floor,
-            synced_at: wall,
+            reserved: wall,
             place,
         };
         Ok((db, found))
@@ -112,53 +119,71 @@ impl Db {
         max_claims: u64,
         batch: &[Record],
     ) -> rusqlite::Result<Vec<Outcome>> {
-        let beyond = batch.iter().any(|record| record.nonce.timestamp > self.synced_at);
-        let sync = if beyond || wall < self.synced_at { Sync::Now } else { Sync::Later };
+        let beyond = batch.iter().any(|record| record.nonce.timestamp > self.reserved);
+        let ahead = wall.saturating_add(AHEAD);
+        // A clock that stepped back takes its reservation along, or a crash would refuse what it would wrongly have been.
+        let sync = if beyond || ahead < self.reserved { Sync::Now } else { Sync::Later };
         crash::point("store-claim-before");
-        let transaction = begin(&mut self.connection, sync)?;
+        let transaction = begin(&mut self.connection, &mut self.sync, sync)?;
         let mut tally = self.tally;
         let outcomes = batch
             .iter()
             .map(|record| claim_one(&transaction, record, self.floor, max_claims, &mut tally))
             .collect::<rusqlite::Result<Vec<Outcome>>>()?;
         if sync == Sync::Now {
-            transaction.prepare_cached("UPDATE state SET synced_at = ?1")?.execute([wall])?;
+            reserve(&transaction, ahead)?;
         }
         crash::point("store-claim-before-commit");
         transaction.commit()?;
         crash::point("store-claim-after-commit");
         self.tally = tally;
         if sync == Sync::Now {
-            self.synced_at = wall;
+            self.reserved = ahead;
         }
         Ok(outcomes)
     }
 
-    pub(super) fn forget(&mut self, wall: u32, before: u32) -> rusqlite::Result<u64> {
+    /// Reserves anew if less than half of [`AHEAD`] is left.
+    pub(super) fn reserve(&mut self, wall: u32) -> rusqlite::Result<()> {
+        if wall.saturating_add(AHEAD / 2) <= self.reserved {
+            return Ok(());
+        }
+        let ahead = wall.saturating_add(AHEAD);
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
+        reserve(&transaction, ahead)?;
+        crash::point("store-reserve-before-commit");
+        transaction.commit()?;
+        crash::point("store-reserve-after-commit");
+        self.reserved = ahead;
+        Ok(())
+    }
+
+    pub(super) fn forget(&mut self, before: u32) -> rusqlite::Result<u64> {
         crash::point("store-forget-before");
-        let transaction = begin(&mut self.connection, Sync::Now)?;
-        let latest: Option<u32> = transaction
+        let latest: Option<u32> = self
+            .connection
             .prepare_cached("SELECT max(timestamp) FROM claims WHERE timestamp < ?1")?
             .query_row([before], |row| row.get(0))?;
-        let floor = self.floor.max(latest.unwrap_or(0));
+        let Some(latest) = latest else {
+            return Ok(self.tally.claims);
+        };
+        let floor = self.floor.max(latest);
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
         let gone =
             transaction.prepare_cached("DELETE FROM claims WHERE timestamp < ?1")?.execute([before])?;
-        transaction
-            .prepare_cached("UPDATE state SET refuse_through = ?1, synced_at = ?2")?
-            .execute([floor, wall])?;
+        transaction.prepare_cached("UPDATE state SET refuse_through = ?1")?.execute([floor])?;
         crash::point("store-forget-before-commit");
         transaction.commit()?;
         crash::point("store-forget-after-commit");
         self.floor = floor;
-        self.synced_at = wall;
         self.tally.claims = self.tally.claims.saturating_sub(gone as u64);
         Ok(self.tally.claims)
     }
 
-    pub(super) fn close(mut self, wall: u32) -> rusqlite::Result<()> {
+    pub(super) fn close(mut self) -> rusqlite::Result<()> {
         crash::point("store-close-before");
-        let transaction = begin(&mut self.connection, Sync::Now)?;
-        transaction.execute("UPDATE state SET synced_at = ?1, boot_id = NULL", [wall])?;
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
+        transaction.execute("UPDATE state SET boot_id = NULL", ())?;
         crash::point("store-close-before-commit");
         transaction.commit()?;
         crash::point("store-close-after-commit");
@@ -199,7 +224,8 @@ fn mark_in_use(
     floors: Floors,
 ) -> rusqlite::Result<(Found, u32)> {
     crash::point("store-open-before");
-    let transaction = begin(connection, Sync::Now)?;
+    synchronous(connection, Sync::Now)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     format.migrate(&transaction)?;
     let past = Past::read(&transaction)?;
     let found = match format {
@@ -208,7 +234,7 @@ fn mark_in_use(
     };
     let floor = past.refuse_through.max(found.floor()).max(floors.least);
     transaction.execute(
-        "UPDATE state SET refuse_through = ?1, synced_at = ?2, boot_id = ?3",
+        "UPDATE state SET refuse_through = ?1, reserved = ?2, boot_id = ?3",
         params![floor, wall, boot.id],
     )?;
     crash::point("store-open-before-commit");
@@ -225,13 +251,28 @@ fn tally(connection: &Connection) -> rusqlite::Result<Tally> {
     })
 }
 
-fn begin(connection: &mut Connection, sync: Sync) -> rusqlite::Result<Transaction<'_>> {
-    let synchronous = match sync {
+fn begin<'a>(
+    connection: &'a mut Connection,
+    current: &mut Sync,
+    sync: Sync,
+) -> rusqlite::Result<Transaction<'a>> {
+    if *current != sync {
+        synchronous(connection, sync)?;
+        *current = sync;
+    }
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+fn synchronous(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
+    let name = match sync {
         Sync::Now => "FULL",
         Sync::Later => "NORMAL",
     };
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+    connection.pragma_update(None, "synchronous", name)
+}
+
+fn reserve(transaction: &Transaction<'_>, ahead: u32) -> rusqlite::Result<usize> {
+    transaction.prepare_cached("UPDATE state SET reserved = ?1")?.execute([ahead])
 }
 
 fn claim_one(
@@ -269,6 +310,9 @@ fn claim_one(
     tally.latest = tally.latest.max(nonce.timestamp);
     Ok(Outcome::New)
 }
+
+/// Seconds beyond the clock that a sync reserves: the longest that knocks are refused after a crash of the machine.
+const AHEAD: u32 = 10;
 
 /// The log goes back into the file after so many pages of 4 KiB,
 const WAL_PAGES: u32 = 1000;

@@ -13,6 +13,7 @@ use crate::store::StoreError;
 pub(super) enum Doing {
     Open,
     Claim,
+    Reserve,
     Forget,
     Close,
 }
@@ -22,6 +23,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
     let doing = match doing {
         Doing::Open => "open the store",
         Doing::Claim => "record claims",
+        Doing::Reserve => "write to the store",
         Doing::Forget => "forget claims",
         Doing::Close => "close the store",
     };

@@ -130,16 +130,21 @@ impl Store for SqliteStore {
         self.with(wall, Doing::Claim, |db| db.claim(wall, max_claims, batch))
     }
 
+    fn reserve(&mut self, wall: u64) -> Result<(), StoreError> {
+        let wall = seconds(wall);
+        self.with(wall, Doing::Reserve, |db| db.reserve(wall))
+    }
+
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError> {
         let wall = seconds(wall);
-        self.with(wall, Doing::Forget, |db| db.forget(wall, before))
+        self.with(wall, Doing::Forget, |db| db.forget(before))
     }
 
     fn close(mut self: Box<Self>, wall: u64) -> Result<(), StoreError> {
         let wall = seconds(wall);
         let db = self.take_db(wall)?;
         let file = db.file().to_owned();
-        db.close(wall).map_err(|error| fault::sqlite(&file, Doing::Close, &error))
+        db.close().map_err(|error| fault::sqlite(&file, Doing::Close, &error))
     }
 }
 

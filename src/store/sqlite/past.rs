@@ -11,7 +11,7 @@ pub enum Found {
     Intact,
     /// The machine crashed and may have taken the last claims along: knocks made up to `floor` are refused.
     Crashed {
-        /// The later of boot and the last sync, Unix seconds.
+        /// The later of boot and what was reserved, Unix seconds; it may lie seconds ahead.
         floor: u32,
     },
     /// No claims, though there may have been some: a new file, or its log was removed. Knocks made up to `floor` are
@@ -35,7 +35,7 @@ impl Found {
 #[derive(Debug)]
 pub(super) struct Past {
     pub(super) refuse_through: u32,
-    synced_at: u32,
+    reserved: u32,
     /// None after a close in order.
     boot_id: Option<String>,
 }
@@ -50,18 +50,18 @@ pub(super) enum Wal {
 impl Past {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Past> {
         let row = |row: &rusqlite::Row<'_>| {
-            Ok(Past { refuse_through: row.get(0)?, synced_at: row.get(1)?, boot_id: row.get(2)? })
+            Ok(Past { refuse_through: row.get(0)?, reserved: row.get(1)?, boot_id: row.get(2)? })
         };
-        connection.query_row("SELECT refuse_through, synced_at, boot_id FROM state", (), row)
+        connection.query_row("SELECT refuse_through, reserved, boot_id FROM state", (), row)
     }
 
     /// An open store always has its log, until it is closed in order: without it, claims are missing.
     pub(super) fn found(&self, boot: &Boot, wal: Wal, now: u32) -> Found {
         match (&self.boot_id, wal) {
             (None, Wal::Kept | Wal::Missing) => Found::Intact,
-            (Some(_), Wal::Missing) => Found::Lost { floor: now.max(self.synced_at) },
+            (Some(_), Wal::Missing) => Found::Lost { floor: now.max(self.reserved) },
             (Some(id), Wal::Kept) if *id == boot.id && !id.is_empty() => Found::Intact,
-            (Some(_), Wal::Kept) => Found::Crashed { floor: seconds(boot.time).max(self.synced_at) },
+            (Some(_), Wal::Kept) => Found::Crashed { floor: seconds(boot.time).max(self.reserved) },
         }
     }
 }

@@ -29,6 +29,8 @@ const MIGRATIONS: &[&str] = &[
         boot_id        TEXT
     ) STRICT;
     INSERT INTO state VALUES (1, 0, 0, NULL);",
+    // What is later was synced. It once was the clock at the last sync; now it may lie ahead of it.
+    "ALTER TABLE state RENAME COLUMN synced_at TO reserved;",
 ];
 
 /// What a file is, before anything in it is touched.

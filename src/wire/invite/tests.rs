@@ -11,6 +11,7 @@ fn invite() -> Invite {
         host: Host::parse("2001:db8::1").unwrap(),
         port: 50000,
         server_id: Some(ServerId([0x6f; 16])),
+        postage: Postage::Stamped,
         user: named("alice.b-c_d"),
         user_id: UserId(65535),
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
@@ -24,12 +25,20 @@ fn invite() -> Invite {
 
 #[test]
 fn what_is_written_is_read() {
-    for server_id in [None, Some(ServerId([1; 16]))] {
-        let before = Invite { server_id, ..invite() };
+    let id = Some(ServerId([1; 16]));
+    for (server_id, postage) in [(None, Postage::Plain), (id, Postage::Plain), (id, Postage::Stamped)] {
+        let before = Invite { server_id, postage, ..invite() };
         let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         assert_eq!(before.hmac_key, after.hmac_key);
     }
+}
+
+#[test]
+fn an_invite_that_says_nothing_of_stamps_is_for_plain_knocks() {
+    let text = invite().to_toml().unwrap().replace("stamp = true\n", "");
+    assert!(!text.contains("stamp"));
+    assert_eq!(Invite::parse(&text).unwrap().postage, Postage::Plain);
 }
 
 #[test]
@@ -53,6 +62,7 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("\"2001:db8::1\"", "\"a b\"", "`host` is no host name"),
         ("abab\"\nserver_key", "aba\"\nserver_key", "`hmac_key` is not 64 hex digits"),
         ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
+        ("stamp = true", "stamp = \"yes\"", "line 8: invalid type: string \"yes\", expected a boolean"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
         ("\"ssh\" = 1", "\"ssh\" = 0", "`actions` holds the id 0"),
         ("\"ssh\" = 1", "\"ssh\" = 256", "expected u8"),
@@ -79,7 +89,7 @@ fn a_long_invite_is_refused_unread() {
 fn the_key_is_never_shown_even_where_its_line_is_wrong() {
     let text = invite().to_toml().unwrap().replace("abab\"\nserver_key", "abab\nserver_key");
     let said = Invite::parse(&text).unwrap_err().to_string();
-    assert!(said.starts_with("line 10: ") && !said.contains("abab"), "{said}");
+    assert!(said.starts_with("line 11: ") && !said.contains("abab"), "{said}");
 }
 
 proptest! {

@@ -1,4 +1,9 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers")]
+
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
+use rsa::rand_core::OsRng;
 
 use super::*;
 use crate::wire::PrivateKey;
@@ -71,21 +76,66 @@ fn a_stamp_key_is_never_printed() {
     assert_eq!(format!("{key:?} {:?}", Stamper::new(&key)), "StampKey(****) Stamper(****)");
 }
 
+#[test]
+fn a_stamp_key_is_of_one_user_at_one_server() {
+    let servers = [(); 2].map(|()| PrivateKey::generate(&mut OsRng).unwrap().public().clone());
+    let users = [1, 2].map(|byte| HmacKey::new([byte; 32]).unwrap());
+    let keys = [(0, 0), (0, 1), (1, 0)].map(|(at, of)| StampKey::derive(&servers[at], &users[of]));
+    assert_eq!(keys[0], StampKey::from_bytes(*keys[0].bytes()));
+    assert!(keys[0] != keys[1] && keys[0] != keys[2]);
+    let beacons = servers.map(|server| BeaconKey::of(&server).beacon(Epoch(1)));
+    assert_ne!(beacons[0], beacons[1]);
+}
+
+#[test]
+fn beacon_and_hint_change_with_the_epoch_and_the_hint_with_the_user() {
+    let (beacon, key) = keys();
+    let stamper = Stamper::new(&key);
+    let (last, next) = (Epoch::of(1_700_000_063), Epoch::of(1_700_000_064));
+    assert_eq!(Epoch::of(1_700_000_000), last, "an epoch begins with a multiple of 64");
+    assert_eq!(last.0 + 1, next.0);
+    assert_ne!(beacon.beacon(last), beacon.beacon(next));
+    assert_ne!(stamper.hint(USER, last), stamper.hint(USER, next));
+    assert_ne!(stamper.hint(USER, last), stamper.hint(UserId(1), last));
+}
+
+#[test]
+fn five_minutes_are_ten_epochs_or_eleven() {
+    let count = |now| {
+        let window = Epoch::window(now, 300);
+        1 + window.end().0 - window.start().0
+    };
+    let counts: BTreeSet<u64> = (1_700_000_000..1_700_000_064).map(count).collect();
+    assert_eq!(counts, BTreeSet::from([10, 11]));
+}
+
 proptest! {
     #[test]
-    fn the_window_holds_every_timestamp_that_is_fresh(now in 0..u64::from(u32::MAX), freshness in 1..=3600u64, off in -3600..=3600i64) {
+    fn the_window_is_the_epochs_of_the_timestamps_that_are_fresh(now in 0..=u64::from(u32::MAX), freshness in 1..=3600u64) {
         let window = Epoch::window(now, freshness);
-        let timestamp = now.saturating_add_signed(off);
-        let distance = now.abs_diff(timestamp);
-        if distance <= freshness {
-            prop_assert!(window.contains(&Epoch::of(timestamp)));
+        for fresh in [now.saturating_sub(freshness), now, now.saturating_add(freshness)] {
+            prop_assert!(window.contains(&Epoch::of(fresh)));
         }
-        if distance > freshness + Epoch::SECONDS {
-            prop_assert!(!window.contains(&Epoch::of(timestamp)));
+        if let Some(stale) = now.checked_sub(freshness + Epoch::SECONDS) {
+            prop_assert!(!window.contains(&Epoch::of(stale)));
         }
-        if freshness == 300 && now > 300 {
-            let epochs = window.end().0 - window.start().0 + 1;
-            prop_assert!((10..=11).contains(&epochs), "{}", epochs);
-        }
+        prop_assert!(!window.contains(&Epoch::of(now + freshness + Epoch::SECONDS)));
+    }
+
+    #[test]
+    fn a_stamp_moved_to_other_bytes_verifies_for_nobody(
+        sealed in prop::collection::vec(any::<u8>(), 256),
+        other in prop::collection::vec(any::<u8>(), 256),
+        timestamp: u32,
+        user: u16,
+    ) {
+        prop_assume!(sealed != other);
+        let (beacon, key) = (BeaconKey(Keyed::new(&[1; 32])), Stamper::new(&StampKey::from_bytes([2; 32])));
+        let good = stamp(sealed, UserId(user), timestamp, &beacon, &key);
+        let stamped = Stamped::split(&good, 256).unwrap();
+        prop_assert!(key.verifies(&stamped));
+        prop_assert_eq!(stamped.beacon, beacon.beacon(Epoch::of(timestamp.into())));
+        let moved = [&other, &good[256..]].concat();
+        prop_assert!(!key.verifies(&Stamped::split(&moved, 256).unwrap()));
     }
 }

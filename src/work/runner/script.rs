@@ -1,21 +1,24 @@
 //! One process: its start, its two pipes, its signals, its end.
 
+use std::ffi::{CString, NulError};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::pipe;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{self, Id, WaitPidFlag, waitid};
+use nix::unistd::{Gid, Pid, Uid};
+use rustix::process::{WaitOptions, WaitStatus, waitpid};
 
 use crate::clock::Now;
 use crate::config::files;
+use crate::sys::spawn::{Program, spawn};
 use crate::work::event::{Happened, How, JobEvent, StartError};
 use crate::work::job::{About, Job};
 use crate::work::jobs::Order;
@@ -28,7 +31,7 @@ pub(super) struct Script {
     pub(super) about: Arc<About>,
     /// When (monotonic).
     pub(super) started: Duration,
-    child: Child,
+    pid: Pid,
     pipes: [Pipe; 2],
     output: Output,
 }
@@ -75,30 +78,25 @@ impl Script {
         // All that can fail comes first: once there is a process, it is in the books.
         let (stdout, stdout_end) = Pipe::open(registry, out, Stream::Stdout)?;
         let (stderr, stderr_end) = Pipe::open(registry, err, Stream::Stderr)?;
+        let stdin = stdin(job)?;
         let action = job.action();
-        #[expect(clippy::disallowed_methods, reason = "this is the place")]
-        let mut command = Command::new(&action.program);
-        command
-            .args(job.args())
-            .env_clear()
-            .envs(job.env().iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            .process_group(0)
-            .stdin(stdin(job)?)
-            .stdout(stdout_end)
-            .stderr(stderr_end);
-        if let Some(run_as) = action.run_as {
-            // With a uid, std also drops the supplementary groups.
-            command.uid(run_as.uid).gid(run_as.gid);
-        }
-        // A script inherits the mask of the thread that starts it.
-        let mask = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let child = command.spawn();
-        mask.thread_set_mask()?;
+        let file = CString::new(action.program.as_os_str().as_bytes())?;
+        let args = job.args().iter().map(|arg| CString::new(arg.as_str()));
+        let args =
+            std::iter::once(Ok(file.clone())).chain(args).collect::<Result<Vec<CString>, NulError>>()?;
+        let env = job.env().iter().map(|(name, value)| CString::new(format!("{name}={value}")));
+        let env = env.collect::<Result<Vec<CString>, NulError>>()?;
+        let pid = spawn(&Program {
+            file: &file,
+            args: &args,
+            env: &env,
+            stdio: [stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()],
+            run_as: action.run_as.map(|to| (Uid::from_raw(to.uid), Gid::from_raw(to.gid))),
+        })?;
         Ok(Script {
             about: Arc::clone(job.about()),
             started: now.mono,
-            child: child?,
+            pid,
             pipes: [stdout, stderr],
             output: Output::new(action.max_output),
         })
@@ -139,7 +137,7 @@ impl Script {
 
     /// Signals the process group; the script by itself too, if it left its group.
     pub(super) fn signal(&mut self, order: Order) -> Result<(), Errno> {
-        let pid = self.pid();
+        let pid = self.pid;
         match order {
             Order::Terminate => killpg(pid, Signal::SIGTERM).or_else(|_| kill(pid, Signal::SIGTERM)),
             Order::Kill => {
@@ -151,21 +149,25 @@ impl Script {
 
     /// Reaps it if it has exited.
     pub(super) fn reap(&mut self, rest: Rest) -> Reaped {
-        // Looked at first, reaped second: until then the process id, and the group's, are taken.
-        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(self.pid()), peek) {
-            Ok(WaitStatus::StillAlive) => return Reaped::Alive,
-            // Somebody else reaped it: nothing is known about the id any more.
-            Err(Errno::ECHILD) => return Reaped::Gone(How::Lost),
-            // A death by a real-time signal is an Err here.
-            Ok(_) | Err(_) => {}
+        match rest {
+            Rest::Spare => {}
+            Rest::End => {
+                // Looked at first, reaped second: until then the process id, and the group's, are taken.
+                let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+                match waitid(Id::Pid(self.pid), peek) {
+                    Ok(wait::WaitStatus::StillAlive) => return Reaped::Alive,
+                    // Somebody else reaped it: nothing is known about the id any more.
+                    Err(Errno::ECHILD) => return Reaped::Gone(How::Lost),
+                    // A death by a real-time signal is an Err here.
+                    Ok(_) | Err(_) => {}
+                }
+                // Its children, if it left any.
+                killpg(self.pid, Signal::SIGKILL).ok();
+            }
         }
-        if rest == Rest::End {
-            // Its children, if it left any.
-            killpg(self.pid(), Signal::SIGKILL).ok();
-        }
-        match self.child.try_wait() {
-            Ok(Some(status)) => Reaped::Gone(how(status)),
+        // nix would call a death by a real-time signal an error, and its status would be lost.
+        match waitpid(rustix::process::Pid::from_raw(self.pid.as_raw()), WaitOptions::NOHANG) {
+            Ok(Some((_, status))) => Reaped::Gone(how(status)),
             Ok(None) => Reaped::Alive,
             Err(_) => Reaped::Gone(How::Lost),
         }
@@ -173,7 +175,7 @@ impl Script {
 
     /// The process's id, and its group's.
     pub(super) fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        self.pid
     }
 }
 
@@ -194,12 +196,12 @@ enum More {
 
 impl Pipe {
     /// A pipe, registered; the script's end blocks, ours does not.
-    fn open(registry: &Registry, token: Token, stream: Stream) -> io::Result<(Pipe, Stdio)> {
+    fn open(registry: &Registry, token: Token, stream: Stream) -> io::Result<(Pipe, OwnedFd)> {
         let (sender, mut end) = pipe::new()?;
         sender.set_nonblocking(false)?;
         registry.register(&mut end, token, Interest::READABLE)?;
         let more = More::No;
-        Ok((Pipe { stream, end, more }, OwnedFd::from(sender).into()))
+        Ok((Pipe { stream, end, more }, sender.into()))
     }
 
     fn read<'a>(&mut self, buffer: &'a mut [u8; READ_MAX]) -> &'a [u8] {
@@ -219,17 +221,17 @@ impl Pipe {
 }
 
 /// What the script reads: a pipe that holds all of it already, so that nobody writes to a script that does not read.
-fn stdin(job: &Job) -> io::Result<Stdio> {
+fn stdin(job: &Job) -> io::Result<OwnedFd> {
     let Some(payload) = job.stdin() else {
-        return Ok(Stdio::null());
+        return Ok(File::open("/dev/null")?.into());
     };
     let (reader, mut writer) = io::pipe()?;
     writer.write_all(payload)?;
     Ok(reader.into())
 }
 
-fn how(status: ExitStatus) -> How {
-    match (status.code(), status.signal()) {
+fn how(status: WaitStatus) -> How {
+    match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => How::Exited(code),
         (None, Some(signal)) => How::Signaled(signal),
         (None, None) => How::Lost,

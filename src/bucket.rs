@@ -6,14 +6,14 @@ use crate::clock::Now;
 
 /// A bucket that fills at a rate and starts full; kept as the moment at which it will be full again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     full_at: Duration,
 }
 
 /// Whether there was a token.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// There was.
     Yes,
     /// There was none.
@@ -22,17 +22,22 @@ pub enum Taken {
 
 impl Bucket {
     /// Takes a token out of a bucket that holds `burst` and gains `rate` a second, both at least one.
-    pub fn take(&mut self, now: Now, rate: u32, burst: u32) -> Taken {
+    pub(crate) fn take(&mut self, now: Now, rate: u32, burst: u32) -> Taken {
         self.take_every(now, interval(rate), burst)
     }
 
+    /// Whether it holds all it can: to forget it is to forget nothing.
+    pub(crate) fn is_full(&self, now: Now) -> bool {
+        self.full_at <= now.mono
+    }
+
     /// Puts back a token that was taken for nothing.
-    pub fn put_back(&mut self, rate: u32) {
+    pub(crate) fn put_back(&mut self, rate: u32) {
         self.full_at = self.full_at.saturating_sub(interval(rate));
     }
 
     /// Takes a token out of a bucket that holds `burst` and gains one each `interval`.
-    pub fn take_every(&mut self, now: Now, interval: Duration, burst: u32) -> Taken {
+    pub(crate) fn take_every(&mut self, now: Now, interval: Duration, burst: u32) -> Taken {
         let full_at = self.full_at.max(now.mono).saturating_add(interval);
         if full_at.saturating_sub(now.mono) > interval.saturating_mul(burst) {
             return Taken::No;

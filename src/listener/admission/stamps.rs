@@ -1,0 +1,185 @@
+//! Stamps: beacon, hint, tag, each once. Pure.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use super::Beacons;
+use crate::bucket::{Bucket, Taken};
+use crate::channel::Limits;
+use crate::clock::Now;
+use crate::reason::DropReason;
+use crate::wire::stamp::{Epoch, Stamped, Stamper};
+use crate::wire::{BeaconKey, StampKey, UserId};
+
+/// Everybody who may stamp, and every stamp that was taken and could come again.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    beacon: BeaconKey,
+    freshness: u64,
+    users: HashMap<UserId, Member>,
+    /// Of the window, in order and without gaps.
+    epochs: VecDeque<Tables>,
+    /// In all epochs together.
+    tags: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    stamper: Stamper,
+    bucket: Bucket,
+}
+
+/// What is known of one epoch beforehand, and the tags that were taken in it, with their sources.
+#[derive(Debug)]
+struct Tables {
+    epoch: Epoch,
+    beacon: [u8; 8],
+    hints: HashMap<[u8; 8], UserId>,
+    /// Hints that another user has too: one pair in 2^64, and both are to get in.
+    twins: Vec<([u8; 8], UserId)>,
+    tags: HashMap<[u8; 16], IpAddr>,
+}
+
+impl Stamps {
+    pub(super) fn new(now: Now, beacon: BeaconKey, freshness: u64) -> Stamps {
+        let mut stamps =
+            Stamps { beacon, freshness, users: HashMap::new(), epochs: VecDeque::new(), tags: 0 };
+        let _all_are_new = stamps.roll(now);
+        stamps
+    }
+
+    pub(super) fn set_freshness(&mut self, now: Now, freshness: u64) {
+        self.freshness = freshness;
+        let _the_caller_makes_a_new_sieve = self.roll(now);
+    }
+
+    pub(super) fn add(&mut self, user: UserId, key: &StampKey) {
+        self.remove(user);
+        let stamper = Stamper::new(key);
+        self.epochs.iter_mut().for_each(|tables| tables.add(user, &stamper));
+        self.users.insert(user, Member { stamper, bucket: Bucket::default() });
+    }
+
+    pub(super) fn remove(&mut self, user: UserId) {
+        if let Some(member) = self.users.remove(&user) {
+            self.epochs.iter_mut().for_each(|tables| tables.remove(user, &member.stamper));
+        }
+    }
+
+    /// Lets epochs that are over go, their tags with them, and takes up new ones: a hash for each user and new epoch.
+    pub(super) fn roll(&mut self, now: Now) -> Beacons {
+        let (first, last) = Epoch::window(now.unix(), self.freshness).into_inner();
+        let ends =
+            (self.epochs.front().map(|tables| tables.epoch), self.epochs.back().map(|tables| tables.epoch));
+        if ends == (Some(first), Some(last)) {
+            return Beacons::Same;
+        }
+        let mut kept = std::mem::take(&mut self.epochs);
+        kept.retain(|tables| (first..=last).contains(&tables.epoch));
+        for number in first.0..=last.0 {
+            let known = match kept.front() {
+                Some(tables) if tables.epoch.0 == number => kept.pop_front(),
+                Some(_) | None => None,
+            };
+            let tables = known.unwrap_or_else(|| self.tables(Epoch(number)));
+            self.epochs.push_back(tables);
+        }
+        self.tags = self.epochs.iter().map(|tables| tables.tags.len()).sum();
+        Beacons::Changed
+    }
+
+    /// With an epoch more at either end than are good now: the sieve is replaced a moment after the edge.
+    pub(super) fn beacons(&self) -> Vec<[u8; 8]> {
+        let (first, last) = Epoch::window(0, 0).into_inner();
+        let first = self.epochs.front().map_or(first, |tables| tables.epoch);
+        let last = self.epochs.back().map_or(last, |tables| tables.epoch);
+        let before = first.0.checked_sub(1).map(Epoch);
+        let after = Epoch(last.0.saturating_add(1));
+        let inside = self.epochs.iter().map(|tables| tables.beacon);
+        let outside = before.into_iter().chain([after]).map(|epoch| self.beacon.beacon(epoch));
+        inside.chain(outside).collect()
+    }
+
+    /// Whose stamp it is; from now on it is taken.
+    pub(super) fn take(
+        &mut self,
+        now: Now,
+        source: IpAddr,
+        stamped: &Stamped<'_>,
+        limits: &Limits,
+    ) -> Result<UserId, DropReason> {
+        let tables = self.epochs.iter_mut().find(|tables| tables.beacon == stamped.beacon);
+        let tables = tables.ok_or(DropReason::Beacon)?;
+        let user = tables.user(stamped, &self.users).ok_or(DropReason::Stamp)?;
+        match tables.tags.get(stamped.tag) {
+            None => {}
+            Some(first) if *first == source => return Err(DropReason::Seen),
+            Some(_) => return Err(DropReason::Copied),
+        }
+        if self.tags >= TAGS_MAX {
+            return Err(DropReason::Queue);
+        }
+        let member = self.users.get_mut(&user).ok_or(DropReason::Stamp)?;
+        match member.bucket.take(now, limits.user_rate, limits.user_burst) {
+            Taken::Yes => {}
+            Taken::No => return Err(DropReason::StampRate),
+        }
+        tables.tags.insert(*stamped.tag, source);
+        self.tags = self.tags.saturating_add(1);
+        Ok(user)
+    }
+
+    /// It was not opened after all.
+    pub(super) fn forget(&mut self, tag: &[u8; 16]) {
+        if self.epochs.iter_mut().any(|tables| tables.tags.remove(tag).is_some()) {
+            self.tags = self.tags.saturating_sub(1);
+        }
+    }
+
+    fn tables(&self, epoch: Epoch) -> Tables {
+        let mut tables = Tables {
+            epoch,
+            beacon: self.beacon.beacon(epoch),
+            hints: HashMap::with_capacity(self.users.len()),
+            twins: Vec::new(),
+            tags: HashMap::new(),
+        };
+        self.users.iter().for_each(|(user, member)| tables.add(*user, &member.stamper));
+        tables
+    }
+}
+
+impl Tables {
+    fn add(&mut self, user: UserId, stamper: &Stamper) {
+        let hint = stamper.hint(user, self.epoch);
+        match self.hints.get(&hint) {
+            Some(_) => self.twins.push((hint, user)),
+            None => drop(self.hints.insert(hint, user)),
+        }
+    }
+
+    fn remove(&mut self, user: UserId, stamper: &Stamper) {
+        let hint = stamper.hint(user, self.epoch);
+        self.twins.retain(|(_, other)| *other != user);
+        if self.hints.get(&hint) != Some(&user) {
+            return;
+        }
+        self.hints.remove(&hint);
+        if let Some(at) = self.twins.iter().position(|(other, _)| *other == hint) {
+            let (hint, twin) = self.twins.swap_remove(at);
+            self.hints.insert(hint, twin);
+        }
+    }
+
+    fn user(&self, stamped: &Stamped<'_>, users: &HashMap<UserId, Member>) -> Option<UserId> {
+        let first = *self.hints.get(&stamped.hint)?;
+        let twins = self.twins.iter().filter(|(hint, _)| *hint == stamped.hint).map(|(_, user)| *user);
+        std::iter::once(first)
+            .chain(twins)
+            .find(|user| users.get(user).is_some_and(|member| member.stamper.verifies(stamped)))
+    }
+}
+
+/// Tags that are remembered at once, some 60 MB: none is forgotten for another. One user leaves at most
+/// `user_burst + user_rate * (2 * freshness + 128)` of them, 7,330 by default.
+const TAGS_MAX: usize = 1_000_000;
