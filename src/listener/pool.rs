@@ -147,29 +147,31 @@ impl Shared {
     }
 
     fn work(&self, opener: &Opener, channel: &Channel, tally: &Tally) {
-        while let Some(sealed) = self.take() {
-            let sent = open(opener, &sealed, channel, tally);
-            if !matches!(sealed.way(), Way::Stamped(_)) {
-                let mut work = self.lock();
-                work.plain_now = work.plain_now.saturating_sub(1);
-            }
-            // Nobody is left to open the rest for.
-            if sent == Sent::Closed {
+        let mut done = None;
+        while let Some(sealed) = self.take(done) {
+            // Closed: nobody is left to open the rest for.
+            if open(opener, &sealed, channel, tally) == Sent::Closed {
                 return;
             }
+            done = Some(sealed.way());
         }
     }
 
-    /// Waits for the next datagram; `None`: there will be none.
-    fn take(&self) -> Option<Sealed> {
+    /// Waits for the next datagram, after one that has gone this way; `None`: there will be none.
+    fn take(&self, done: Option<Way>) -> Option<Sealed> {
         let mut work = self.lock();
+        if done.is_some_and(Way::is_plain) {
+            work.plain_now = work.plain_now.saturating_sub(1);
+        }
         loop {
             let ration = if work.plain_now < work.plain_most { Ration::Any } else { Ration::StampedOnly };
             if let Some(sealed) = work.lanes.pop(ration) {
-                if !matches!(sealed.way(), Way::Stamped(_)) {
+                if sealed.way().is_plain() {
                     work.plain_now = work.plain_now.saturating_add(1);
                 }
                 self.count(&work);
+                // Another may have been woken for what it had to leave, and may take it now.
+                self.more.notify_one();
                 return Some(sealed);
             }
             // Plain ones that this worker leaves are taken by those who are at them.

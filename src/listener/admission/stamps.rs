@@ -37,7 +37,9 @@ struct Tables {
     hints: HashMap<[u8; 8], UserId>,
     /// Hints that another user has too: one pair in 2^64, and both are to get in.
     twins: Vec<([u8; 8], UserId)>,
-    tags: HashMap<[u8; 16], IpAddr>,
+    tags: HashMap<[u8; 16], (IpAddr, UserId)>,
+    /// How many of them are whose.
+    shares: HashMap<UserId, usize>,
 }
 
 impl Stamps {
@@ -108,15 +110,17 @@ impl Stamps {
         stamped: &Stamped<'_>,
         limits: &Limits,
     ) -> Result<UserId, DropReason> {
-        let tables = self.epochs.iter_mut().find(|tables| tables.beacon == stamped.beacon);
-        let tables = tables.ok_or(DropReason::Beacon)?;
+        let at = self.epochs.iter().position(|tables| tables.beacon == stamped.beacon);
+        let at = at.ok_or(DropReason::Beacon)?;
+        let tables = self.epochs.get(at).ok_or(DropReason::Beacon)?;
         let user = tables.user(stamped, &self.users).ok_or(DropReason::Stamp)?;
         match tables.tags.get(stamped.tag) {
             None => {}
-            Some(first) if *first == source => return Err(DropReason::Seen),
+            Some((first, _)) if *first == source => return Err(DropReason::Seen),
             Some(_) => return Err(DropReason::Copied),
         }
-        if self.tags >= TAGS_MAX {
+        // Nothing is forgotten for room, so who has left many takes none from who has not.
+        if self.tags >= TAGS_MAX && self.share(user) >= TAGS_MAX / self.users.len().max(1) {
             return Err(DropReason::Queue);
         }
         let member = self.users.get_mut(&user).ok_or(DropReason::Stamp)?;
@@ -124,16 +128,28 @@ impl Stamps {
             Taken::Yes => {}
             Taken::No => return Err(DropReason::StampRate),
         }
-        tables.tags.insert(*stamped.tag, source);
-        self.tags = self.tags.saturating_add(1);
+        if let Some(tables) = self.epochs.get_mut(at) {
+            tables.tags.insert(*stamped.tag, (source, user));
+            let share = tables.shares.entry(user).or_default();
+            *share = share.saturating_add(1);
+            self.tags = self.tags.saturating_add(1);
+        }
         Ok(user)
     }
 
     /// It was not opened after all.
     pub(super) fn forget(&mut self, tag: &[u8; 16]) {
-        if self.epochs.iter_mut().any(|tables| tables.tags.remove(tag).is_some()) {
-            self.tags = self.tags.saturating_sub(1);
+        for tables in &mut self.epochs {
+            if let Some((_, user)) = tables.tags.remove(tag) {
+                tables.shares.entry(user).and_modify(|share| *share = share.saturating_sub(1));
+                self.tags = self.tags.saturating_sub(1);
+            }
         }
+    }
+
+    /// How many of the remembered tags are his.
+    fn share(&self, user: UserId) -> usize {
+        self.epochs.iter().filter_map(|tables| tables.shares.get(&user)).sum()
     }
 
     fn tables(&self, epoch: Epoch) -> Tables {
@@ -143,6 +159,7 @@ impl Stamps {
             hints: HashMap::with_capacity(self.users.len()),
             twins: Vec::new(),
             tags: HashMap::new(),
+            shares: HashMap::new(),
         };
         self.users.iter().for_each(|(user, member)| tables.add(*user, &member.stamper));
         tables
@@ -180,6 +197,6 @@ impl Tables {
     }
 }
 
-/// Tags that are remembered at once, some 60 MB: none is forgotten for another. One user leaves at most
-/// `user_burst + user_rate * (2 * freshness + 128)` of them, 7,330 by default.
-const TAGS_MAX: usize = 1_000_000;
+/// Tags that are remembered at once, some 30 MB; beyond, each user has an equal share of as many again. One leaves at
+/// most `user_burst + user_rate * (2 * freshness + 128)` of them, 7,330 by default.
+const TAGS_MAX: usize = 500_000;
