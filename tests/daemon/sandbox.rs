@@ -67,8 +67,8 @@ fn the_listener_is_locked_in_with_all_its_threads() {
     let null = "/dev/null";
     assert_eq!(
         open,
-        [null, null, null, "anon_inode:", "socket:", "socket:"],
-        "nothing, the events, the channel, one address"
+        [null, null, null, "anon_inode:", "socket:", "socket:", "socket:"],
+        "nothing, the events, the channel, the two of one address"
     );
     daemon.stop();
 }
