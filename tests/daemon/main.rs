@@ -11,6 +11,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod admission;
 mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
