@@ -10,7 +10,7 @@ use crate::wire::{HmacKey, UserId};
 
 /// What a listener that goes by `old` (none: that knows nobody) has to hear to go by `new`, each in one message's size.
 /// The server's key is the same in both.
-pub(super) fn difference(old: Option<&Config>, new: &Config) -> Vec<StampKeys> {
+pub(crate) fn difference(old: Option<&Config>, new: &Config) -> Vec<StampKeys> {
     let known = old.into_iter().flat_map(|old| old.users.keys());
     let mut ids: Vec<UserId> = known.chain(new.users.keys()).copied().collect();
     ids.sort_unstable();

@@ -12,6 +12,7 @@
 )]
 
 mod activation;
+mod admission;
 mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
