@@ -87,13 +87,13 @@ impl Pool {
     }
 
     /// Nobody works on it but who calls [`Pool::next`].
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn by_hand(room: usize) -> Pool {
         Pool { shared: Arc::new(Shared::new(room, 2)), workers: Vec::new() }
     }
 
     /// What a worker would open now.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn next(&self) -> Option<Sealed> {
         let mut work = self.shared.lock();
         let sealed = work.lanes.pop(Ration::Any);

@@ -168,7 +168,10 @@ impl Stamps {
 
 impl Tables {
     fn add(&mut self, user: UserId, stamper: &Stamper) {
-        let hint = stamper.hint(user, self.epoch);
+        self.put(stamper.hint(user, self.epoch), user);
+    }
+
+    fn put(&mut self, hint: [u8; 8], user: UserId) {
         match self.hints.get(&hint) {
             Some(_) => self.twins.push((hint, user)),
             None => drop(self.hints.insert(hint, user)),
@@ -200,3 +203,6 @@ impl Tables {
 /// Tags that are remembered at once, some 30 MB; beyond, each user has an equal share of as many again. One leaves at
 /// most `user_burst + user_rate * (2 * freshness + 128)` of them, 7,330 by default.
 const TAGS_MAX: usize = 500_000;
+
+#[cfg(test)]
+mod tests;
