@@ -1,16 +1,16 @@
 //! RSA worker threads, so that no private-key operation stands between a socket and the next datagram.
 //!
-//! They take what waits in the order of the [`Lanes`]. Plain datagrams never have more than half of them: what strangers
-//! send leaves processors to those who have stamps, and to the scripts.
+//! They take what waits in the order of the [`Lanes`]. While operations are short, plain datagrams never have more than half
+//! of the workers: what strangers send leaves processors to those who have stamps, and to the scripts.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::admission::{Sealed, Way};
+use super::admission::{Sealed, Supply, Way};
 use super::lanes::{Lanes, Ration};
 use super::opener::Opener;
 use super::tally::Tally;
@@ -30,11 +30,12 @@ struct Shared {
     /// How many wait, to be read without the lock.
     stamped: AtomicUsize,
     plain: AtomicUsize,
+    short: AtomicBool,
 }
 
 struct Work {
     lanes: Lanes,
-    /// Workers that may be at plain datagrams.
+    /// Workers that may be at plain datagrams while operations are short.
     plain_most: usize,
     plain_now: usize,
     phase: Phase,
@@ -108,6 +109,11 @@ impl Pool {
         out
     }
 
+    /// Whether strangers get all the operations they ask for.
+    pub(super) fn set_supply(&self, supply: Supply) {
+        self.shared.short.store(supply == Supply::Short, Ordering::Relaxed);
+    }
+
     /// How many wait: stamped, plain.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.shared.stamped.load(Ordering::Relaxed), self.shared.plain.load(Ordering::Relaxed))
@@ -133,6 +139,7 @@ impl Shared {
             more: Condvar::new(),
             stamped: AtomicUsize::new(0),
             plain: AtomicUsize::new(0),
+            short: AtomicBool::new(false),
         }
     }
 
@@ -164,14 +171,18 @@ impl Shared {
             work.plain_now = work.plain_now.saturating_sub(1);
         }
         loop {
-            let ration = if work.plain_now < work.plain_most { Ration::Any } else { Ration::StampedOnly };
+            let short = self.short.load(Ordering::Relaxed);
+            let ration =
+                if short && work.plain_now >= work.plain_most { Ration::StampedOnly } else { Ration::Any };
             if let Some(sealed) = work.lanes.pop(ration) {
                 if sealed.way().is_plain() {
                     work.plain_now = work.plain_now.saturating_add(1);
                 }
                 self.count(&work);
                 // Another may have been woken for what it had to leave, and may take it now.
-                self.more.notify_one();
+                if work.lanes.waiting() != (0, 0) {
+                    self.more.notify_one();
+                }
                 return Some(sealed);
             }
             // Plain ones that this worker leaves are taken by those who are at them.

@@ -126,6 +126,7 @@ impl Receiver<'_> {
             }
             sockets.mark_ready(&events);
             let supply = self.shortage.supply(now, self.pool);
+            self.pool.set_supply(supply);
             let tally = self.tally;
             sockets.drain(
                 now,
