@@ -1,6 +1,7 @@
 //! Stamps: beacon, hint, tag, each once. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::net::IpAddr;
 
 use super::Beacons;
@@ -113,14 +114,16 @@ impl Stamps {
         let at = self.epochs.iter().position(|tables| tables.beacon == stamped.beacon);
         let at = at.ok_or(DropReason::Beacon)?;
         let tables = self.epochs.get(at).ok_or(DropReason::Beacon)?;
-        let user = tables.user(stamped, &self.users).ok_or(DropReason::Stamp)?;
+        // Before it is verified: a captured datagram, however often it is replayed, costs a look-up. Who can name a tag
+        // that was taken learns nothing from this, and one that was not is in no table.
         match tables.tags.get(stamped.tag) {
             None => {}
             Some((first, _)) if *first == source => return Err(DropReason::Seen),
             Some(_) => return Err(DropReason::Copied),
         }
+        let user = tables.user(stamped, &self.users).ok_or(DropReason::Stamp)?;
         // Nothing is forgotten for room, so who has left many takes none from who has not.
-        if self.tags >= TAGS_MAX && self.share(user) >= TAGS_MAX / self.users.len().max(1) {
+        if self.tags >= TAGS_MAX && self.share(user) >= TAGS_MAX.div_ceil(self.users.len().max(1)) {
             return Err(DropReason::Queue);
         }
         let member = self.users.get_mut(&user).ok_or(DropReason::Stamp)?;
@@ -168,20 +171,23 @@ impl Stamps {
 
 impl Tables {
     fn add(&mut self, user: UserId, stamper: &Stamper) {
-        self.put(stamper.hint(user, self.epoch), user);
-    }
-
-    fn put(&mut self, hint: [u8; 8], user: UserId) {
-        match self.hints.get(&hint) {
-            Some(_) => self.twins.push((hint, user)),
-            None => drop(self.hints.insert(hint, user)),
-        }
+        self.enter(stamper.hint(user, self.epoch), user);
     }
 
     fn remove(&mut self, user: UserId, stamper: &Stamper) {
-        let hint = stamper.hint(user, self.epoch);
-        self.twins.retain(|(_, other)| *other != user);
+        self.leave(stamper.hint(user, self.epoch), user);
+    }
+
+    fn enter(&mut self, hint: [u8; 8], user: UserId) {
+        match self.hints.entry(hint) {
+            Entry::Occupied(_) => self.twins.push((hint, user)),
+            Entry::Vacant(place) => drop(place.insert(user)),
+        }
+    }
+
+    fn leave(&mut self, hint: [u8; 8], user: UserId) {
         if self.hints.get(&hint) != Some(&user) {
+            self.twins.retain(|(_, other)| *other != user);
             return;
         }
         self.hints.remove(&hint);
