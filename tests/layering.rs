@@ -64,7 +64,12 @@ const ROOMS: &[Room] = &[
     // pair.rs is the one socket there.
     Room { name: "channel is pure", places: &["channel"], spared: &["channel/pair.rs"], forbidden: IMPURE },
     Room { name: "judge is pure", places: &["judge", "reason.rs"], spared: &[], forbidden: IMPURE },
-    Room { name: "admission is pure", places: &["listener/admission.rs"], spared: &[], forbidden: IMPURE },
+    Room {
+        name: "admission, lanes and filters are pure",
+        places: &["listener/admission.rs", "listener/admission", "listener/lanes.rs", "listener/filter.rs"],
+        spared: &[],
+        forbidden: IMPURE,
+    },
     Room {
         name: "jobs are pure",
         places: &["work/job.rs", "work/jobs.rs", "work/output.rs"],

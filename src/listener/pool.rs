@@ -216,3 +216,62 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Steps by which a worker yields to others.
 const NICE: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::UserId;
+
+    fn offered(room: usize, workers: usize, ways: &[Way]) -> Shared {
+        let shared = Shared::new(room, workers);
+        for (number, way) in (0..).zip(ways) {
+            assert!(shared.lock().lanes.push(Sealed::sample(*way, number), 0).is_none());
+        }
+        shared
+    }
+
+    #[test]
+    fn plain_datagrams_never_have_more_than_half_of_the_workers() {
+        for (workers, most) in [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)] {
+            let shared = offered(100, workers, &[Way::Stranger; 50]);
+            // So that a worker who finds nothing to do is sent home.
+            shared.lock().phase = Phase::Closing;
+            let taken = std::iter::from_fn(|| shared.take(None)).count();
+            assert_eq!(taken, most, "of {workers}");
+            assert_eq!(shared.take(Some(Way::Stranger)).unwrap().way(), Way::Stranger, "one is done");
+            let stamped = Way::Stamped(UserId(1));
+            assert!(shared.lock().lanes.push(Sealed::sample(stamped, 0), 0).is_none());
+            assert_eq!(shared.take(None).unwrap().way(), stamped, "stamped ones may have all");
+            assert!(shared.take(Some(stamped)).is_none(), "which gives plain ones no more");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_is_woken_for_what_it_may_take() {
+        let shared = Arc::new(offered(100, 2, &[]));
+        let worker = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let mut ways = Vec::new();
+                let mut done = None;
+                while let Some(sealed) = shared.take(done) {
+                    done = Some(sealed.way());
+                    ways.push(sealed.way());
+                }
+                ways
+            }
+        });
+        let pool = Pool { shared, workers: Vec::new() };
+        let ways = [Way::Stranger, Way::Settled, Way::Stamped(UserId(1))];
+        for (number, way) in (0..).zip(ways) {
+            assert!(pool.offer(Sealed::sample(way, number), 0).is_none());
+        }
+        while pool.waiting() != (0, 0) {
+            std::thread::yield_now();
+        }
+        pool.finish();
+        let mut taken = worker.join().unwrap();
+        taken.sort_by_key(|way| ways.iter().position(|other| other == way));
+        assert_eq!(taken, ways);
+    }
+}

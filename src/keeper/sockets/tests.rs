@@ -1,5 +1,3 @@
-#![expect(clippy::arithmetic_side_effects, reason = "small numbers")]
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;

@@ -10,7 +10,7 @@ use crate::wire::{PrivateKey, StampKey};
 
 const START: u64 = 1_700_000_000;
 const MODULUS: [u8; 256] = [0xb0; 256];
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     freshness: 300,
     plain: Plain::Taken,
     user_rate: 10,
@@ -20,7 +20,7 @@ const LIMITS: Limits = Limits {
     prefixes: 1024,
 };
 
-fn beacon() -> BeaconKey {
+pub(super) fn beacon() -> BeaconKey {
     let vectors = include_str!("../../../tests/vectors/siglatch-v1.json");
     let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
     let key = PrivateKey::from_pem(vectors["private_key_pem"].as_str().unwrap()).unwrap();
