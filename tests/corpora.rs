@@ -46,7 +46,9 @@ fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
         let seen = fuzzing::pipeline(&bytes);
         let name = file.file_name().unwrap().to_str().unwrap();
         println!("{name} {seen:?}");
-        for reason in DropReason::ALL.iter().filter(|reason| is_named(name, **reason)) {
+        // "stamp-rate" is named after a stamp's rate, not after a stamp.
+        let reasons = DropReason::ALL.iter().filter(|reason| is_named(name, **reason));
+        if let Some(reason) = reasons.max_by_key(|reason| reason.code().len()) {
             assert!(seen.refused.contains(reason), "{name} brought about {seen:?}");
             named += 1;
         }

@@ -18,6 +18,13 @@ fn made() -> Desk {
     desk
 }
 
+/// Root's listener becomes a user that every machine has.
+fn with_listener_user(desk: &Desk, name: &str) {
+    if nix::unistd::geteuid().is_root() {
+        desk.write(name, format!("listener_user = \"daemon\"\n{}", desk.read(name)), 0o600);
+    }
+}
+
 fn add(desk: &Desk, args: &[&str]) -> programs::Said {
     desk.ctl(&[&["user", "add"], args, &AT].concat())
 }
@@ -365,6 +372,7 @@ fn a_configuration_behind_a_link_is_edited_where_it_is() {
     add(&desk, &["alice", "--action", "hello"]).ok();
     assert!(desk.path("srv/siglatchd.toml").is_symlink());
     assert!(desk.read("real/siglatchd.toml").contains("[users.alice]"));
+    with_listener_user(&desk, "real/siglatchd.toml");
     desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
 }
 
@@ -372,6 +380,7 @@ fn a_configuration_behind_a_link_is_edited_where_it_is() {
 fn what_init_and_user_add_make_is_what_the_daemon_takes() {
     let desk = made();
     add(&desk, &["alice", "--action", "hello"]).ok();
+    with_listener_user(&desk, "srv/siglatchd.toml");
     let said = desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
     assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 1\n");
     assert_eq!(said.err, "");
@@ -462,4 +471,16 @@ fn help_names_every_command_and_usage_errors_end_with_64() {
         let said = desk.ctl(args);
         assert_eq!((said.code, said.out.as_str()), (64, ""), "{args:?}");
     }
+}
+
+#[test]
+fn root_is_told_to_make_the_listeners_user_where_there_is_none() {
+    let there = nix::unistd::User::from_name("siglatch-listen").unwrap().is_some();
+    let needed = nix::unistd::geteuid().is_root() && !there;
+    let desk = Desk::new();
+    let said = desk.ctl(&["init", "srv"]).ok();
+    let command = "useradd --system --no-create-home --shell /usr/sbin/nologin siglatch-listen";
+    assert_eq!(said.out.contains(&format!("\nnext: {command}\n")), needed, "{}", said.out);
+    let said = desk.ctl(&["check", "srv/siglatchd.toml"]);
+    assert_eq!((said.code == 78, said.err.contains(command)), (needed, needed), "{}", said.err);
 }

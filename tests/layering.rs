@@ -64,7 +64,12 @@ const ROOMS: &[Room] = &[
     // pair.rs is the one socket there.
     Room { name: "channel is pure", places: &["channel"], spared: &["channel/pair.rs"], forbidden: IMPURE },
     Room { name: "judge is pure", places: &["judge", "reason.rs"], spared: &[], forbidden: IMPURE },
-    Room { name: "admission is pure", places: &["listener/admission.rs"], spared: &[], forbidden: IMPURE },
+    Room {
+        name: "admission, lanes and filters are pure",
+        places: &["listener/admission.rs", "listener/admission", "listener/lanes.rs", "listener/filter.rs"],
+        spared: &[],
+        forbidden: IMPURE,
+    },
     Room {
         name: "jobs are pure",
         places: &["work/job.rs", "work/jobs.rs", "work/output.rs"],
@@ -72,9 +77,16 @@ const ROOMS: &[Room] = &[
         forbidden: IMPURE,
     },
     Room {
+        name: "who may say what, and for how long, is pure",
+        places: &["keeper/listener/health.rs", "keeper/stamps.rs"],
+        spared: &[],
+        forbidden: IMPURE,
+    },
+    Room {
         name: "the listener can neither judge nor act",
         places: &["listener"],
-        spared: &[],
+        // An attacker, in test builds alone.
+        spared: &["listener/misbehave.rs"],
         forbidden: &[
             "crate::judge",
             "crate::work",
@@ -89,9 +101,9 @@ const ROOMS: &[Room] = &[
         ],
     },
     Room {
-        name: "only the runner starts processes",
+        name: "only the runner starts scripts, and one file the listener",
         places: &[""],
-        spared: &["work/runner", "sys/spawn.rs"],
+        spared: &["work/runner", "sys/spawn.rs", "keeper/listener/child.rs", "listener/misbehave.rs"],
         forbidden: &["process::Command", "Command::new", "spawn::{", "spawn::spawn", "libc::clone"],
     },
     Room {

@@ -18,7 +18,7 @@ clean_up() {
         ip netns pids "$ns" 2>/dev/null | xargs -r kill 2>/dev/null || true
         ip netns del "$ns" 2>/dev/null || true
     done
-    rm -rf "$work"
+    rm -rf "$work" "$root/alice.invite.toml"
 }
 trap clean_up EXIT
 

@@ -67,7 +67,11 @@ fn main() -> ExitCode {
         drop(writeln!(std::io::stderr(), "run scripts/bench, which starts this with what it needs"));
         return ExitCode::from(64);
     };
-    let plan = if depth == "quick" { Plan::quick() } else { Plan::full() };
+    let plan = match depth.as_str() {
+        "quick" => Plan::quick(),
+        "rounds" => Plan::rounds(),
+        _ => Plan::full(),
+    };
     match run(&plan, Path::new(work), Path::new(out)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -71,6 +71,12 @@ impl Plan {
             ..Plan::full()
         }
     }
+
+    /// Latency and throughput alone.
+    pub(crate) fn rounds() -> Plan {
+        let none = Vec::new;
+        Plan { stamped: none(), plain: none(), fwknopd: none(), ..Plan::quick() }
+    }
 }
 
 /// The floods that only plain knocks fear.

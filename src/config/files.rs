@@ -108,7 +108,12 @@ pub fn check_program(path: &Path) -> Result<(), BadFile> {
     }
     let real = path.canonicalize().map_err(|error| BadFile::io(path, "found", error))?;
     let named = folder_of(path);
-    let named = named.canonicalize().map_err(|error| BadFile::io(named, "found", error))?;
+    // Written without links, it names its folder without links: this runs before each start of a script.
+    let named = if real == path {
+        named.to_owned()
+    } else {
+        named.canonicalize().map_err(|error| BadFile::io(named, "found", error))?
+    };
     if named != folder_of(&real) {
         return Err(BadFile::new(
             path,

@@ -38,4 +38,6 @@ pub use load::{Loaded, load};
 #[cfg(feature = "server")]
 pub use problems::{Colours, Problem, Problems};
 #[cfg(feature = "server")]
+pub use resolve::missing_listener;
+#[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};

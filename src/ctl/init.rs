@@ -9,7 +9,7 @@ use super::args::{FOLDER, Init};
 use super::{Begun, cannot, internal, make_folder, random};
 #[cfg(feature = "sqlite")]
 use crate::clock;
-use crate::config::files::Existing;
+use crate::config::{self, files::Existing};
 use crate::exit::{self, Exit, Failure};
 #[cfg(feature = "sqlite")]
 use crate::store::{Boot, SqliteStore};
@@ -63,10 +63,11 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
     let dir = dir.display();
     let at =
         if args.dir == Path::new(FOLDER) { String::new() } else { format!(" --config {dir}/siglatchd.toml") };
+    let user = config::missing_listener().map_or(String::new(), |command| format!("next: {command}\n"));
     let host = if args.host.is_some() { "" } else { " --host NAME" };
     exit::say(&format!(
         "made {dir}: siglatchd.toml, server.key.pem, server.pub.pem, actions/hello\n\
-         next: siglatchctl user add alice --action hello{host}{at}\n\
+         {user}next: siglatchctl user add alice --action hello{host}{at}\n\
          then: siglatchd{at}\n"
     ))
 }

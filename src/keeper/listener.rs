@@ -12,30 +12,27 @@
 mod child;
 mod health;
 mod outbox;
+mod up;
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::Child;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use zeroize::Zeroizing;
+use mio::{Registry, Token};
 
-use self::health::{Backoff, Budget, Judged, Pulse};
-use self::outbox::Outbox;
-use super::stamps;
-use crate::channel::{
-    Channel, Confinement, Counts, Limits, MESSAGE_MAX, Opened, Plain, Received, Sent, Setup, SocketId, Takes,
-    ToKeeper, ToListener,
-};
+use self::health::{Backoff, Judged};
+use self::up::Up;
+use crate::channel::{Counts, Opened, Takes};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::config::resolved::{Sandbox, Stamp};
 use crate::exit::Failure;
 use crate::work::Drained;
 
 pub(super) use child::{FLAG, main};
+#[cfg(feature = "fuzzing")]
+pub(crate) use up::limits;
 
 /// The one that runs, and the sockets that each of them gets.
 pub(super) struct Listener {
@@ -51,6 +48,10 @@ pub(super) struct Listener {
 }
 
 /// What may be listened to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is the large one, and it lives briefly on the stack"
+)]
 pub(super) enum Said {
     /// It was opened.
     Opened(Opened),
@@ -98,31 +99,12 @@ enum State {
     Over,
 }
 
-struct Up {
-    child: Child,
-    channel: Channel,
-    outbox: Outbox,
-    budget: Budget,
-    pulse: Pulse,
-    stage: Stage,
-    since: Duration,
-    interest: Interest,
-}
-
 struct Ending {
     child: Child,
     loss: Loss,
     lived: Duration,
     /// When it has had its time to end by itself.
     kill_at: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Starting,
-    Ready,
-    /// Told to; it must be gone by then, whatever it says.
-    Stopping(Duration),
 }
 
 /// Why one is given up.
@@ -178,22 +160,21 @@ impl Listener {
                 self.lose(now, Loss::Silent);
             }
         }
-        let change = self.reap(now)?;
         match self.state {
-            State::Down(_) if self.wanted == Wanted::Stopped => self.state = State::Over,
-            State::Down(again_at) if now.mono >= again_at => return self.start(now, config),
-            State::Up(_) | State::Ending(_) | State::Down(_) | State::Over => {}
+            State::Ending(_) => self.reap(now),
+            State::Down(_) if self.wanted == Wanted::Stopped => {
+                self.state = State::Over;
+                Ok(Change::None)
+            }
+            State::Down(again_at) if now.mono >= again_at => self.start(now, config),
+            State::Up(_) | State::Down(_) | State::Over => Ok(Change::None),
         }
-        Ok(change)
     }
 
     /// When (monotonic) [`tend`](Self::tend) has something to do, if nothing happens before.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         match &self.state {
-            State::Up(up) => Some(match up.stage {
-                Stage::Starting | Stage::Ready => up.pulse.due(),
-                Stage::Stopping(by) => up.pulse.due().min(by),
-            }),
+            State::Up(up) => Some(up.due()),
             State::Down(again_at) => Some(*again_at),
             State::Ending(ending) => Some(ending.kill_at),
             State::Over => None,
@@ -202,7 +183,7 @@ impl Listener {
 
     /// Whether datagrams are received, as far as one can know.
     pub(super) fn is_well(&self) -> bool {
-        matches!(&self.state, State::Up(up) if up.stage == Stage::Ready)
+        matches!(&self.state, State::Up(up) if up.is_ready())
     }
 
     /// Whether there is none, and will be none.
@@ -212,23 +193,15 @@ impl Listener {
 
     /// After a reload: whatever differs for it.
     pub(super) fn reload(&mut self, old: &Config, new: &Config) {
-        let State::Up(up) = &mut self.state else { return };
-        if limits(old) != limits(new) {
-            up.outbox.push(&ToListener::Limits(limits(new)));
-        }
-        for change in stamps::difference(Some(old), new) {
-            up.outbox.push(&ToListener::StampKeys(change));
+        if let State::Up(up) = &mut self.state {
+            up.reload(old, new);
         }
     }
 
     /// Somebody knocked well from there. It is no loss if that isn't heard.
-    pub(super) fn settled(&self, source: std::net::IpAddr) {
-        if let State::Up(up) = &self.state
-            && up.outbox.is_empty()
-        {
-            match up.channel.send(&ToListener::Settled(source).encode(), None) {
-                Sent::Yes | Sent::Full | Sent::Closed => {}
-            }
+    pub(super) fn settled(&self, source: IpAddr) {
+        if let State::Up(up) = &self.state {
+            up.settled(source);
         }
     }
 
@@ -236,23 +209,32 @@ impl Listener {
     pub(super) fn stop(&mut self, now: Now) {
         self.wanted = Wanted::Stopped;
         if let State::Up(up) = &mut self.state {
-            up.outbox.push(&ToListener::Stop);
-            up.stage = Stage::Stopping(now.mono.saturating_add(STOP));
-            up.pulse = Pulse::new(now, SILENCE);
+            up.stop(now);
         }
     }
 
-    /// Gives the sockets back as they came, without the filters of the last listener.
-    pub(super) fn detach_filters(&self) {
+    /// Ends the last one, and gives the sockets back as they came, without its filters.
+    pub(super) fn give_back(&mut self) {
+        self.end();
         for (socket, _) in &self.sockets {
             // There need not be one.
             socket2::SockRef::from(socket).detach_filter().ok();
         }
     }
 
+    fn end(&mut self) {
+        let mut child = match std::mem::replace(&mut self.state, State::Over) {
+            State::Up(up) => up.child,
+            State::Ending(ending) => ending.child,
+            State::Down(_) | State::Over => return,
+        };
+        child::kill(&mut child);
+        drop(child.wait());
+    }
+
     fn start(&mut self, now: Now, config: &Config) -> Result<Change, Failure> {
         self.started = self.started.saturating_add(1);
-        match self.spawn(now, config) {
+        match Up::start(now, config, self.started, (&self.registry, self.token), &self.sockets) {
             Ok(up) => {
                 self.state = State::Up(Box::new(up));
                 Ok(Change::Started)
@@ -266,51 +248,6 @@ impl Listener {
                 Ok(Change::None)
             }
         }
-    }
-
-    fn spawn(&self, now: Now, config: &Config) -> Result<Up, Failure> {
-        let mut outbox = Outbox::default();
-        let (workers, queue) = (config.limits.workers, config.limits.queue);
-        // Read for this listener, and forgotten when it is sent.
-        let key = Zeroizing::new(config.private_key.read()?.der().to_vec());
-        outbox.push(&ToListener::Setup(Setup {
-            private_key: key,
-            workers: u16::try_from(workers).unwrap_or(u16::MAX),
-            queue: u32::try_from(queue).unwrap_or(u32::MAX),
-            confinement: match config.sandbox {
-                Sandbox::Required | Sandbox::BestEffort => Confinement::On,
-                Sandbox::Off => Confinement::Off,
-            },
-            user: config.listener_user.map(|user| (user.uid, user.gid)),
-        }));
-        outbox.push(&ToListener::Limits(limits(config)));
-        for (place, (number, (_, takes))) in (0..).zip(&self.sockets).enumerate() {
-            outbox.push_socket(&ToListener::Socket(SocketId(number), *takes), place);
-        }
-        for keys in stamps::difference(None, config) {
-            outbox.push(&ToListener::StampKeys(keys));
-        }
-        outbox.push(&ToListener::Begin);
-
-        let (child, channel) = child::start(self.started)?;
-        let mut up = Up {
-            child,
-            channel,
-            outbox,
-            budget: Budget::new(workers, queue),
-            pulse: Pulse::new(now, START),
-            stage: Stage::Starting,
-            since: now.mono,
-            interest: Interest::READABLE,
-        };
-        let fd = up.channel.as_raw_fd();
-        if let Err(error) = self.registry.register(&mut SourceFd(&fd), self.token, up.interest) {
-            child::kill(&mut up.child);
-            drop(up.child.wait());
-            return Err(super::cannot("watch the listener", &error));
-        }
-        up.send(&self.registry, self.token, &self.sockets);
-        Ok(up)
     }
 
     fn lose(&mut self, now: Now, loss: Loss) {
@@ -371,105 +308,13 @@ impl Listener {
 impl Drop for Listener {
     /// Nobody is left to look after it.
     fn drop(&mut self) {
-        let child = match &mut self.state {
-            State::Up(up) => &mut up.child,
-            State::Ending(ending) => &mut ending.child,
-            State::Down(_) | State::Over => return,
-        };
-        child::kill(child);
-        drop(child.wait());
-    }
-}
-
-impl Up {
-    /// Reads one message, and holds it against what a listener may say now.
-    fn hear(&mut self, now: Now, sockets: usize) -> Result<Said, Loss> {
-        let mut buffer = Zeroizing::new([0; MESSAGE_MAX]);
-        let message = match self.channel.receive(&mut buffer) {
-            Received::Message(len, None) => buffer.get(..len).and_then(|bytes| ToKeeper::decode(bytes).ok()),
-            Received::Message(_, Some(_)) => None,
-            Received::Empty => return Ok(Said::Nothing),
-            Received::End => return Err(Loss::Ended),
-        };
-        let message = message.ok_or(Loss::Malformed)?;
-        self.budget.spend(now, &message)?;
-        let stopping = matches!(self.stage, Stage::Stopping(_));
-        match message {
-            ToKeeper::Ready if self.stage == Stage::Starting => {
-                self.stage = Stage::Ready;
-                self.pulse = Pulse::new(now, SILENCE);
-                Ok(Said::Ready(Readied::Before))
-            }
-            // One that was told to stop before it had begun.
-            ToKeeper::Ready if stopping => Ok(Said::Alive),
-            _ if self.stage == Stage::Starting => Err(Loss::Malformed),
-            ToKeeper::Ready => Err(Loss::Malformed),
-            ToKeeper::Opened(opened) => {
-                if stopping {
-                    self.pulse.beat(now);
-                }
-                if usize::from(opened.socket.0) < sockets {
-                    Ok(Said::Opened(opened))
-                } else {
-                    Err(Loss::Malformed)
-                }
-            }
-            ToKeeper::Counts(counts) => Ok(Said::Counts(counts)),
-            ToKeeper::Alive => {
-                self.pulse.beat(now);
-                Ok(Said::Alive)
-            }
-        }
-    }
-
-    fn judge(&mut self, now: Now, drained: Drained) -> Judged {
-        match self.stage {
-            Stage::Stopping(by) if now.mono >= by => Judged::Silent,
-            Stage::Starting | Stage::Ready | Stage::Stopping(_) => self.pulse.judge(now, drained),
-        }
-    }
-
-    /// Wakes the loop when there is room for what waits.
-    fn send(&mut self, registry: &Registry, token: Token, sockets: &[(UdpSocket, Takes)]) {
-        self.outbox.flush(&self.channel, sockets);
-        let wanted =
-            if self.outbox.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
-        if wanted != self.interest
-            && registry.reregister(&mut SourceFd(&self.channel.as_raw_fd()), token, wanted).is_ok()
-        {
-            self.interest = wanted;
-        }
-    }
-}
-
-/// What a listener goes by.
-pub(crate) fn limits(config: &Config) -> Limits {
-    Limits {
-        freshness: u32::try_from(config.freshness.as_secs()).unwrap_or(u32::MAX),
-        plain: match config.stamp {
-            Stamp::Optional => Plain::Taken,
-            Stamp::Required => Plain::Refused,
-        },
-        user_rate: config.limits.user_rate,
-        user_burst: config.limits.user_burst,
-        prefix_rate: config.limits.prefix_rate,
-        prefix_burst: config.limits.prefix_burst,
-        prefixes: config.limits.prefixes,
+        self.end();
     }
 }
 
 fn seconds(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f32())
 }
-
-/// For the first word of a new one: a slow machine, a long key.
-const START: Duration = Duration::from_secs(10);
-
-/// A listener says each second that it is alive.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// For the longest queue on the slowest machine.
-const STOP: Duration = Duration::from_secs(30);
 
 /// From the end of its channel to its own.
 const EXIT: Duration = Duration::from_secs(1);

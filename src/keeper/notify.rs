@@ -1,6 +1,10 @@
-//! What the service manager is told: sd_notify(3). Without NOTIFY_SOCKET nobody is told anything.
+//! What the service manager is told: sd_notify(3). Without NOTIFY_SOCKET nobody is told anything. Never blocks.
 
 use std::cell::Cell;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -40,7 +44,8 @@ pub(super) enum Health {
 impl Notify {
     pub(super) fn new(now: Now) -> Notify {
         // At least a millisecond: less would spin.
-        let every = sd_notify::watchdog_enabled().map(|time| (time / 2).max(Duration::from_millis(1)));
+        let half = |time: Duration| time.checked_div(2).unwrap_or(time).max(Duration::from_millis(1));
+        let every = sd_notify::watchdog_enabled().map(half);
         Notify { every, next: now.mono, started: Started::No, failing: Cell::new(Failing::No) }
     }
 
@@ -95,7 +100,7 @@ impl Notify {
     }
 
     fn tell(&self, states: &[NotifyState<'_>]) {
-        let failing = match sd_notify::notify(states) {
+        let failing = match send(states) {
             Ok(()) => Failing::No,
             Err(error) => {
                 if self.failing.get() == Failing::No {
@@ -106,4 +111,19 @@ impl Notify {
         };
         self.failing.set(failing);
     }
+}
+
+/// As sd_notify(3), which would wait for a service manager that doesn't read.
+fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&path)?,
+    };
+    let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(lines.as_bytes(), &address).map(drop)
 }

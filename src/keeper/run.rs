@@ -306,9 +306,9 @@ impl Keeper {
     }
 
     /// The loop is over: everything is closed in order, and the counts are told.
-    fn finish(self) {
+    fn finish(mut self) {
         match self.origin {
-            Origin::Inherited => self.listener.detach_filters(),
+            Origin::Inherited => self.listener.give_back(),
             Origin::Bound => {}
         }
         drop(self.listener);

@@ -94,3 +94,6 @@ fn unbound(address: SocketAddr, stack: Stack) -> io::Result<Socket> {
 
 /// Bytes; more would only queue stale knocks.
 const RECEIVE_BUFFER: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

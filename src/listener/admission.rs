@@ -56,6 +56,16 @@ pub enum Way {
     Stranger,
 }
 
+impl Way {
+    /// Whether it is that of plain datagrams.
+    pub(super) fn is_plain(self) -> bool {
+        match self {
+            Way::Stamped(_) => false,
+            Way::Settled | Way::Stranger => true,
+        }
+    }
+}
+
 /// How a datagram is known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
@@ -90,6 +100,24 @@ impl Sealed {
     /// As many bytes as the modulus has.
     pub fn ciphertext(&self) -> &[u8] {
         &self.ciphertext
+    }
+}
+
+#[cfg(test)]
+impl Sealed {
+    /// One that was let through by this way, with a number to know it by.
+    pub(super) fn sample(way: Way, number: u64) -> Sealed {
+        Sealed {
+            source: SocketAddr::from(([192, 0, 2, 1], 9)),
+            socket: SocketId(0),
+            way,
+            mark: Mark::Plain(number),
+            ciphertext: number.to_be_bytes().into(),
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        u64::from_be_bytes((*self.ciphertext).try_into().unwrap())
     }
 }
 

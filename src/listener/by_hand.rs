@@ -5,7 +5,7 @@ use super::pool::{self, Pool};
 use super::run::take;
 use super::tally::Tally;
 use super::{Admission, Beacons, Datagram, Supply};
-use crate::channel::{Channel, Sent, StampKeys, ToKeeper, UnderLoad};
+use crate::channel::{Channel, Sent, ToKeeper, UnderLoad};
 use crate::clock::Now;
 
 /// What the loop and its workers share.
@@ -22,11 +22,6 @@ impl Listener {
     /// `room` datagrams of each lane may wait to be opened.
     pub(crate) fn new(admission: Admission, opener: Opener, room: usize, channel: Channel) -> Listener {
         Listener { admission, opener, pool: Pool::by_hand(room), channel, tally: Tally::default(), chance: 0 }
-    }
-
-    /// Who may stamp.
-    pub(crate) fn stamp_keys(&mut self, keys: &StampKeys) {
-        self.admission.stamp_keys(keys);
     }
 
     /// As if a socket had given it.

@@ -5,8 +5,8 @@
 //! one before it at once.
 
 use libc::{
-    BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, SKF_AD_OFF, SKF_AD_RANDOM,
-    sock_filter,
+    BPF_ABS, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_MEM, BPF_MISC, BPF_RET, BPF_ST, BPF_TAX,
+    BPF_TXA, BPF_W, SKF_AD_OFF, SKF_AD_RANDOM, sock_filter,
 };
 
 use crate::channel::{Plain, Takes};
@@ -28,7 +28,7 @@ pub struct Sieve<'a> {
 }
 
 impl Sieve<'_> {
-    /// The program: under 30 instructions and five for each beacon, of 4096.
+    /// The program: under 30 instructions and five for each beacon; the kernel takes 4096.
     pub fn program(&self) -> Vec<sock_filter> {
         let mut program = Vec::new();
         if self.takes != Takes::Stamped {
@@ -42,9 +42,9 @@ impl Sieve<'_> {
     }
 
     fn plain_part(&self, program: &mut Vec<sock_filter>) {
-        let mut part = vec![load(HEADER), skip_unless(BPF_JGT, self.first_word(), 0, 1), RETURN_NONE];
+        let mut part = vec![load(HEADER), jump(BPF_JGT, self.first_word(), 0, 1), RETURN_NONE];
         if let Some(share) = self.share {
-            part.extend([load(RANDOM), skip_unless(BPF_JGT, share, 0, 1), RETURN_NONE]);
+            part.extend([load(RANDOM), jump(BPF_JGT, share, 0, 1), RETURN_NONE]);
         }
         part.push(match self.plain {
             Plain::Taken => RETURN_ALL,
@@ -57,15 +57,18 @@ impl Sieve<'_> {
         let len = self.modulus.len().saturating_add(STAMP_LEN);
         let at = u32::try_from(self.modulus.len()).unwrap_or(u32::MAX).saturating_add(HEADER);
         // It is longer than a jump can be, so what is not as long ends here instead of jumping over it.
-        program.extend([LOAD_LEN, skip_unless(BPF_JEQ, with_header(len), 1, 0), RETURN_NONE]);
-        program.extend([load(HEADER), skip_unless(BPF_JGT, self.first_word(), 0, 1), RETURN_NONE]);
+        program.extend([LOAD_LEN, jump(BPF_JEQ, with_header(len), 1, 0), RETURN_NONE]);
+        program.extend([load(HEADER), jump(BPF_JGT, self.first_word(), 0, 1), RETURN_NONE]);
+        // A datagram is read once: its second word waits in X while the first, kept in memory too, is compared.
+        program.extend([load(at.saturating_add(4)), TO_X, load(at), STORE]);
         for [a, b, c, d, e, f, g, h] in self.beacons.iter().copied() {
             program.extend([
-                load(at),
-                skip_unless(BPF_JEQ, u32::from_be_bytes([a, b, c, d]), 0, 3),
-                load(at.saturating_add(4)),
-                skip_unless(BPF_JEQ, u32::from_be_bytes([e, f, g, h]), 0, 1),
+                jump(BPF_JEQ, u32::from_be_bytes([a, b, c, d]), 0, 4),
+                FROM_X,
+                jump(BPF_JEQ, u32::from_be_bytes([e, f, g, h]), 0, 1),
                 RETURN_ALL,
+                // Two beacons may begin alike.
+                RESTORE,
             ]);
         }
     }
@@ -78,14 +81,14 @@ impl Sieve<'_> {
 /// For SO_ATTACH_REUSEPORT_CBPF on a pair of sockets: stamped datagrams to the second. It sees the payload alone.
 pub fn by_length(modulus_len: usize) -> Vec<sock_filter> {
     let stamped = u32::try_from(modulus_len.saturating_add(STAMP_LEN)).unwrap_or(u32::MAX);
-    vec![LOAD_LEN, skip_unless(BPF_JEQ, stamped, 0, 1), ret(1), ret(0)]
+    vec![LOAD_LEN, jump(BPF_JEQ, stamped, 0, 1), ret(1), ret(0)]
 }
 
 /// The part, for datagrams of that length; the others go on behind it.
 fn section(program: &mut Vec<sock_filter>, len: usize, part: Vec<sock_filter>) {
     // At most 7 instructions.
     let over = u8::try_from(part.len()).unwrap_or(u8::MAX);
-    program.extend([LOAD_LEN, skip_unless(BPF_JEQ, with_header(len), 0, over)]);
+    program.extend([LOAD_LEN, jump(BPF_JEQ, with_header(len), 0, over)]);
     program.extend(part);
 }
 
@@ -97,7 +100,7 @@ fn load(at: u32) -> sock_filter {
     instruction(BPF_LD | BPF_W | BPF_ABS, at, 0, 0)
 }
 
-fn skip_unless(comparison: u32, k: u32, then: u8, otherwise: u8) -> sock_filter {
+fn jump(comparison: u32, k: u32, then: u8, otherwise: u8) -> sock_filter {
     instruction(BPF_JMP | comparison | BPF_K, k, then, otherwise)
 }
 
@@ -111,6 +114,10 @@ const fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 }
 
 const LOAD_LEN: sock_filter = instruction(BPF_LD | BPF_W | BPF_LEN, 0, 0, 0);
+const TO_X: sock_filter = instruction(BPF_MISC | BPF_TAX, 0, 0, 0);
+const FROM_X: sock_filter = instruction(BPF_MISC | BPF_TXA, 0, 0, 0);
+const STORE: sock_filter = instruction(BPF_ST, 0, 0, 0);
+const RESTORE: sock_filter = instruction(BPF_LD | BPF_MEM, 0, 0, 0);
 
 /// The whole datagram: a smaller number would cut it.
 const RETURN_ALL: sock_filter = ret(u32::MAX);

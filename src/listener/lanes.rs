@@ -82,18 +82,25 @@ impl Lanes {
         (self.stamped_waiting, self.settled.len().saturating_add(self.strangers.len()))
     }
 
+    /// Without room, who has most waiting gives way: no user can take the room of all.
     fn push_stamped(&mut self, user: UserId, sealed: Sealed) -> Option<Sealed> {
-        let queue = self.stamped.entry(user).or_default();
-        // One user cannot take the room of all.
-        if self.stamped_waiting >= self.room || queue.len() >= self.room.div_ceil(2) {
-            return Some(sealed);
+        let mut out = None;
+        if self.stamped_waiting >= self.room {
+            let own = self.stamped.get(&user).map_or(0, VecDeque::len);
+            let most = self.stamped.values_mut().max_by_key(|queue| queue.len());
+            match most.filter(|queue| queue.len() > own.saturating_add(1)) {
+                Some(queue) => out = queue.pop_back(),
+                None => return Some(sealed),
+            }
+            self.stamped_waiting = self.stamped_waiting.saturating_sub(1);
         }
+        let queue = self.stamped.entry(user).or_default();
         if queue.is_empty() {
             self.turns.push_back(user);
         }
         queue.push_back(sealed);
         self.stamped_waiting = self.stamped_waiting.saturating_add(1);
-        None
+        out
     }
 
     fn push_stranger(&mut self, sealed: Sealed, chance: u64) -> Option<Sealed> {

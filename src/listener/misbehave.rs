@@ -29,6 +29,7 @@ pub(super) fn after_ready(channel: &Channel) {
     let (what, argument) = split(&order);
     match what {
         "open" => end(std::fs::read(argument).map(drop)),
+        "unlink" => end(std::fs::remove_file(argument)),
         "tcp" => end(TcpStream::connect(argument).map(drop)),
         "udp" => {
             end(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"x", argument)).map(drop))

@@ -1,16 +1,16 @@
 //! RSA worker threads, so that no private-key operation stands between a socket and the next datagram.
 //!
-//! They take what waits in the order of the [`Lanes`]. Plain datagrams never have more than half of them: what strangers
-//! send leaves processors to those who have stamps, and to the scripts.
+//! They take what waits in the order of the [`Lanes`]. While operations are short, plain datagrams never have more than half
+//! of the workers: what strangers send leaves processors to those who have stamps, and to the scripts.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::admission::{Sealed, Way};
+use super::admission::{Sealed, Supply, Way};
 use super::lanes::{Lanes, Ration};
 use super::opener::Opener;
 use super::tally::Tally;
@@ -30,11 +30,12 @@ struct Shared {
     /// How many wait, to be read without the lock.
     stamped: AtomicUsize,
     plain: AtomicUsize,
+    short: AtomicBool,
 }
 
 struct Work {
     lanes: Lanes,
-    /// Workers that may be at plain datagrams.
+    /// Workers that may be at plain datagrams while operations are short.
     plain_most: usize,
     plain_now: usize,
     phase: Phase,
@@ -108,6 +109,11 @@ impl Pool {
         out
     }
 
+    /// Whether strangers get all the operations they ask for.
+    pub(super) fn set_supply(&self, supply: Supply) {
+        self.shared.short.store(supply == Supply::Short, Ordering::Relaxed);
+    }
+
     /// How many wait: stamped, plain.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.shared.stamped.load(Ordering::Relaxed), self.shared.plain.load(Ordering::Relaxed))
@@ -133,6 +139,7 @@ impl Shared {
             more: Condvar::new(),
             stamped: AtomicUsize::new(0),
             plain: AtomicUsize::new(0),
+            short: AtomicBool::new(false),
         }
     }
 
@@ -147,29 +154,35 @@ impl Shared {
     }
 
     fn work(&self, opener: &Opener, channel: &Channel, tally: &Tally) {
-        while let Some(sealed) = self.take() {
-            let sent = open(opener, &sealed, channel, tally);
-            if !matches!(sealed.way(), Way::Stamped(_)) {
-                let mut work = self.lock();
-                work.plain_now = work.plain_now.saturating_sub(1);
-            }
-            // Nobody is left to open the rest for.
-            if sent == Sent::Closed {
+        let mut done = None;
+        while let Some(sealed) = self.take(done) {
+            // Closed: nobody is left to open the rest for.
+            if open(opener, &sealed, channel, tally) == Sent::Closed {
                 return;
             }
+            done = Some(sealed.way());
         }
     }
 
-    /// Waits for the next datagram; `None`: there will be none.
-    fn take(&self) -> Option<Sealed> {
+    /// Waits for the next datagram, after one that has gone this way; `None`: there will be none.
+    fn take(&self, done: Option<Way>) -> Option<Sealed> {
         let mut work = self.lock();
+        if done.is_some_and(Way::is_plain) {
+            work.plain_now = work.plain_now.saturating_sub(1);
+        }
         loop {
-            let ration = if work.plain_now < work.plain_most { Ration::Any } else { Ration::StampedOnly };
+            let short = self.short.load(Ordering::Relaxed);
+            let ration =
+                if short && work.plain_now >= work.plain_most { Ration::StampedOnly } else { Ration::Any };
             if let Some(sealed) = work.lanes.pop(ration) {
-                if !matches!(sealed.way(), Way::Stamped(_)) {
+                if sealed.way().is_plain() {
                     work.plain_now = work.plain_now.saturating_add(1);
                 }
                 self.count(&work);
+                // Another may have been woken for what it had to leave, and may take it now.
+                if work.lanes.waiting() != (0, 0) {
+                    self.more.notify_one();
+                }
                 return Some(sealed);
             }
             // Plain ones that this worker leaves are taken by those who are at them.
@@ -203,3 +216,62 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Steps by which a worker yields to others.
 const NICE: i32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::UserId;
+
+    fn offered(room: usize, workers: usize, ways: &[Way]) -> Shared {
+        let shared = Shared::new(room, workers);
+        for (number, way) in (0..).zip(ways) {
+            assert!(shared.lock().lanes.push(Sealed::sample(*way, number), 0).is_none());
+        }
+        shared
+    }
+
+    #[test]
+    fn plain_datagrams_never_have_more_than_half_of_the_workers() {
+        for (workers, most) in [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)] {
+            let shared = offered(100, workers, &[Way::Stranger; 50]);
+            // So that a worker who finds nothing to do is sent home.
+            shared.lock().phase = Phase::Closing;
+            let taken = std::iter::from_fn(|| shared.take(None)).count();
+            assert_eq!(taken, most, "of {workers}");
+            assert_eq!(shared.take(Some(Way::Stranger)).unwrap().way(), Way::Stranger, "one is done");
+            let stamped = Way::Stamped(UserId(1));
+            assert!(shared.lock().lanes.push(Sealed::sample(stamped, 0), 0).is_none());
+            assert_eq!(shared.take(None).unwrap().way(), stamped, "stamped ones may have all");
+            assert!(shared.take(Some(stamped)).is_none(), "which gives plain ones no more");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_waits_is_woken_for_what_it_may_take() {
+        let shared = Arc::new(offered(100, 2, &[]));
+        let worker = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let mut ways = Vec::new();
+                let mut done = None;
+                while let Some(sealed) = shared.take(done) {
+                    done = Some(sealed.way());
+                    ways.push(sealed.way());
+                }
+                ways
+            }
+        });
+        let pool = Pool { shared, workers: Vec::new() };
+        let ways = [Way::Stranger, Way::Settled, Way::Stamped(UserId(1))];
+        for (number, way) in (0..).zip(ways) {
+            assert!(pool.offer(Sealed::sample(way, number), 0).is_none());
+        }
+        while pool.waiting() != (0, 0) {
+            std::thread::yield_now();
+        }
+        pool.finish();
+        let mut taken = worker.join().unwrap();
+        taken.sort_by_key(|way| ways.iter().position(|other| other == way));
+        assert_eq!(taken, ways);
+    }
+}

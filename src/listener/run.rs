@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::admission::{Beacons, Supply};
 use super::opener::{Opener, UnusableKey};
@@ -53,13 +53,6 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
 
     let mut sockets = Sockets::register(sockets, &poll)?;
     sandbox::close(confinement, channel.as_raw_fd())?;
-    #[cfg(feature = "crash-points")]
-    super::misbehave::before_ready();
-    if channel.send(&ToKeeper::Ready.encode(), None) != Sent::Yes {
-        return Err(ListenerError::Setup);
-    }
-    #[cfg(feature = "crash-points")]
-    super::misbehave::after_ready(&channel);
     let mut receiver = Receiver {
         channel: &channel,
         pool: &pool,
@@ -71,6 +64,14 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
         random: StdRng::from_rng(&mut rand::rng()),
         told: Told { counts: Counts::ZERO, counts_at: Duration::ZERO, alive_at: None },
     };
+    receiver.sift(&sockets);
+    #[cfg(feature = "crash-points")]
+    super::misbehave::before_ready();
+    if channel.send(&ToKeeper::Ready.encode(), None) != Sent::Yes {
+        return Err(ListenerError::Setup);
+    }
+    #[cfg(feature = "crash-points")]
+    super::misbehave::after_ready(&channel);
     receiver.receive(&mut poll, &mut sockets)?;
     drop(sockets);
     pool.finish();
@@ -112,12 +113,12 @@ impl Receiver<'_> {
     fn receive(&mut self, poll: &mut Poll, sockets: &mut Sockets) -> Result<(), ListenerError> {
         let mut events = Events::with_capacity(64);
         let mut buffer = self.admission.buffer();
-        self.sift(sockets);
+        let mut message = Zeroizing::new([0; MESSAGE_MAX]);
         loop {
             let timeout = if sockets.any_ready() { Duration::ZERO } else { REPORT };
             wait(poll, &mut events, Some(timeout))?;
             let now = self.clock.now();
-            if self.hear(now, sockets) == Next::End {
+            if self.hear(now, sockets, &mut message) == Next::End {
                 return Ok(());
             }
             if self.admission.tick(now) == Beacons::Changed {
@@ -125,6 +126,7 @@ impl Receiver<'_> {
             }
             sockets.mark_ready(&events);
             let supply = self.shortage.supply(now, self.pool);
+            self.pool.set_supply(supply);
             let tally = self.tally;
             sockets.drain(
                 now,
@@ -139,16 +141,18 @@ impl Receiver<'_> {
     }
 
     /// What the keeper says, all of it: it is little.
-    fn hear(&mut self, now: Now, sockets: &Sockets) -> Next {
-        let mut buffer = Zeroizing::new([0; MESSAGE_MAX]);
+    fn hear(&mut self, now: Now, sockets: &Sockets, buffer: &mut [u8; MESSAGE_MAX]) -> Next {
         loop {
-            let len = match self.channel.receive(&mut buffer) {
+            let len = match self.channel.receive(buffer) {
                 Received::Message(len, _) => len,
                 Received::Empty => return Next::Receive,
                 Received::End => return Next::End,
             };
             match buffer.get(..len).and_then(|bytes| ToListener::decode(bytes).ok()) {
-                Some(ToListener::StampKeys(keys)) => self.admission.stamp_keys(&keys),
+                Some(ToListener::StampKeys(keys)) => {
+                    self.admission.stamp_keys(&keys);
+                    buffer.zeroize();
+                }
                 Some(ToListener::Settled(source)) => self.admission.settled(now, source),
                 Some(ToListener::Limits(limits)) => {
                     self.admission.set_limits(now, limits);

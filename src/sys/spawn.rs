@@ -8,8 +8,8 @@
 //!
 //! Between its change of user and its execve, about a tenth of a millisecond, the child is the other user's process and
 //! still in this process's memory. That user cannot look into it: the kernel makes memory undumpable before a change of
-//! user shows (siglatchd is so from its start), and that forbids ptrace(2) and /proc/PID/mem; fs.suid_dumpable = 1 would
-//! undo it, and every set-user-id program with it. What he can do is what he can do to any process of his: kill it,
+//! user shows, and that forbids ptrace(2) and /proc/PID/mem. (With fs.suid_dumpable = 1 it does not, and every
+//! set-user-id program is open to him.) What he can do is what he can do to any process of his: kill it,
 //! which ends the child alone, or stop it, which holds up the thread that waits for it until it is continued.
 //!
 //! No handler of this process runs in the child: all signals are blocked from before it exists until all dispositions
@@ -29,6 +29,7 @@ use libc::{
     SYS_setgroups32 as SYS_setgroups, SYS_setresgid32 as SYS_setresgid, SYS_setresuid32 as SYS_setresuid,
 };
 use nix::errno::Errno;
+use nix::sys::prctl::set_dumpable;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid};
@@ -73,11 +74,16 @@ pub fn spawn(program: &Program<'_>) -> io::Result<Pid> {
         (Ok(pid), 0) => Ok(Pid::from_raw(pid)),
         // It is about to exit, and no signal can interrupt the wait.
         (Ok(pid), errno) => {
-            waitpid(Pid::from_raw(pid), None)?;
+            waitpid(Pid::from_raw(pid), None).ok();
             Err(io::Error::from_raw_os_error(errno))
         }
     };
-    mask.thread_set_mask()?;
+    // From here on a failure would lose the process; neither of these has one.
+    mask.thread_set_mask().ok();
+    if program.run_as.is_some() {
+        // The change of user left fs.suid_dumpable in this memory: where that is 2, root's core dumps would hold the keys.
+        set_dumpable(false).ok();
+    }
     started
 }
 

@@ -118,6 +118,7 @@ fn spawn_hint(error: &io::Error) -> &'static str {
         Some(libc::ETXTBSY) => ": somebody has it open for writing",
         Some(libc::EPERM) => ": only root can run it as the user that `run_as` names",
         Some(libc::EACCES) => ": the user it runs as may not execute it",
+        Some(libc::ENOSYS) => ": Linux 5.9 or later is needed",
         _ => "",
     }
 }

@@ -24,14 +24,18 @@ fn a_knock_runs_its_script_with_the_seven_arguments() {
 fn a_replayed_datagram_is_refused_before_and_after_a_restart() {
     let site = Site::new().with_run();
     let mut daemon = site.start();
-    let datagram = site.datagram();
+    let knock = knock(1, b"");
+    let datagram = site.sealed(&knock, Binding::None);
     daemon.send(&datagram);
     daemon.wait("the knock", |line| line.contains("code=ran"));
+    // The same bytes cost no operation; the same packet sealed again is another datagram.
     for _ in 0..3 {
         daemon.send(&datagram);
+        daemon.send(&site.sealed(&knock, Binding::None));
     }
     daemon.wait_count("three refusals", 3, |line| line.contains("code=replay"));
-    assert_eq!(daemon.stop().count("replay"), 3);
+    let stopped = daemon.stop();
+    assert_eq!((stopped.count("replay"), stopped.count("seen")), (3, 3));
 
     let mut daemon = site.start();
     daemon.send(&datagram);

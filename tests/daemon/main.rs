@@ -11,6 +11,8 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod activation;
+mod admission;
 mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -20,8 +22,12 @@ mod flood;
 mod hardening;
 mod hostile;
 mod knock;
+#[cfg(feature = "crash-points")]
+mod misbehave;
 mod reload;
+mod sandbox;
 #[cfg(feature = "crash-points")]
 mod soak;
 mod sources;
+mod supervision;
 mod time;

@@ -24,20 +24,22 @@ fn reloaded(daemon: &mut Daemon, site: &Site, code: &str) -> String {
 fn a_reload_takes_the_whole_new_configuration_and_forgets_no_nonce() {
     let mut site = Site::new().with_run();
     let mut daemon = site.start();
-    let datagram = site.datagram();
+    let (ran, denied) = (knock(1, b""), knock(1, b""));
+    let sealed = |knock| site.sealed(knock, Binding::None);
+    let (datagram, [first, second]) = (sealed(&ran), [(); 2].map(|()| sealed(&denied)));
+    let again = sealed(&ran);
     daemon.send(&datagram);
     daemon.wait("the knock", |line| line.contains("code=ran"));
 
     site.tables = site.tables.replace("actions = [\"run\"]", "actions = [\"run\"]\nenabled = false");
     reloaded(&mut daemon, &site, "reloaded");
-    let denied = site.datagram();
-    daemon.send(&denied);
+    daemon.send(&first);
     daemon.wait("the denial", |line| line.contains("code=user-disabled"));
 
     site.tables = site.tables.replace("\nenabled = false", "");
     reloaded(&mut daemon, &site, "reloaded");
-    daemon.send(&datagram);
-    daemon.send(&denied);
+    daemon.send(&again);
+    daemon.send(&second);
     daemon.wait_count("both to be refused", 2, |line| line.contains("code=replay"));
     daemon.send(&site.datagram());
     until("a new one", || (site.runs() == 2).then_some(()));

@@ -20,8 +20,10 @@ use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
 use super::resolved::{Config, KeyFile, Limits, Log, LogFormat, Sandbox, Stamp, StoreKind};
 use super::shape::Document;
+use crate::layers::Layer;
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
+pub use run_as::missing_listener;
 use section::{Bounds, Section, ServerIdGiven};
 
 /// The configuration; `None`, or something to use for nothing but finding more problems, when any was noted.
@@ -98,7 +100,14 @@ fn later(top: &mut Section<'_>, raw: &RawConfig) {
 fn sandbox(top: &mut Section<'_>, raw: &RawConfig) -> Sandbox {
     let choices =
         [("best-effort", Sandbox::BestEffort), ("required", Sandbox::Required), ("off", Sandbox::Off)];
-    top.choice("sandbox", &raw.sandbox, Sandbox::BestEffort, &choices, &[])
+    let sandbox = top.choice("sandbox", &raw.sandbox, Sandbox::BestEffort, &choices, &[]);
+    if let (Sandbox::Required, Some(value)) = (sandbox, &raw.sandbox) {
+        for layer in Layer::missing() {
+            let what = format!("this kernel lacks {layer}, a layer of the listener's sandbox");
+            top.error(value.span(), what, layer.hint());
+        }
+    }
+    sandbox
 }
 
 fn stamp(required: Option<bool>) -> Stamp {

@@ -43,30 +43,35 @@ pub(super) fn resolve(action: &mut Section<'_>, text: &Text, program: Option<&Pa
     None
 }
 
-/// Whom the listener becomes when the daemon is started as root: somebody whose other processes it is no peer of.
+/// Whom the listener becomes when the daemon is started as root: somebody whose other processes it is no peer of. That
+/// the usual user is not there is no mistake in the file: see [`missing_listener`].
 pub(super) fn listener(top: &mut Section<'_>, text: &Option<Text>, sandbox: Sandbox) -> Option<RunAs> {
     if sandbox == Sandbox::Off || !geteuid().is_root() {
         return None;
     }
-    let name = text.as_ref().map_or(LISTENER, |text| text.get_ref().as_str());
-    let span = text.as_ref().map_or(0..0, |text| text.span());
-    match user_of(name) {
+    let Some(text) = text.as_ref().filter(|text| text.get_ref() != LISTENER) else {
+        return user_of(LISTENER).map(|(uid, gid)| RunAs { uid: uid.as_raw(), gid: gid.as_raw() });
+    };
+    match user_of(text.get_ref()) {
         None => {
-            let what =
-                format!("this machine has no user `{name}`, whom the process that reads the network becomes");
-            let hint = format!("useradd --system --no-create-home --shell /usr/sbin/nologin {name}");
-            top.error(span, what, hint);
+            let what = format!("this machine has no user `{text}`");
+            top.error(text.span(), what, format!("{MAKE_USER} {text}"));
             None
         }
         Some((uid, gid)) if !uid.is_root() && uid.as_raw() != NOBODY => {
             Some(RunAs { uid: uid.as_raw(), gid: gid.as_raw() })
         }
         Some(_) => {
-            let what = format!("`listener_user` takes a user of its own, and `{name}` is none");
-            top.error(span, what, format!("leave it out for `{LISTENER}`"));
+            let what = format!("`listener_user` takes a user of its own, and `{text}` is none");
+            top.error(text.span(), what, format!("leave it out for `{LISTENER}`"));
             None
         }
     }
+}
+
+/// The command that makes the listener's user, where there has to be one and is none.
+pub fn missing_listener() -> Option<String> {
+    (geteuid().is_root() && user_of(LISTENER).is_none()).then(|| format!("{MAKE_USER} {LISTENER}"))
 }
 
 /// By the file's mode alone: an access list can allow more, a folder less.
@@ -93,6 +98,8 @@ fn user_of(name: &str) -> Option<(Uid, Gid)> {
 
 /// Of the listener, if nothing is written.
 const LISTENER: &str = "siglatch-listen";
+
+const MAKE_USER: &str = "useradd --system --no-create-home --shell /usr/sbin/nologin";
 
 /// Shared by whatever else runs as nobody.
 const NOBODY: u32 = 65_534;

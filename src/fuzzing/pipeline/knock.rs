@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::menu;
 use super::program::Program;
+use crate::fuzzing::recorded::recorded;
 use crate::wire::mac::{self, Signed};
-use crate::wire::{Binding, HmacKey, PAYLOAD_MAX, PLAINTEXT_LEN};
+use crate::wire::stamp::{Stamper, stamp};
+use crate::wire::{BeaconKey, Binding, HmacKey, PAYLOAD_MAX, PLAINTEXT_LEN, StampKey, UserId};
 
 /// What is to be sent.
 pub(super) struct Knock<'a> {
@@ -126,5 +128,44 @@ impl<'a> Knock<'a> {
             4 => Binding::Source(menu::SERVER, ip(menu::source(self.challenge))),
             _ => Binding::Source(menu::SERVER, IpAddr::from([0; 16])),
         }
+    }
+}
+
+/// A stamp as a hostile client could make it.
+pub(super) struct Stamp {
+    pub(super) user: UserId,
+    key: u8,
+    /// Seconds from now.
+    offset: i16,
+    /// These bits of a byte of it, changed.
+    flip: (u8, u8),
+}
+
+impl Stamp {
+    /// User, key, seconds from now (2, big-endian, signed), where it is changed, bits.
+    pub(super) fn read(program: &mut Program<'_>) -> Option<Stamp> {
+        Some(Stamp {
+            user: UserId(program.u8()?.into()),
+            key: program.u8()?,
+            offset: program.u16()?.cast_signed(),
+            flip: (program.u8()?, program.u8()?),
+        })
+    }
+
+    /// Whether somebody who has that key might have made it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.flip.1 == 0
+    }
+
+    /// The datagram.
+    pub(super) fn make(&self, sealed: Vec<u8>, now: u64) -> Vec<u8> {
+        let timestamp = i64::try_from(now).unwrap_or(0).saturating_add(self.offset.into());
+        let timestamp = u32::try_from(timestamp).unwrap_or(0);
+        let (server, key) = (recorded().private_key.public(), menu::key(self.key));
+        let stamper = Stamper::new(&StampKey::derive(server, &key));
+        let mut datagram = stamp(sealed, self.user, timestamp, &BeaconKey::of(server), &stamper);
+        let (at, bits) = self.flip;
+        datagram[super::MODULUS.len() + usize::from(at) % 32] ^= bits;
+        datagram
     }
 }

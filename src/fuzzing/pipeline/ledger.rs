@@ -5,16 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
-use super::Seen;
-use super::knock::Knock;
-use crate::channel::Opened;
+use super::knock::{Knock, Stamp};
+use super::{MODULUS, Seen};
+use crate::channel::{Lane, Opened};
 use crate::clock::Now;
-use crate::config::resolved::{Enabled, PayloadKind};
+use crate::config::resolved::{self, Enabled, PayloadKind};
 use crate::config::{Action, Config, User};
 use crate::fuzzing::sealed::unpad;
 use crate::judge::Grant;
 use crate::reason::DropReason;
-use crate::wire::{Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, ServerId};
+use crate::wire::stamp::STAMP_LEN;
+use crate::wire::{Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, ServerId, UserId};
 use crate::work::About;
 
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(super) struct Ledger {
     pub(super) seen: Seen,
     /// By their HMAC.
     signed: HashMap<[u8; 32], Signature>,
+    /// By their knock: who stamped it.
+    stamped: HashMap<KnockId, Vec<UserId>>,
     /// What came from where.
     delivered: HashSet<(KnockId, SocketAddr)>,
     datagrams: HashMap<KnockId, Vec<u8>>,
@@ -39,6 +42,7 @@ struct Signature {
 struct Waiting {
     knock: KnockId,
     source: SocketAddr,
+    lane: Lane,
     wall: u64,
     freshness: u64,
     server: Option<ServerId>,
@@ -53,18 +57,33 @@ impl Ledger {
         made.datagram
     }
 
+    /// The stamped datagram.
+    pub(super) fn stamp(&mut self, stamp: &Stamp, sealed: Vec<u8>, now: Now) -> Vec<u8> {
+        let knock = knock_id(&sealed);
+        if stamp.is_whole() {
+            self.stamped.entry(knock).or_default().push(stamp.user);
+        }
+        stamp.make(sealed, now.unix())
+    }
+
     pub(super) fn delivered(&mut self, source: SocketAddr, bytes: &[u8]) {
-        let digest: [u8; 32] = Sha256::digest(bytes).into();
-        let knock = KnockId(*digest.first_chunk().expect("32 bytes"));
+        // A stamp is no part of the knock.
+        let bytes = if bytes.len() == MODULUS.len() + STAMP_LEN { &bytes[..MODULUS.len()] } else { bytes };
+        let knock = knock_id(bytes);
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         self.delivered.insert((knock, source));
         self.datagrams.insert(knock, bytes.to_vec());
     }
 
     pub(super) fn claimed(&mut self, now: Now, config: &Config, opened: &Opened) {
+        if let Lane::Stamped(user) = opened.lane {
+            let stamps = self.stamped.get(&opened.knock()).map(Vec::as_slice).unwrap_or_default();
+            assert!(stamps.contains(&user), "{user} did not stamp {opened:?}");
+        }
         self.waiting.push_back(Waiting {
             knock: opened.knock(),
             source: opened.source,
+            lane: opened.lane,
             wall: now.unix(),
             freshness: config.freshness.as_secs(),
             server: config.server_id,
@@ -91,6 +110,8 @@ impl Ledger {
         let bound = bound(signature.binding, waiting.server, grant.source.ip());
         assert_eq!(Some(grant.bound), bound);
         assert_permitted(config, &grant.user, &grant.action, grant.source.ip(), grant.bound);
+        let required = grant.user.stamp == resolved::Stamp::Required;
+        assert!(!required || waiting.lane == Lane::Stamped(grant.user.id), "a plain one: {grant:?}");
         assert!(grant.user.not_after.is_none_or(|last| last >= now.wall));
         assert_taken(&config.actions[&grant.action.id], &grant.payload);
     }
@@ -119,6 +140,10 @@ impl Ledger {
     pub(super) fn store_lost(&mut self, now: Now) {
         self.ran.retain(|nonce| u64::from(nonce.timestamp) <= now.unix());
     }
+}
+
+fn knock_id(sealed: &[u8]) -> KnockId {
+    KnockId::of(Sha256::digest(sealed).into())
 }
 
 fn hmac(plain: &[u8]) -> [u8; 32] {

@@ -80,6 +80,8 @@ fn variants() -> Vec<Arc<Config>> {
                 Arc::make_mut(action).bind = Bound::None;
             }
         }),
+        with(&|config| config.stamp = Stamp::Required),
+        with(&|config| user(config, 1, |alice| alice.stamp = Stamp::Required)),
     ]
 }
 

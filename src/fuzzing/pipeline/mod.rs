@@ -19,12 +19,13 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::judge::Decoys;
 use crate::keeper::by_hand::Keeper;
-use crate::keeper::limits;
+use crate::keeper::{limits, stamp_keys};
 use crate::listener::by_hand::Listener;
 use crate::listener::opener::{Decrypt, Opener};
 use crate::listener::{Admission, Datagram, Supply};
 use crate::reason::DropReason;
 use crate::wire::rsa_key::MODULUS_MAX;
+use crate::wire::stamp::STAMP_LEN;
 use crate::wire::{BeaconKey, HmacKey, ServerId};
 use ledger::Ledger;
 use program::{Operation, Program, Stages, Start};
@@ -62,6 +63,8 @@ struct World {
     disk: Disk,
     listener: Listener,
     keeper: Keeper,
+    /// Whether there are private-key operations enough.
+    supply: Supply,
     /// Which stages go on by themselves.
     stages: Stages,
     /// Everything that was sent, to be sent again.
@@ -81,6 +84,7 @@ impl World {
             disk,
             listener,
             keeper,
+            supply: Supply::Ample,
             stages: Stages::ALL,
             sent: Vec::new(),
             ledger: Ledger::default(),
@@ -94,6 +98,13 @@ impl World {
                 let datagram = self.ledger.sign(&knock, now);
                 self.send(knock.source, &datagram);
             }
+            Operation::Stamped(stamp, knock) => {
+                let sealed = self.ledger.sign(&knock, now);
+                let datagram = self.ledger.stamp(&stamp, sealed, now);
+                self.send(knock.source, &datagram);
+            }
+            Operation::Supply(supply) => self.supply = supply,
+            Operation::Settled(source) => self.listener.admission.settled(now, source.ip().to_canonical()),
             Operation::Raw(source, bytes) => self.send(source, &bytes),
             Operation::Again { nth, source, flip } => {
                 if self.sent.is_empty() {
@@ -116,6 +127,10 @@ impl World {
             }
             Operation::Reload(nth) => {
                 let config = &self.configs[usize::from(nth) % self.configs.len()];
+                let admission = &mut self.listener.admission;
+                let changes = stamp_keys(Some(self.keeper.config()), config);
+                changes.iter().for_each(|change| admission.stamp_keys(change));
+                admission.set_limits(now, limits(config));
                 self.keeper.swap(now, Arc::clone(config));
             }
             Operation::Restart(start) => self.restart(start),
@@ -134,14 +149,10 @@ impl World {
 
     fn send(&mut self, source: SocketAddr, bytes: &[u8]) {
         // As a socket cuts it: one byte above the longest taken.
-        let bytes = bytes.get(..=MODULUS.len()).unwrap_or(bytes);
+        let bytes = bytes.get(..=MODULUS.len() + STAMP_LEN).unwrap_or(bytes);
         let socket = SocketId(0);
         self.ledger.delivered(source, bytes);
-        self.listener.datagram(
-            self.now,
-            Supply::Ample,
-            Datagram { source, socket, takes: Takes::Both, bytes },
-        );
+        self.listener.datagram(self.now, self.supply, Datagram { source, socket, takes: Takes::Both, bytes });
         self.sent.push(bytes.to_vec());
     }
 
@@ -196,7 +207,8 @@ fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
     let decoys = Decoys { key: HmacKey::new([43; 32]).expect("not zero"), server: ServerId([44; 16]) };
     let beacon = BeaconKey::of(&config.private_key.public);
-    let admission = Admission::new(now, MODULUS.to_vec(), beacon, limits(config));
+    let mut admission = Admission::new(now, MODULUS.to_vec(), beacon, limits(config));
+    stamp_keys(None, config).iter().for_each(|keys| admission.stamp_keys(keys));
     let listener = Listener::new(admission, opener, QUEUE, theirs);
     let keeper = Keeper::new(now, Arc::clone(config), decoys, disk.open(), QUEUE, ours);
     (listener, keeper)

@@ -1,4 +1,5 @@
-//! Bytes to operations. Each operation is a byte, taken modulo 14, and its operands; what ends early ends the program.
+//! Bytes to operations. Each operation is a byte, taken modulo 14 below 240, and its operands; what ends early ends the
+//! program.
 //!
 //! | byte | operation | operands |
 //! |---:|---|---|
@@ -16,16 +17,23 @@
 //! | 11 | deadlines, the summary | |
 //! | 12 | the store is pruned | |
 //! | 13 | the end is near | stop, the keeper hangs up |
+//! | 240, .. | a stamped knock | those of [`Stamp::read`], then of [`Knock::read`] |
+//! | 245, .. | private-key operations | enough, too few |
+//! | 250, .. | somebody knocked well | source |
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::knock::Knock;
+use super::knock::{Knock, Stamp};
 use super::menu;
 use super::store::Health;
+use crate::listener::Supply;
 
 pub(super) enum Operation<'a> {
     Knock(Knock<'a>),
+    Stamped(Stamp, Knock<'a>),
+    Supply(Supply),
+    Settled(SocketAddr),
     Raw(SocketAddr, Vec<u8>),
     Again { nth: u8, source: SocketAddr, flip: Option<(u8, u8)> },
     Wait(Duration),
@@ -92,7 +100,19 @@ impl<'a> Program<'a> {
     }
 
     fn operation(&mut self) -> Option<Operation<'a>> {
-        Some(match self.u8()? % 14 {
+        let byte = self.u8()?;
+        match byte {
+            0..240 => {}
+            240..245 => return Some(Operation::Stamped(Stamp::read(self)?, Knock::read(self)?)),
+            245..250 => {
+                return Some(Operation::Supply(match self.u8()? % 2 {
+                    0 => Supply::Ample,
+                    _ => Supply::Short,
+                }));
+            }
+            250.. => return self.source().map(Operation::Settled),
+        }
+        Some(match byte % 14 {
             0 => Operation::Knock(Knock::read(self)?),
             1 => {
                 let (source, len, given) = (self.source()?, self.u16()?, self.u8()?);

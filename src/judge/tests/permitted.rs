@@ -4,7 +4,7 @@ use super::*;
 type Fault = (DropReason, fn(&mut Config));
 
 /// In the order in which they are looked for.
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     (DropReason::UserGone, |config| edit_alice(config, |alice| alice.hmac_key = key(9))),
     (DropReason::UserDisabled, |config| edit_alice(config, |alice| alice.enabled = Enabled::No)),
     (DropReason::UserExpired, |config| {
@@ -19,6 +19,7 @@ const FAULTS: [Fault; 9] = [
     (DropReason::ActionDisabled, |config| edit_action(config, |action| action.enabled = Enabled::No)),
     (DropReason::Binding, |config| config.bind = Bound::Server),
     (DropReason::Source, |config| config.allow_from = nets(&["198.51.100.0/24"])),
+    (DropReason::StampMissing, |config| edit_alice(config, |alice| alice.stamp = Stamp::Required)),
     (DropReason::Payload, |config| edit_action(config, |action| action.max_payload = 3)),
 ];
 

@@ -1,6 +1,7 @@
 //! Stamps: beacon, hint, tag, each once. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::net::IpAddr;
 
 use super::Beacons;
@@ -37,7 +38,9 @@ struct Tables {
     hints: HashMap<[u8; 8], UserId>,
     /// Hints that another user has too: one pair in 2^64, and both are to get in.
     twins: Vec<([u8; 8], UserId)>,
-    tags: HashMap<[u8; 16], IpAddr>,
+    tags: HashMap<[u8; 16], (IpAddr, UserId)>,
+    /// How many of them are whose.
+    shares: HashMap<UserId, usize>,
 }
 
 impl Stamps {
@@ -108,15 +111,19 @@ impl Stamps {
         stamped: &Stamped<'_>,
         limits: &Limits,
     ) -> Result<UserId, DropReason> {
-        let tables = self.epochs.iter_mut().find(|tables| tables.beacon == stamped.beacon);
-        let tables = tables.ok_or(DropReason::Beacon)?;
-        let user = tables.user(stamped, &self.users).ok_or(DropReason::Stamp)?;
+        let at = self.epochs.iter().position(|tables| tables.beacon == stamped.beacon);
+        let at = at.ok_or(DropReason::Beacon)?;
+        let tables = self.epochs.get(at).ok_or(DropReason::Beacon)?;
+        // Before it is verified: a captured datagram, however often it is replayed, costs a look-up. Who can name a tag
+        // that was taken learns nothing from this, and one that was not is in no table.
         match tables.tags.get(stamped.tag) {
             None => {}
-            Some(first) if *first == source => return Err(DropReason::Seen),
+            Some((first, _)) if *first == source => return Err(DropReason::Seen),
             Some(_) => return Err(DropReason::Copied),
         }
-        if self.tags >= TAGS_MAX {
+        let user = tables.user(stamped, &self.users).ok_or(DropReason::Stamp)?;
+        // Nothing is forgotten for room, so who has left many takes none from who has not.
+        if self.tags >= TAGS_MAX && self.share(user) >= TAGS_MAX.div_ceil(self.users.len().max(1)) {
             return Err(DropReason::Queue);
         }
         let member = self.users.get_mut(&user).ok_or(DropReason::Stamp)?;
@@ -124,16 +131,28 @@ impl Stamps {
             Taken::Yes => {}
             Taken::No => return Err(DropReason::StampRate),
         }
-        tables.tags.insert(*stamped.tag, source);
-        self.tags = self.tags.saturating_add(1);
+        if let Some(tables) = self.epochs.get_mut(at) {
+            tables.tags.insert(*stamped.tag, (source, user));
+            let share = tables.shares.entry(user).or_default();
+            *share = share.saturating_add(1);
+            self.tags = self.tags.saturating_add(1);
+        }
         Ok(user)
     }
 
     /// It was not opened after all.
     pub(super) fn forget(&mut self, tag: &[u8; 16]) {
-        if self.epochs.iter_mut().any(|tables| tables.tags.remove(tag).is_some()) {
-            self.tags = self.tags.saturating_sub(1);
+        for tables in &mut self.epochs {
+            if let Some((_, user)) = tables.tags.remove(tag) {
+                tables.shares.entry(user).and_modify(|share| *share = share.saturating_sub(1));
+                self.tags = self.tags.saturating_sub(1);
+            }
         }
+    }
+
+    /// How many of the remembered tags are his.
+    fn share(&self, user: UserId) -> usize {
+        self.epochs.iter().filter_map(|tables| tables.shares.get(&user)).sum()
     }
 
     fn tables(&self, epoch: Epoch) -> Tables {
@@ -143,6 +162,7 @@ impl Stamps {
             hints: HashMap::with_capacity(self.users.len()),
             twins: Vec::new(),
             tags: HashMap::new(),
+            shares: HashMap::new(),
         };
         self.users.iter().for_each(|(user, member)| tables.add(*user, &member.stamper));
         tables
@@ -151,17 +171,23 @@ impl Stamps {
 
 impl Tables {
     fn add(&mut self, user: UserId, stamper: &Stamper) {
-        let hint = stamper.hint(user, self.epoch);
-        match self.hints.get(&hint) {
-            Some(_) => self.twins.push((hint, user)),
-            None => drop(self.hints.insert(hint, user)),
-        }
+        self.enter(stamper.hint(user, self.epoch), user);
     }
 
     fn remove(&mut self, user: UserId, stamper: &Stamper) {
-        let hint = stamper.hint(user, self.epoch);
-        self.twins.retain(|(_, other)| *other != user);
+        self.leave(stamper.hint(user, self.epoch), user);
+    }
+
+    fn enter(&mut self, hint: [u8; 8], user: UserId) {
+        match self.hints.entry(hint) {
+            Entry::Occupied(_) => self.twins.push((hint, user)),
+            Entry::Vacant(place) => drop(place.insert(user)),
+        }
+    }
+
+    fn leave(&mut self, hint: [u8; 8], user: UserId) {
         if self.hints.get(&hint) != Some(&user) {
+            self.twins.retain(|(_, other)| *other != user);
             return;
         }
         self.hints.remove(&hint);
@@ -180,6 +206,72 @@ impl Tables {
     }
 }
 
-/// Tags that are remembered at once, some 60 MB: none is forgotten for another. One user leaves at most
-/// `user_burst + user_rate * (2 * freshness + 128)` of them, 7,330 by default.
-const TAGS_MAX: usize = 1_000_000;
+/// Tags that are remembered at once, some 30 MB; beyond, each user has an equal share of as many again. One leaves at
+/// most `user_burst + user_rate * (2 * freshness + 128)` of them, 7,330 by default.
+const TAGS_MAX: usize = 500_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::{LIMITS, beacon};
+    use super::*;
+    use crate::wire::stamp::stamp;
+
+    #[test]
+    fn when_no_more_tags_can_be_remembered_who_left_few_is_still_let_in() {
+        let now = Now { mono: Duration::from_secs(1), wall: Duration::from_secs(1_700_000_000) };
+        let mut stamps = Stamps::new(now, beacon(), 300);
+        let users = [UserId(1), UserId(2)];
+        users.iter().for_each(|user| stamps.add(*user, &StampKey::from_bytes([1; 32])));
+        let take = |stamps: &mut Stamps, user: UserId, fill: u8| {
+            let stamper = Stamper::new(&StampKey::from_bytes([1; 32]));
+            let datagram = stamp(vec![fill; 256], user, 1_700_000_000, &beacon(), &stamper);
+            let source = IpAddr::from([192, 0, 2, 1]);
+            stamps.take(now, source, &Stamped::split(&datagram, 256).unwrap(), &LIMITS)
+        };
+        assert_eq!(take(&mut stamps, users[0], 1), Ok(users[0]));
+        // As if he had left all of them.
+        stamps.tags = TAGS_MAX;
+        stamps.epochs[0].shares.insert(users[0], TAGS_MAX);
+        assert_eq!(take(&mut stamps, users[0], 2), Err(DropReason::Queue));
+        assert_eq!(take(&mut stamps, users[1], 3), Ok(users[1]));
+    }
+
+    #[test]
+    fn two_users_with_one_hint_are_told_apart_by_their_tags() {
+        let hint = [7; 8];
+        let stamper = |seed| Stamper::new(&StampKey::from_bytes([seed; 32]));
+        let mut users = HashMap::new();
+        let mut tables = Tables {
+            epoch: Epoch(1),
+            beacon: [0; 8],
+            hints: HashMap::new(),
+            twins: Vec::new(),
+            tags: HashMap::new(),
+            shares: HashMap::new(),
+        };
+        for seed in 1..=3 {
+            let member = Member { stamper: stamper(seed), bucket: Bucket::default() };
+            users.insert(UserId(seed.into()), member);
+            tables.enter(hint, UserId(seed.into()));
+        }
+        let stamped_by = |tables: &Tables, seed| {
+            let tagged = b"a sealed packet and two names";
+            let tag = stamper(seed).tag(tagged);
+            tables.user(&Stamped { sealed: tagged, beacon: [0; 8], hint, tagged, tag: &tag }, &users)
+        };
+        for seed in 1..=3 {
+            assert_eq!(stamped_by(&tables, seed), Some(UserId(seed.into())));
+        }
+        assert_eq!(stamped_by(&tables, 4), None);
+        // Whoever of them goes, the others stay.
+        for gone in [2, 1] {
+            tables.leave(hint, UserId(gone.into()));
+            assert_eq!(stamped_by(&tables, gone), None);
+            assert_eq!(stamped_by(&tables, 3), Some(UserId(3)));
+        }
+        tables.leave(hint, UserId(3));
+        assert_eq!((tables.hints.len(), tables.twins.len()), (0, 0));
+    }
+}

@@ -29,6 +29,8 @@ pub(super) struct Db {
     connection: Connection,
     file: Option<Identity>,
     wal: Option<Identity>,
+    /// What the connection does at present.
+    sync: Sync,
     pub(super) tally: Tally,
     /// Timestamps up to this are refused.
     pub(super) floor: u32,
@@ -89,6 +91,7 @@ impl Db {
             connection,
             file: place::identity(&place.file),
             wal: place::identity(&place.wal),
+            sync: Sync::Now,
             tally,
             floor,
             reserved: wall,
@@ -121,7 +124,7 @@ impl Db {
         // A clock that stepped back takes its reservation along, or a crash would refuse what it would wrongly have been.
         let sync = if beyond || ahead < self.reserved { Sync::Now } else { Sync::Later };
         crash::point("store-claim-before");
-        let transaction = begin(&mut self.connection, sync)?;
+        let transaction = begin(&mut self.connection, &mut self.sync, sync)?;
         let mut tally = self.tally;
         let outcomes = batch
             .iter()
@@ -146,7 +149,7 @@ impl Db {
             return Ok(());
         }
         let ahead = wall.saturating_add(AHEAD);
-        let transaction = begin(&mut self.connection, Sync::Now)?;
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
         reserve(&transaction, ahead)?;
         crash::point("store-reserve-before-commit");
         transaction.commit()?;
@@ -165,7 +168,7 @@ impl Db {
             return Ok(self.tally.claims);
         };
         let floor = self.floor.max(latest);
-        let transaction = begin(&mut self.connection, Sync::Now)?;
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
         let gone =
             transaction.prepare_cached("DELETE FROM claims WHERE timestamp < ?1")?.execute([before])?;
         transaction.prepare_cached("UPDATE state SET refuse_through = ?1")?.execute([floor])?;
@@ -179,7 +182,7 @@ impl Db {
 
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
         crash::point("store-close-before");
-        let transaction = begin(&mut self.connection, Sync::Now)?;
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
         transaction.execute("UPDATE state SET boot_id = NULL", ())?;
         crash::point("store-close-before-commit");
         transaction.commit()?;
@@ -221,7 +224,8 @@ fn mark_in_use(
     floors: Floors,
 ) -> rusqlite::Result<(Found, u32)> {
     crash::point("store-open-before");
-    let transaction = begin(connection, Sync::Now)?;
+    synchronous(connection, Sync::Now)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     format.migrate(&transaction)?;
     let past = Past::read(&transaction)?;
     let found = match format {
@@ -247,13 +251,24 @@ fn tally(connection: &Connection) -> rusqlite::Result<Tally> {
     })
 }
 
-fn begin(connection: &mut Connection, sync: Sync) -> rusqlite::Result<Transaction<'_>> {
-    let synchronous = match sync {
+fn begin<'a>(
+    connection: &'a mut Connection,
+    current: &mut Sync,
+    sync: Sync,
+) -> rusqlite::Result<Transaction<'a>> {
+    if *current != sync {
+        synchronous(connection, sync)?;
+        *current = sync;
+    }
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+fn synchronous(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
+    let name = match sync {
         Sync::Now => "FULL",
         Sync::Later => "NORMAL",
     };
-    connection.pragma_update(None, "synchronous", synchronous)?;
-    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+    connection.pragma_update(None, "synchronous", name)
 }
 
 fn reserve(transaction: &Transaction<'_>, ahead: u32) -> rusqlite::Result<usize> {

@@ -543,6 +543,7 @@ fn a_script_that_runs_as_another_user_cannot_become_root_again() {
     let mut action = script(text);
     action.run_as = Some(RunAs { uid: 12_345, gid: 23_456 });
     assert_eq!(ran(action, b"").lines("open"), ["4", "12345 12345", "23456", "23456"]);
+    assert!(!nix::sys::prctl::get_dumpable().unwrap(), "the memory that they shared");
 }
 
 #[test]
