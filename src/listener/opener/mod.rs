@@ -79,7 +79,7 @@ impl Opener {
         Opener { decrypt, secret }
     }
 
-    fn with(decrypt: Box<dyn Decrypt>) -> Opener {
+    pub(super) fn with(decrypt: Box<dyn Decrypt>) -> Opener {
         Opener { decrypt, secret: Zeroizing::new(rand::random()) }
     }
 
