@@ -1,5 +1,3 @@
-#![expect(clippy::arithmetic_side_effects, reason = "small numbers")]
-
 use super::*;
 
 fn at(millis: u64) -> Now {
