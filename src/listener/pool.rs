@@ -231,11 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn plain_datagrams_never_have_more_than_half_of_the_workers() {
+    fn plain_datagrams_have_at_most_half_of_the_workers_while_operations_are_short() {
         for (workers, most) in [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)] {
             let shared = offered(100, workers, &[Way::Stranger; 50]);
             // So that a worker who finds nothing to do is sent home.
             shared.lock().phase = Phase::Closing;
+            shared.short.store(true, Ordering::Relaxed);
             let taken = std::iter::from_fn(|| shared.take(None)).count();
             assert_eq!(taken, most, "of {workers}");
             assert_eq!(shared.take(Some(Way::Stranger)).unwrap().way(), Way::Stranger, "one is done");
@@ -243,6 +244,8 @@ mod tests {
             assert!(shared.lock().lanes.push(Sealed::sample(stamped, 0), 0).is_none());
             assert_eq!(shared.take(None).unwrap().way(), stamped, "stamped ones may have all");
             assert!(shared.take(Some(stamped)).is_none(), "which gives plain ones no more");
+            shared.short.store(false, Ordering::Relaxed);
+            assert_eq!(std::iter::from_fn(|| shared.take(None)).count(), 49 - most, "enough for all");
         }
     }
 
