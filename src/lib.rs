@@ -2,8 +2,8 @@
 //!
 //! A datagram's way, each step in the room that is named:
 //!
-//! 1. [`listener`]: a socket is read into a buffer longer than any datagram taken; `Admission` drops every
-//!    length but the modulus', and what no key could open. What is left is a `Sealed`.
+//! 1. [`listener`], a process of its own: the kernel's filter, then a buffer longer than any datagram taken, then
+//!    `Admission`: length, range, stamp, seen before, whose turn. What is left is a `Sealed`, in a lane.
 //! 2. [`listener`]: a worker thread opens it with the RSA key. Whatever goes wrong there, 245 bytes come out
 //!    (implicit rejection): an [`channel::Opened`], sent over a socket pair.
 //! 3. [`keeper`]: its loop hands it to the [`judge`], which decodes it (`Unverified`), compares the three HMACs

@@ -1,5 +1,7 @@
-//! The only `unsafe`: what the kernel offers and no safe crate wraps.
+//! The only `unsafe`: what the kernel and AWS-LC offer and no safe crate wraps.
 
+#[cfg(all(feature = "server", feature = "aws-lc"))]
+pub(crate) mod rsa;
 #[cfg(feature = "server")]
 pub mod spawn;
 

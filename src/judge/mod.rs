@@ -32,12 +32,14 @@ use crate::config::{Config, User};
 use crate::store;
 use crate::wire::{ActionId, Bound, UserId};
 use replay::Replay;
+use verify::Signers;
 
 /// Decides about opened datagrams, in two calls: a claim may have to wait for the store.
 #[derive(Debug)]
 pub struct Judge {
     config: Arc<Config>,
     decoys: Decoys,
+    signers: Signers,
     replay: Replay,
     buckets: HashMap<UserId, Bucket>,
 }
@@ -75,19 +77,21 @@ impl Judge {
     /// A judge for this configuration.
     pub fn new(config: Arc<Config>, decoys: Decoys) -> Judge {
         let replay = Replay::new(config.limits.nonce_cache);
-        Judge { config, decoys, replay, buckets: HashMap::new() }
+        let signers = Signers::new(&config, &decoys);
+        Judge { config, decoys, signers, replay, buckets: HashMap::new() }
     }
 
     /// Swaps the configuration; remembered nonces and buckets survive.
     pub fn reload(&mut self, config: Arc<Config>) {
         self.replay.resize(config.limits.nonce_cache);
         self.buckets.retain(|user, _| config.users.contains_key(user));
+        self.signers = Signers::new(&config, &self.decoys);
         self.config = config;
     }
 
     /// Decode, HMAC, freshness, replay, bucket.
     pub fn opened(&mut self, now: Now, opened: &Opened) -> Decision {
-        let Some(verified) = self.decoys.verify(&self.config, opened) else {
+        let Some(verified) = self.signers.verify(opened) else {
             return Decision::Refuse(Refusal { reason: DropReason::NotAuthentic, verified: None });
         };
         match self.admit(now, &verified) {

@@ -219,9 +219,7 @@ fn signed(knock: &Knock<'_>, binding: Binding) -> Plain {
 /// `plain` changed, and signed again by `key`, over as much as its length says.
 fn resigned(mut plain: Plain, key: &HmacKey, change: impl FnOnce(&mut Plain)) -> Plain {
     change(&mut plain);
-    let len = usize::from(u16::from_le_bytes([plain[44], plain[45]]));
-    let end = (46 + len).min(PLAINTEXT_LEN);
-    let signed = Signed { head: plain.first_chunk().unwrap(), tail: &plain[44..end] };
+    let signed = Signed { head: plain.first_chunk().unwrap(), tail: plain.last_chunk().unwrap() };
     let hmac = mac::tag(key, &signed, Binding::None);
     plain[12..44].copy_from_slice(&hmac);
     plain

@@ -1,11 +1,13 @@
-//! Opened -> Unverified -> Verified: decoding and the three HMACs, at one cost whatever is wrong.
+//! Opened -> Verified: decoding and the three HMACs, by the same instructions whatever is wrong.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
 use crate::channel::{Lane, Opened};
 use crate::config::{Config, User};
-use crate::wire::{Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, Packet, ServerId, mac};
+use crate::wire::{Bound, HmacKey, KnockId, Nonce, Packet, ServerId, UserId, mac};
 
 /// A knock whose HMAC verified under the key of the user that it names.
 #[derive(Clone, Debug)]
@@ -29,12 +31,6 @@ pub struct Verified {
     pub payload: Vec<u8>,
 }
 
-/// What may be a packet, and the user that it names if he exists.
-struct Unverified<'a> {
-    packet: Packet<'a>,
-    user: Option<&'a Arc<User>>,
-}
-
 /// Random stand-ins, never told to anybody, for what is missing: a key, a server id.
 #[derive(Debug)]
 pub struct Decoys {
@@ -44,17 +40,42 @@ pub struct Decoys {
     pub server: ServerId,
 }
 
-impl Decoys {
+/// Who may sign, laid out so that looking somebody up takes the same steps, and touches as much memory, whether he is
+/// there or not.
+#[derive(Debug)]
+pub(super) struct Signers {
+    /// Ascending.
+    ids: Vec<UserId>,
+    /// In the same order, side by side.
+    keys: Vec<HmacKey>,
+    /// In the same order.
+    users: Vec<Arc<User>>,
+    decoy: HmacKey,
+    server: ServerId,
+}
+
+impl Signers {
+    pub(super) fn new(config: &Config, decoys: &Decoys) -> Signers {
+        Signers {
+            ids: config.users.keys().copied().collect(),
+            keys: config.users.values().map(|user| user.hmac_key.clone()).collect(),
+            users: config.users.values().map(Arc::clone).collect(),
+            decoy: decoys.key.clone(),
+            server: config.server_id.unwrap_or(decoys.server),
+        }
+    }
+
     /// `None`: not authentic.
-    pub(super) fn verify(&self, config: &Config, opened: &Opened) -> Option<Verified> {
-        let Unverified { packet, user } = Unverified::decode(config, opened)?;
-        let key = user.map_or(&self.key, |user| &user.hmac_key);
-        let server = config.server_id.unwrap_or(self.server);
-        let bound = mac::verify(key, &packet.signed, packet.hmac, server, opened.source.ip())?;
+    pub(super) fn verify(&self, opened: &Opened) -> Option<Verified> {
+        let (packet, good) = Packet::read(&*opened.plaintext).ok()?;
+        let (at, known) = self.find(packet.user, good)?;
+        let key = HmacKey::select(&self.decoy, self.keys.get(at)?, known);
+        let bound = mac::verify(&key, &packet.signed, packet.hmac, self.server, opened.source.ip())?;
+        let user = self.users.get(at).filter(|_| known.into())?;
         Some(Verified {
             knock: opened.knock(),
             source: opened.source,
-            user: Arc::clone(user?),
+            user: Arc::clone(user),
             nonce: Nonce { timestamp: packet.timestamp, user: packet.user, challenge: packet.challenge },
             action: packet.action,
             bound,
@@ -62,22 +83,14 @@ impl Decoys {
             payload: packet.payload.to_vec(),
         })
     }
-}
 
-impl<'a> Unverified<'a> {
-    /// What is no packet goes on as an empty one of nobody's.
-    fn decode(config: &'a Config, opened: &'a Opened) -> Option<Unverified<'a>> {
-        match Packet::decode(&*opened.plaintext) {
-            Ok(packet) => Some(Unverified { packet, user: config.users.get(&packet.user) }),
-            Err(_) => Packet::decode(&NOBODYS).ok().map(|packet| Unverified { packet, user: None }),
-        }
+    /// Where the user stands, and whether he does. For one that there is not, and for what is no packet, somebody else's
+    /// place, so that as much is looked at. `None`: there are no users.
+    fn find(&self, user: UserId, good: Choice) -> Option<(usize, Choice)> {
+        let own = self.ids.partition_point(|id| *id < user).min(self.ids.len().checked_sub(1)?);
+        let known = good & self.ids.get(own)?.0.ct_eq(&user.0);
+        let other = usize::from(user.0).checked_rem(self.ids.len())?;
+        let at = u64::conditional_select(&(other as u64), &(own as u64), known);
+        Some((usize::try_from(at).ok()?, known))
     }
 }
-
-/// Version 1, then zeros.
-const NOBODYS: [u8; PLAINTEXT_LEN] = {
-    let mut packet = [0; PLAINTEXT_LEN];
-    let (first, _) = packet.split_at_mut(1);
-    first.copy_from_slice(&[1]);
-    packet
-};

@@ -38,6 +38,8 @@ struct Work {
     /// Workers that may be at plain datagrams while operations are short.
     plain_most: usize,
     plain_now: usize,
+    /// Workers that wait to be woken: to wake one is a system call.
+    idle: usize,
     phase: Phase,
 }
 
@@ -85,13 +87,13 @@ impl Pool {
     }
 
     /// Nobody works on it but who calls [`Pool::next`].
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn by_hand(room: usize) -> Pool {
         Pool { shared: Arc::new(Shared::new(room, 2)), workers: Vec::new() }
     }
 
     /// What a worker would open now.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn next(&self) -> Option<Sealed> {
         let mut work = self.shared.lock();
         let sealed = work.lanes.pop(Ration::Any);
@@ -104,8 +106,11 @@ impl Pool {
         let mut work = self.shared.lock();
         let out = work.lanes.push(sealed, chance);
         self.shared.count(&work);
+        let wakes = self.shared.wakes(&work);
         drop(work);
-        self.shared.more.notify_one();
+        if wakes {
+            self.shared.more.notify_one();
+        }
         out
     }
 
@@ -135,7 +140,7 @@ impl Shared {
         let plain_most = (workers / 2).max(1);
         let lanes = Lanes::new(room);
         Shared {
-            work: Mutex::new(Work { lanes, plain_most, plain_now: 0, phase: Phase::Open }),
+            work: Mutex::new(Work { lanes, plain_most, plain_now: 0, idle: 0, phase: Phase::Open }),
             more: Condvar::new(),
             stamped: AtomicUsize::new(0),
             plain: AtomicUsize::new(0),
@@ -151,6 +156,19 @@ impl Shared {
         let (stamped, plain) = work.lanes.waiting();
         self.stamped.store(stamped, Ordering::Relaxed);
         self.plain.store(plain, Ordering::Relaxed);
+    }
+
+    /// What a worker that is at nothing may take.
+    fn ration(&self, work: &Work) -> Ration {
+        let short = self.short.load(Ordering::Relaxed);
+        if short && work.plain_now >= work.plain_most { Ration::StampedOnly } else { Ration::Any }
+    }
+
+    /// Whether one is asleep that could be at something. Plain ones that wait for their ration need nobody to be woken: who
+    /// is at plain ones takes them.
+    fn wakes(&self, work: &Work) -> bool {
+        let (stamped, plain) = work.lanes.waiting();
+        work.idle > 0 && (stamped > 0 || plain > 0 && self.ration(work) == Ration::Any)
     }
 
     fn work(&self, opener: &Opener, channel: &Channel, tally: &Tally) {
@@ -171,16 +189,14 @@ impl Shared {
             work.plain_now = work.plain_now.saturating_sub(1);
         }
         loop {
-            let short = self.short.load(Ordering::Relaxed);
-            let ration =
-                if short && work.plain_now >= work.plain_most { Ration::StampedOnly } else { Ration::Any };
+            let ration = self.ration(&work);
             if let Some(sealed) = work.lanes.pop(ration) {
                 if sealed.way().is_plain() {
                     work.plain_now = work.plain_now.saturating_add(1);
                 }
                 self.count(&work);
                 // Another may have been woken for what it had to leave, and may take it now.
-                if work.lanes.waiting() != (0, 0) {
+                if self.wakes(&work) {
                     self.more.notify_one();
                 }
                 return Some(sealed);
@@ -189,7 +205,9 @@ impl Shared {
             if work.phase == Phase::Closing {
                 return None;
             }
+            work.idle = work.idle.saturating_add(1);
             work = self.more.wait(work).unwrap_or_else(PoisonError::into_inner);
+            work.idle = work.idle.saturating_sub(1);
         }
     }
 }
@@ -218,63 +236,4 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const NICE: i32 = 5;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::UserId;
-
-    fn offered(room: usize, workers: usize, ways: &[Way]) -> Shared {
-        let shared = Shared::new(room, workers);
-        for (number, way) in (0..).zip(ways) {
-            assert!(shared.lock().lanes.push(Sealed::sample(*way, number), 0).is_none());
-        }
-        shared
-    }
-
-    #[test]
-    fn plain_datagrams_have_at_most_half_of_the_workers_while_operations_are_short() {
-        for (workers, most) in [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)] {
-            let shared = offered(100, workers, &[Way::Stranger; 50]);
-            // So that a worker who finds nothing to do is sent home.
-            shared.lock().phase = Phase::Closing;
-            shared.short.store(true, Ordering::Relaxed);
-            let taken = std::iter::from_fn(|| shared.take(None)).count();
-            assert_eq!(taken, most, "of {workers}");
-            assert_eq!(shared.take(Some(Way::Stranger)).unwrap().way(), Way::Stranger, "one is done");
-            let stamped = Way::Stamped(UserId(1));
-            assert!(shared.lock().lanes.push(Sealed::sample(stamped, 0), 0).is_none());
-            assert_eq!(shared.take(None).unwrap().way(), stamped, "stamped ones may have all");
-            assert!(shared.take(Some(stamped)).is_none(), "which gives plain ones no more");
-            shared.short.store(false, Ordering::Relaxed);
-            assert_eq!(std::iter::from_fn(|| shared.take(None)).count(), 49 - most, "enough for all");
-        }
-    }
-
-    #[test]
-    fn a_worker_that_waits_is_woken_for_what_it_may_take() {
-        let shared = Arc::new(offered(100, 2, &[]));
-        let worker = std::thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                let mut ways = Vec::new();
-                let mut done = None;
-                while let Some(sealed) = shared.take(done) {
-                    done = Some(sealed.way());
-                    ways.push(sealed.way());
-                }
-                ways
-            }
-        });
-        let pool = Pool { shared, workers: Vec::new() };
-        let ways = [Way::Stranger, Way::Settled, Way::Stamped(UserId(1))];
-        for (number, way) in (0..).zip(ways) {
-            assert!(pool.offer(Sealed::sample(way, number), 0).is_none());
-        }
-        while pool.waiting() != (0, 0) {
-            std::thread::yield_now();
-        }
-        pool.finish();
-        let mut taken = worker.join().unwrap();
-        taken.sort_by_key(|way| ways.iter().position(|other| other == way));
-        assert_eq!(taken, ways);
-    }
-}
+mod tests;

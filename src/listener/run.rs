@@ -60,7 +60,7 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
         clock,
         admission,
         beacons: Vec::new(),
-        shortage: Shortage { room: queue, short: false, held_back_at: Duration::ZERO },
+        shortage: Shortage::new(queue),
         random: StdRng::from_rng(&mut rand::rng()),
         told: Told { counts: Counts::ZERO, counts_at: Duration::ZERO, alive_at: None },
     };
@@ -125,7 +125,7 @@ impl Receiver<'_> {
                 self.sift(sockets);
             }
             sockets.mark_ready(&events);
-            let supply = self.shortage.supply(now, self.pool);
+            let supply = self.shortage.supply(now, self.pool.waiting().1);
             self.pool.set_supply(supply);
             let tally = self.tally;
             sockets.drain(
@@ -264,8 +264,12 @@ struct Shortage {
 }
 
 impl Shortage {
-    fn supply(&mut self, now: Now, pool: &Pool) -> Supply {
-        let (_, waiting) = pool.waiting();
+    fn new(room: usize) -> Shortage {
+        Shortage { room, short: false, held_back_at: Duration::ZERO }
+    }
+
+    /// With so many plain ones waiting.
+    fn supply(&mut self, now: Now, waiting: usize) -> Supply {
         if waiting > self.room / 2 {
             self.short = true;
             self.held_back_at = now.mono;
@@ -303,3 +307,6 @@ const REPORT: Duration = Duration::from_millis(500);
 
 /// How long nobody must have been held back until nobody is.
 const CALM: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

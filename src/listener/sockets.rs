@@ -207,48 +207,4 @@ const RELAX: Duration = Duration::from_secs(2);
 const HALVINGS: u32 = 10;
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::arithmetic_side_effects, reason = "small numbers")]
-
-    use super::*;
-
-    fn at(millis: u64) -> Now {
-        Now { mono: Duration::from_millis(millis), wall: Duration::ZERO }
-    }
-
-    /// The share after each tenth of a second, told as halvings.
-    fn halvings(flood: &mut Flood, from: u64, drained: Drained, times: u64) -> Vec<u32> {
-        (0..times)
-            .map(|time| {
-                let now = at(from + time * 100);
-                flood.look(now, drained);
-                flood.adapt(now);
-                flood.halvings
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_share_is_halved_while_a_socket_is_never_empty_and_doubled_when_it_long_was() {
-        let mut flood = Flood::default();
-        assert_eq!(halvings(&mut flood, 1000, Drained::More, 5), [0, 1, 2, 3, 4]);
-        assert!(flood.is_full(at(1400)));
-        // It copes: so much for two seconds, then twice as much.
-        let calm = halvings(&mut flood, 1500, Drained::Empty, 60);
-        assert_eq!((calm[0], calm[18], calm[19], calm[38], calm[39], calm[59]), (4, 4, 3, 3, 2, 1));
-        assert!(!flood.is_full(at(8000)));
-        assert_eq!(halvings(&mut flood, 9000, Drained::More, 100).last(), Some(&HALVINGS));
-        assert_eq!(halvings(&mut flood, 20_000, Drained::Empty, 300).last(), Some(&0), "back to all");
-    }
-
-    #[test]
-    fn a_burst_that_is_read_in_time_keeps_nothing_out() {
-        let mut flood = Flood::default();
-        for round in 0..20 {
-            flood.look(at(round * 100), Drained::More);
-            flood.look(at(round * 100 + 60), Drained::Empty);
-            assert!(!flood.adapt(at(round * 100 + 60)));
-        }
-        assert_eq!(flood.halvings, 0);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A user's 32-byte key. Prints as a mask, compares in constant time, zeroizes on drop.
@@ -45,6 +45,13 @@ impl HmacKey {
     /// [`BadKey::AllZero`].
     pub fn new(bytes: [u8; 32]) -> Result<HmacKey, BadKey> {
         if bytes == [0; 32] { Err(BadKey::AllZero) } else { Ok(HmacKey(bytes)) }
+    }
+
+    /// `one`, or `other` if `choice` is set, in a time that does not tell.
+    pub fn select(one: &HmacKey, other: &HmacKey, choice: Choice) -> HmacKey {
+        let mut key = one.clone();
+        key.0.iter_mut().zip(&other.0).for_each(|(to, from)| to.conditional_assign(from, choice));
+        key
     }
 
     /// The key's bytes.

@@ -8,15 +8,15 @@
 //! # Security considerations
 //!
 //! A sealed packet can be made by anybody who has the public key, and one that was well padded must not be told
-//! from one that was not by how long its MAC takes. [`verify`] therefore always computes three MACs over digests of
-//! one and the same number of SHA-256 blocks, whatever the payload's length, and compares in constant time.
+//! from one that was not by how long its MAC takes. [`verify`] therefore always computes three MACs over digests that
+//! take the same instructions, whatever the payload's length, and compares in constant time.
 
-use std::hint::black_box;
 use std::net::{IpAddr, Ipv6Addr};
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use sha2::Sha256;
+use sha2::block_api::compress256;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 use super::{HmacKey, PAYLOAD_MAX, ServerId};
@@ -26,9 +26,21 @@ use super::{HmacKey, PAYLOAD_MAX, ServerId};
 pub struct Signed<'a> {
     /// `plain[0..12]`.
     pub head: &'a [u8; 12],
-    /// `plain[44 .. 46 + payload_len]`.
-    pub tail: &'a [u8],
+    /// `plain[44..]`, covered up to the end of the payload: its length stands in front.
+    pub tail: &'a [u8; TAIL_LEN],
 }
+
+impl Signed<'_> {
+    /// How many bytes are covered: 14 to 213.
+    fn len(&self) -> usize {
+        let [low, high, ..] = *self.tail;
+        let payload = usize::from(u16::from_le_bytes([low, high])).min(PAYLOAD_MAX);
+        self.head.len().saturating_add(2).saturating_add(payload)
+    }
+}
+
+/// Of the payload's length and the payload.
+pub const TAIL_LEN: usize = 2 + PAYLOAD_MAX;
 
 /// What a knock is signed for, beyond its own bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,28 +124,60 @@ fn mac(key: &HmacKey, digest: &[u8; 32]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// SHA-256 of what is signed, at the cost of the longest.
+/// SHA-256 of what is signed. Every copy has a fixed size, and every block is hashed: neither branches nor instructions
+/// tell how long the payload is.
 fn digest(signed: &Signed<'_>, suffix: Option<Suffix>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(signed.head);
-    hash.update(signed.tail);
-    let mut len = signed.head.len().saturating_add(signed.tail.len());
-    if let Some(suffix) = suffix {
-        hash.update(SUFFIX_MAGIC);
-        hash.update(suffix.server.0);
-        hash.update(suffix.addr);
-        len = len.saturating_add(SUFFIX_LEN);
+    let mut message = [0; BLOCKS * 64 + ENDING_LEN];
+    put(&mut message, 0, signed.head);
+    put(&mut message, signed.head.len(), signed.tail);
+
+    let (ending, suffix_len) = ending(suffix);
+    let len = signed.len().saturating_add(suffix_len);
+    put(&mut message, signed.len(), &ending);
+    let last = blocks(len);
+    put(
+        &mut message,
+        last.saturating_mul(64).saturating_sub(8),
+        &(len as u64).saturating_mul(8).to_be_bytes(),
+    );
+
+    let (mut state, mut digest) = (SHA256_START, [0; 8]);
+    let (blocks, _) = message.as_chunks::<64>();
+    for (number, block) in (1_u64..).zip(blocks).take(BLOCKS) {
+        compress256(&mut state, std::slice::from_ref(block));
+        let is_last = number.ct_eq(&(last as u64));
+        digest
+            .iter_mut()
+            .zip(&state)
+            .for_each(|(to, from): (&mut u32, _)| to.conditional_assign(from, is_last));
     }
-    let digest = hash.finalize().into();
-    let mut burn = Sha256::new();
-    for _ in blocks(len)..blocks(LONGEST) {
-        burn.update([0; 64]);
-    }
-    black_box(burn);
-    digest
+    let mut bytes = [0; 32];
+    bytes.as_chunks_mut::<4>().0.iter_mut().zip(digest).for_each(|(to, word)| *to = word.to_be_bytes());
+    bytes
 }
 
-/// SHA-256 compressions for a message of `len` bytes: padding adds one byte and the length's eight.
+/// What follows the covered bytes: the suffix, SHA-256's one bit, and zeros over whatever lay past the payload.
+fn ending(suffix: Option<Suffix>) -> ([u8; ENDING_LEN], usize) {
+    let mut ending = [0; ENDING_LEN];
+    let mut len = 0;
+    if let Some(Suffix { server, addr }) = suffix {
+        put(&mut ending, 0, &SUFFIX_MAGIC);
+        put(&mut ending, SUFFIX_MAGIC.len(), &server.0);
+        put(&mut ending, SUFFIX_MAGIC.len().saturating_add(server.0.len()), &addr);
+        len = SUFFIX_LEN;
+    }
+    put(&mut ending, len, &[0x80]);
+    (ending, len)
+}
+
+/// Copies all of `bytes` to this place; there is always room.
+fn put<const N: usize>(message: &mut [u8], at: usize, bytes: &[u8; N]) {
+    if let Some(room) = message.get_mut(at..).and_then(|room| room.first_chunk_mut()) {
+        *room = *bytes;
+    }
+}
+
+/// SHA-256 blocks of a message of `len` bytes: padding adds one byte and the length's eight.
 const fn blocks(len: usize) -> usize {
     len.saturating_add(9).div_ceil(64)
 }
@@ -149,7 +193,13 @@ pub(crate) fn mapped(addr: IpAddr) -> [u8; 16] {
 const ANY: [u8; 16] = Ipv6Addr::UNSPECIFIED.octets();
 const SUFFIX_MAGIC: [u8; 4] = *b"SLB1";
 const SUFFIX_LEN: usize = 4 + 16 + 16;
-const LONGEST: usize = 12 + 2 + PAYLOAD_MAX + SUFFIX_LEN;
+/// Of the longest payload with a suffix.
+const BLOCKS: usize = blocks(12 + TAIL_LEN + SUFFIX_LEN);
+/// The suffix, the bit, and as many zeros as there can be bytes past the payload.
+const ENDING_LEN: usize = SUFFIX_LEN + 1 + TAIL_LEN;
+/// FIPS 180-4, 5.3.3.
+const SHA256_START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,10 @@
 //! | 44 | 2 | payload length, 0 to 199 |
 //! | 46 | 199 | payload, zero padded; what lies past the length is ignored and not authenticated |
 
+use subtle::{Choice, ConstantTimeEq, ConstantTimeGreater};
 use zeroize::Zeroizing;
 
-use super::mac::{self, Binding, Signed};
+use super::mac::{self, Binding, Signed, TAIL_LEN};
 use super::reader::{Reader, WrongLength};
 use super::{ActionId, HmacKey, UserId};
 
@@ -72,10 +73,43 @@ impl<'a> Packet<'a> {
     ///
     /// [`Malformed`] for another length, another version or a payload length above 199.
     pub fn decode(plain: &'a [u8]) -> Result<Packet<'a>, Malformed> {
+        let Fields { packet, version, len } = Fields::read(plain)?;
+        if version != VERSION {
+            return Err(Malformed::Version(version));
+        }
+        if usize::from(len) > PAYLOAD_MAX {
+            return Err(Malformed::PayloadLength(len));
+        }
+        Ok(packet)
+    }
+
+    /// Reads the fields of what may be no packet, and says whether it is one, in a time that does not. A payload length
+    /// above 199 is read as 199.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] for another length than 245 bytes.
+    pub fn read(plain: &'a [u8]) -> Result<(Packet<'a>, Choice), Malformed> {
+        let Fields { packet, version, len } = Fields::read(plain)?;
+        let good = version.ct_eq(&VERSION) & !u64::from(len).ct_gt(&(PAYLOAD_MAX as u64));
+        Ok((packet, good))
+    }
+}
+
+/// A packet, and what its other fields were read by.
+struct Fields<'a> {
+    packet: Packet<'a>,
+    version: u8,
+    /// As it stands there.
+    len: u16,
+}
+
+impl<'a> Fields<'a> {
+    fn read(plain: &'a [u8]) -> Result<Fields<'a>, WrongLength> {
         let mut reader = Reader::new(plain);
         let head = reader.array::<12>()?;
         let hmac = reader.array::<32>()?;
-        let tail = reader.array::<{ 2 + PAYLOAD_MAX }>()?;
+        let tail = reader.array::<TAIL_LEN>()?;
         reader.end()?;
 
         let mut head_reader = Reader::new(head);
@@ -84,24 +118,13 @@ impl<'a> Packet<'a> {
         let user = UserId(u16::from_le_bytes(*head_reader.array()?));
         let action = head_reader.u8()?;
         let challenge = u32::from_le_bytes(*head_reader.array()?);
-        if version != VERSION {
-            return Err(Malformed::Version(version));
-        }
 
         let mut tail_reader = Reader::new(tail);
         let len = u16::from_le_bytes(*tail_reader.array()?);
-        let payload =
-            tail_reader.bytes(usize::from(len)).map_err(|WrongLength| Malformed::PayloadLength(len))?;
-        let covered = Reader::new(tail).bytes(payload.len().saturating_add(2))?;
-        Ok(Packet {
-            timestamp,
-            user,
-            action,
-            challenge,
-            hmac,
-            payload,
-            signed: Signed { head, tail: covered },
-        })
+        let payload = tail_reader.bytes(usize::from(len).min(PAYLOAD_MAX))?;
+        let signed = Signed { head, tail };
+        let packet = Packet { timestamp, user, action, challenge, hmac, payload, signed };
+        Ok(Fields { packet, version, len })
     }
 }
 
@@ -148,7 +171,7 @@ impl Knock<'_> {
                 .chain([self.action.number()])
                 .chain(self.challenge.to_le_bytes()),
         );
-        let tail: Vec<u8> = len.to_le_bytes().into_iter().chain(self.payload.iter().copied()).collect();
+        let tail: [u8; TAIL_LEN] = filled(len.to_le_bytes().into_iter().chain(self.payload.iter().copied()));
         let hmac = mac::tag(key, &Signed { head: &head, tail: &tail }, binding);
         Ok(Zeroizing::new(filled(head.into_iter().chain(hmac).chain(tail))))
     }

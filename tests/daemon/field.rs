@@ -43,9 +43,8 @@ fn a_knock_of_an_unknown_user_looks_like_any_other_that_is_not_authentic() {
 fn with_payload_len(site: &Site, len: u16) -> [u8; PLAINTEXT_LEN] {
     let mut plain = *knock(1, &[b'A'; 199]).encode(&site.hmac, Binding::None).unwrap();
     plain[44..46].copy_from_slice(&len.to_le_bytes());
-    let covered = (46 + usize::from(len)).min(PLAINTEXT_LEN);
-    let (head, tail) = (plain[..12].try_into().unwrap(), plain[44..covered].to_vec());
-    let hmac = mac::tag(&site.hmac, &mac::Signed { head: &head, tail: &tail }, Binding::None);
+    let signed = mac::Signed { head: plain.first_chunk().unwrap(), tail: plain.last_chunk().unwrap() };
+    let hmac = mac::tag(&site.hmac, &signed, Binding::None);
     plain[12..44].copy_from_slice(&hmac);
     plain
 }

@@ -163,6 +163,9 @@ fn permitted(rules: &Rules, wall: u64, claimed: &Claimed) -> Verdict {
     if !listed(rules.list) || !listed(user.list) {
         broken.push(DropReason::Source);
     }
+    if user.require_stamp && sent.stamp != Some(sent.user) {
+        broken.push(DropReason::StampMissing);
+    }
     match rules.action(sent.action) {
         None => broken.push(DropReason::ActionUnknown),
         Some(action) => {

@@ -21,6 +21,8 @@ pub(crate) struct Sent {
     pub(crate) key: u8,
     pub(crate) signed_for: SignedFor,
     pub(crate) flip: Option<Flip>,
+    /// The user whose stamp is on it.
+    pub(crate) stamp: Option<u16>,
 }
 
 /// What is signed beyond the packet's own bytes.
@@ -103,10 +105,11 @@ pub(crate) fn knock() -> impl Strategy<Value = (i64, Sent, usize)> {
         12 => Just(None),
         1 => (0_usize..245, 0_u8..8).prop_map(|(byte, bit)| Some(Flip { byte, bit })),
     ];
-    let signed = (key, 0..3, server, bound_elsewhere, flip);
+    let stamp = prop_oneof![3 => Just(None), 3 => Just(Some(0)), 1 => (1_u16..4).prop_map(Some)];
+    let signed = (key, 0..3, server, bound_elsewhere, flip, stamp);
     (offset, who, signed, 0..SOURCES.len()).prop_map(|(offset, who, signed, source)| {
         let (user, action, challenge, payload) = who;
-        let (key, binding, server, elsewhere, flip) = signed;
+        let (key, binding, server, elsewhere, flip, stamp) = signed;
         let sent = Sent {
             timestamp: 0,
             user,
@@ -121,6 +124,8 @@ pub(crate) fn knock() -> impl Strategy<Value = (i64, Sent, usize)> {
                 _ => SignedFor::Source(server, elsewhere.unwrap_or(source)),
             },
             flip,
+            // As a rule, the sender's own.
+            stamp: stamp.map(|other| if other == 0 { user } else { other }),
         };
         (offset, sent, source)
     })

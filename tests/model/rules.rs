@@ -66,6 +66,7 @@ pub(crate) struct UserRule {
     pub(crate) enabled: bool,
     /// Seconds from noon.
     pub(crate) not_after: Option<u64>,
+    pub(crate) require_stamp: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -112,8 +113,9 @@ fn user(id: u16) -> impl Strategy<Value = Option<UserRule>> {
     ];
     let key = prop_oneof![19 => Just(id as u8), 1 => 1_u8..5];
     let not_after = prop_oneof![5 => Just(None), 1 => (0_u64..600).prop_map(Some)];
-    let rule = (key, actions, list(), bind(), enabled(), not_after).prop_map(
-        move |(key, actions, list, bind, enabled, not_after)| UserRule {
+    let require_stamp = prop::bool::weighted(0.2);
+    let rule = (key, actions, list(), bind(), enabled(), not_after, require_stamp).prop_map(
+        move |(key, actions, list, bind, enabled, not_after, require_stamp)| UserRule {
             id,
             key,
             actions,
@@ -121,6 +123,7 @@ fn user(id: u16) -> impl Strategy<Value = Option<UserRule>> {
             bind,
             enabled,
             not_after: not_after.map(|seconds| NOON + seconds),
+            require_stamp,
         },
     );
     prop_oneof![19 => rule.prop_map(Some), 1 => Just(None)]
@@ -215,7 +218,7 @@ impl UserRule {
             actions: self.actions.iter().map(|id| action_id(*id)).collect(),
             allow_from: addresses(self.list),
             bind: self.bind,
-            stamp: Stamp::Optional,
+            stamp: if self.require_stamp { Stamp::Required } else { Stamp::Optional },
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
         }

@@ -11,7 +11,7 @@ use siglatch::clock::Now;
 use siglatch::judge::{Claim, Decision, Decoys, Judge, Verdict as Judged};
 use siglatch::reason::DropReason;
 use siglatch::store::{Outcome, Store};
-use siglatch::wire::{HmacKey, ServerId};
+use siglatch::wire::{HmacKey, ServerId, UserId};
 use zeroize::Zeroizing;
 
 use crate::disk::{Disk, Engine};
@@ -177,7 +177,7 @@ impl World {
         self.received += 1;
         let plain = sent.bytes();
         let opened = Opened {
-            lane: Lane::Plain,
+            lane: sent.stamp.map_or(Lane::Plain, |user| Lane::Stamped(UserId(user))),
             source: SocketAddr::new(SOURCES[source].parse().unwrap(), 4000),
             socket: SocketId(0),
             digest: Sha256::digest(plain).into(),

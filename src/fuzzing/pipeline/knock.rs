@@ -97,7 +97,8 @@ impl<'a> Knock<'a> {
         }
         let (key, binding) = (menu::key(self.key), self.binding());
         let end = 46 + usize::from(u16::from_le_bytes([plain[44], plain[45]])).min(PAYLOAD_MAX);
-        let signed = Signed { head: plain.first_chunk().expect("245 bytes"), tail: &plain[44..end] };
+        let (head, tail) = (plain.first_chunk().expect("245 bytes"), plain.last_chunk().expect("245 bytes"));
+        let signed = Signed { head, tail };
         let hmac = mac::tag(&key, &signed, binding);
         plain[12..44].copy_from_slice(&hmac);
         let signed = plain;

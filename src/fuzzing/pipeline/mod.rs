@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sealed::unpad;
 use crate::channel::{Channel, SocketId, Takes};
 use crate::clock::Now;
 use crate::config::Config;
@@ -219,10 +218,10 @@ fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
 struct NoRsa;
 
 impl Decrypt for NoRsa {
-    fn decrypt(&self, ciphertext: &[u8], room: &mut [u8; MODULUS_MAX]) -> Option<usize> {
-        let message = unpad(ciphertext)?;
-        room[..message.len()].copy_from_slice(message);
-        Some(message.len())
+    fn decrypt<'a>(&self, ciphertext: &[u8], room: &'a mut [u8; MODULUS_MAX]) -> Option<&'a [u8]> {
+        let block = &mut room[..ciphertext.len()];
+        block.copy_from_slice(ciphertext);
+        Some(block)
     }
 }
 

@@ -21,11 +21,13 @@ fn whatever_is_wrong_with_a_packet_has_one_outcome_and_is_not_remembered() {
         |len: u16| resigned(plain(1), &alice, |plain| plain[44..46].copy_from_slice(&len.to_le_bytes()));
     let nobody = Knock { user: UserId(3), ..knock(1) };
     let with_decoy = *nobody.encode(&decoys().key, Binding::None).unwrap();
+    let other_version_with_decoy = resigned(plain(1), &decoys().key, |plain| plain[0] = 2);
     let mut no_hmac = plain(1);
     no_hmac[12..44].fill(0);
     let cases = [
         ("unknown user", signed(&nobody, Binding::None)),
         ("unknown user, under the decoy's key", with_decoy),
+        ("version 2, under the decoy's key", other_version_with_decoy),
         ("bob's key", *knock(1).encode(&key(2), Binding::None).unwrap()),
         ("no hmac", no_hmac),
         ("version 0", version(0)),
@@ -47,7 +49,7 @@ fn whatever_is_wrong_with_a_packet_has_one_outcome_and_is_not_remembered() {
         }
         refused += 1;
     }
-    assert_eq!(refused, 14);
+    assert_eq!(refused, 15);
     assert_eq!(desk.outcome(&plain(1), HOME), Ok(()), "neither its nonce nor alice's bucket was touched");
 }
 

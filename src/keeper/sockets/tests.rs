@@ -60,6 +60,8 @@ fn an_address_that_another_daemon_has_is_not_shared_with_it() {
     let address = first.addresses().next().unwrap();
     let (refused, error) = bind(&[address], PLAIN).map(drop).unwrap_err();
     assert_eq!((refused, error.kind()), (address, io::ErrorKind::AddrInUse));
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    assert!(bind(&[any], PLAIN).is_err(), "nor a wider one");
     drop(first);
     assert!(bind(&[address], PLAIN).is_ok());
 }
@@ -78,4 +80,26 @@ fn a_flood_of_plain_datagrams_that_nobody_reads_takes_no_room_from_stamped_ones(
     let (plain, stamped) = (drained(&sockets.list[0].0), drained(&sockets.list[1].0));
     assert!(plain.0 < 10_000, "{} fitted, so that was no flood", plain.0);
     assert_eq!(stamped, (100, STAMPED));
+}
+
+#[test]
+fn every_other_length_goes_to_the_first_socket() {
+    let sockets = bound(&["127.0.0.1:0"]);
+    let to = sockets.addresses().next().unwrap();
+    for lengths in (0..=600).collect::<Vec<usize>>().chunks(100) {
+        lengths.iter().for_each(|len| send("127.0.0.1:0", to, *len));
+        let others = lengths.iter().filter(|len| **len != STAMPED).count();
+        assert_eq!(drained(&sockets.list[0].0).0, others, "{lengths:?}");
+        assert_eq!(drained(&sockets.list[1].0).0, lengths.len() - others, "{lengths:?}");
+    }
+}
+
+#[test]
+fn wildcards_of_both_families_stand_side_by_side_on_one_port() {
+    let port = bound(&["0.0.0.0:0"]).addresses().next().unwrap().port();
+    let sockets = bound(&[&format!("0.0.0.0:{port}"), &format!("[::]:{port}")]);
+    assert_eq!(sockets.list.len(), 4);
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    send("127.0.0.1:0", to, STAMPED);
+    assert_eq!(drained(&sockets.list[1].0), (1, STAMPED), "IPv4 goes to its own");
 }

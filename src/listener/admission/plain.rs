@@ -175,3 +175,6 @@ const SETTLED: usize = 8192;
 
 /// How long after a good knock.
 const SETTLED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests;

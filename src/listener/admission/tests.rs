@@ -372,3 +372,41 @@ proptest! {
         prop_assert!([DropReason::Range, DropReason::Beacon, DropReason::Stamp].contains(&reason));
     }
 }
+
+#[test]
+fn a_clock_that_steps_within_the_window_and_back_forgets_no_tag() {
+    let mut rig = Rig::new(LIMITS);
+    let datagram = rig.stamped(1, 0);
+    assert_eq!(rig.send(HOME, &datagram), Ok(ALICE));
+    for step in [-300i64, 300, -299, 250, 0] {
+        rig.now.wall = Duration::from_secs(START.checked_add_signed(step).unwrap());
+        let _changed = rig.admission.tick(rig.now);
+        assert_eq!(rig.send(HOME, &datagram), Err(DropReason::Seen), "{step}");
+    }
+}
+
+#[test]
+fn the_kernels_beacons_stay_right_until_they_are_replaced() {
+    for freshness in [1, 63, 64, 65, 300, 3600] {
+        let mut rig = Rig::new(Limits { freshness, user_burst: 10_000, ..LIMITS });
+        let mut attached = rig.admission.beacons();
+        let mut changes = 0;
+        for _ in 0..300 {
+            // The listener is late by up to half a second: everything good by now was let through.
+            rig.now.mono += Duration::from_secs(1);
+            rig.now.wall += Duration::from_secs(1);
+            let window = Epoch::window(rig.now.unix(), freshness.into());
+            let good = (window.start().0..=window.end().0).map(|epoch| rig.beacon.beacon(Epoch(epoch)));
+            good.for_each(|beacon| assert!(attached.contains(&beacon), "{freshness}"));
+            if rig.admission.tick(rig.now) == Beacons::Changed {
+                attached = rig.admission.beacons();
+                changes += 1;
+            }
+            for skew in [-i64::from(freshness), 0, freshness.into()] {
+                let datagram = rig.stamped(1, skew);
+                assert_eq!(rig.send(HOME, &datagram), Ok(ALICE), "{freshness} {skew}");
+            }
+        }
+        assert!((4..=10).contains(&changes), "{changes} in 300 s");
+    }
+}

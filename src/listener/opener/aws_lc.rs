@@ -1,20 +1,22 @@
 //! The default: AWS-LC, constant time and four times as fast as pure Rust.
 
-use aws_lc_rs::rsa::{Pkcs1PrivateDecryptingKey, PrivateDecryptingKey};
+use rsa::pkcs8::{PrivateKeyInfo, der::Decode};
 
 use super::{Decrypt, MODULUS_MAX, UnusableKey};
+use crate::sys::rsa::RsaKey;
 
-pub(super) struct AwsLc(Pkcs1PrivateDecryptingKey);
+pub(super) struct AwsLc(RsaKey);
 
 impl AwsLc {
     pub(super) fn new(der: &[u8]) -> Result<AwsLc, UnusableKey> {
-        let key = PrivateDecryptingKey::from_pkcs8(der).map_err(|_| UnusableKey)?;
-        Pkcs1PrivateDecryptingKey::new(key).map(AwsLc).map_err(|_| UnusableKey)
+        let info = PrivateKeyInfo::from_der(der).map_err(|_| UnusableKey)?;
+        RsaKey::new(info.private_key).map(AwsLc).ok_or(UnusableKey)
     }
 }
 
 impl Decrypt for AwsLc {
-    fn decrypt(&self, ciphertext: &[u8], room: &mut [u8; MODULUS_MAX]) -> Option<usize> {
-        self.0.decrypt(ciphertext, room).ok().map(|message| message.len())
+    fn decrypt<'a>(&self, ciphertext: &[u8], room: &'a mut [u8; MODULUS_MAX]) -> Option<&'a [u8]> {
+        let len = self.0.operate(ciphertext, room)?;
+        room.get(..len)
     }
 }

@@ -1,3 +1,5 @@
+use sha2::Digest as _;
+
 use super::*;
 use crate::wire::{ActionId, Knock, PLAINTEXT_LEN, Packet, UserId};
 
@@ -115,4 +117,22 @@ fn a_payload_that_ends_like_a_suffix_is_no_binding() {
     assert_eq!(check(&plain, &key(), SERVER, "::1"), Some(Bound::None));
     plain[44] = 0;
     assert_eq!(check(&plain, &key(), SERVER, "::1"), None);
+}
+
+#[test]
+fn a_digest_is_sha_256_of_what_is_covered_for_each_length() {
+    let head = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let suffix = Suffix { server: SERVER, addr: [3; 16] };
+    let mut compared = 0;
+    for said in (0..=u16::try_from(PAYLOAD_MAX).unwrap()).chain([200, 255, 256, u16::MAX]) {
+        let mut tail = [0xee; TAIL_LEN];
+        tail[..2].copy_from_slice(&said.to_le_bytes());
+        let covered = [&head[..], &tail[..2 + usize::from(said).min(PAYLOAD_MAX)]].concat();
+        let signed = Signed { head: &head, tail: &tail };
+        assert_eq!(digest(&signed, None)[..], Sha256::digest(&covered)[..], "{said}");
+        let bound = [&covered, &SUFFIX_MAGIC[..], &SERVER.0, &[3; 16]].concat();
+        assert_eq!(digest(&signed, Some(suffix))[..], Sha256::digest(&bound)[..], "{said}, bound");
+        compared += 2;
+    }
+    assert_eq!(compared, 2 * 204);
 }
