@@ -179,8 +179,8 @@ impl Report {
         if dropped > 0 {
             more.push(("kernel-drops", dropped.into()));
         }
-        speak("summary", "refused lately", &self.counts, &self.told, &more);
         self.drops = drops;
+        speak("summary", "refused lately", &self.counts, &self.told, &more);
         self.told = self.counts;
         self.muted = 0;
         self.since = now.mono;
