@@ -11,9 +11,13 @@
 )]
 
 mod files;
+mod knock;
+mod menu;
+mod operands;
 mod pipeline;
 mod recorded;
 mod sealed;
+mod store;
 mod wire;
 
 pub use files::{config, keys};

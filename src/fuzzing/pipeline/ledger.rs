@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
-use super::knock::{Knock, Stamp};
-use super::{MODULUS, Seen};
+use super::Seen;
 use crate::channel::{Lane, Opened};
 use crate::clock::Now;
 use crate::config::resolved::{self, Enabled, PayloadKind};
 use crate::config::{Action, Config, User};
+use crate::fuzzing::knock::{Knock, MODULUS, Stamp};
+use crate::fuzzing::menu;
 use crate::fuzzing::sealed::unpad;
 use crate::judge::Grant;
 use crate::reason::DropReason;
@@ -23,13 +24,25 @@ pub(super) struct Ledger {
     pub(super) seen: Seen,
     /// By their HMAC.
     signed: HashMap<[u8; 32], Signature>,
-    /// By their knock: who stamped it.
-    stamped: HashMap<KnockId, Vec<UserId>>,
+    /// By their knock.
+    stamps: HashMap<KnockId, HashSet<Stamped>>,
+    /// How often each was opened that had a stamp of this user's.
+    opened: HashMap<(KnockId, UserId), usize>,
+    /// How often a listener may have forgotten the tags it saw.
+    forgotten: usize,
     /// What came from where.
     delivered: HashSet<(KnockId, SocketAddr)>,
     datagrams: HashMap<KnockId, Vec<u8>>,
     waiting: VecDeque<Waiting>,
     ran: BTreeSet<Nonce>,
+}
+
+/// A stamp, and with which key it was made.
+#[derive(PartialEq, Eq, Hash)]
+struct Stamped {
+    user: UserId,
+    key: [u8; 32],
+    tag: [u8; 16],
 }
 
 struct Signature {
@@ -60,10 +73,13 @@ impl Ledger {
     /// The stamped datagram.
     pub(super) fn stamp(&mut self, stamp: &Stamp, sealed: Vec<u8>, now: Now) -> Vec<u8> {
         let knock = knock_id(&sealed);
+        let datagram = stamp.make(sealed, now.unix());
         if stamp.is_whole() {
-            self.stamped.entry(knock).or_default().push(stamp.user);
+            let tag = *datagram.last_chunk().expect("a stamp is longer");
+            let stamped = Stamped { user: stamp.user, key: *stamp.key().bytes(), tag };
+            self.stamps.entry(knock).or_default().insert(stamped);
         }
-        stamp.make(sealed, now.unix())
+        datagram
     }
 
     pub(super) fn delivered(&mut self, source: SocketAddr, bytes: &[u8]) {
@@ -75,10 +91,19 @@ impl Ledger {
         self.datagrams.insert(knock, bytes.to_vec());
     }
 
-    pub(super) fn claimed(&mut self, now: Now, config: &Config, opened: &Opened) {
+    /// It came out of the listener, and waits for the store now or was refused.
+    pub(super) fn opened(
+        &mut self,
+        now: Now,
+        config: &Config,
+        opened: &Opened,
+        judged: Result<(), DropReason>,
+    ) {
         if let Lane::Stamped(user) = opened.lane {
-            let stamps = self.stamped.get(&opened.knock()).map(Vec::as_slice).unwrap_or_default();
-            assert!(stamps.contains(&user), "{user} did not stamp {opened:?}");
+            self.opened_stamped(opened.knock(), user);
+        }
+        if judged.is_err() {
+            return;
         }
         self.waiting.push_back(Waiting {
             knock: opened.knock(),
@@ -88,6 +113,16 @@ impl Ledger {
             freshness: config.freshness.as_secs(),
             server: config.server_id,
         });
+    }
+
+    /// Each of his stamps is good for one private-key operation.
+    fn opened_stamped(&mut self, knock: KnockId, user: UserId) {
+        let stamps = self.stamps.get(&knock).into_iter().flatten();
+        let own = stamps.filter(|stamp| stamp.user == user && menu::had(user, &stamp.key)).count();
+        assert!(own > 0, "{user} did not stamp {knock}");
+        let times = self.opened.entry((knock, user)).or_default();
+        *times += 1;
+        assert!(*times <= own * (1 + self.forgotten), "{own} stamps opened it {times} times");
     }
 
     /// The oldest claim was decided.
@@ -129,6 +164,16 @@ impl Ledger {
         assert!(ran <= self.seen.granted);
         let reasons = refused.iter().filter(|(_, count)| *count > 0);
         self.seen.refused.extend(reasons.map(|(reason, _)| *reason));
+    }
+
+    /// Another takes its place, and knows none of the tags.
+    pub(super) fn listener_lost(&mut self) {
+        self.forgotten += 1;
+    }
+
+    /// The window moved in a way that time does not: an epoch may leave it and come back, without its tags.
+    pub(super) fn epochs_come_again(&mut self) {
+        self.forgotten += 1;
     }
 
     /// The daemon was killed.
