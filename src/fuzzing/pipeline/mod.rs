@@ -3,7 +3,6 @@
 //! The rooms are the real ones, stepped by hand; sealing is the one thing that is not. It pads as PKCS#1 v1.5 does and
 //! leaves out the RSA, so that a fuzzer can reach what lies behind it. [`ledger`] holds what runs to what was signed.
 
-mod ledger;
 mod program;
 
 use std::collections::BTreeSet;
@@ -15,18 +14,17 @@ use crate::channel::{Channel, SocketId, Takes};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::fuzzing::knock::MODULUS;
+use crate::fuzzing::ledger::Ledger;
 use crate::fuzzing::menu;
 use crate::fuzzing::store::Disk;
 use crate::keeper::by_hand::{Heard, Keeper};
 use crate::keeper::{Loss, limits, stamp_keys};
 use crate::listener::by_hand::Listener;
 use crate::listener::opener::{Decrypt, Opener};
-use crate::listener::{Admission, Datagram, Supply};
+use crate::listener::{Datagram, Supply};
 use crate::reason::DropReason;
-use crate::wire::BeaconKey;
 use crate::wire::rsa_key::MODULUS_MAX;
 use crate::wire::stamp::STAMP_LEN;
-use ledger::Ledger;
 use program::{Operation, Program, Stages, Start};
 
 /// What a program brought about.
@@ -232,9 +230,7 @@ impl World {
 
 fn listener(now: Now, config: &Config, channel: Channel) -> Listener {
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
-    let beacon = BeaconKey::of(&config.private_key.public);
-    let mut admission = Admission::new(now, MODULUS.to_vec(), beacon, limits(config));
-    stamp_keys(None, config).iter().for_each(|keys| admission.stamp_keys(keys));
+    let admission = menu::admission(now, MODULUS.to_vec(), config);
     Listener::new(admission, opener, QUEUE, channel)
 }
 
