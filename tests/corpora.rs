@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use siglatch::channel::{ToKeeper, ToListener};
+use siglatch::channel::{Lane, ToKeeper, ToListener};
 use siglatch::fuzzing;
 use siglatch::reason::DropReason;
+use siglatch::wire::UserId;
 
 /// Longest file of a corpus, in bytes.
 const LONGEST: usize = 2048;
@@ -23,7 +24,7 @@ fn every_target_has_a_corpus_and_every_corpus_holds() {
         ("packet", fuzzing::packet),
         ("pipeline", |data| drop(fuzzing::pipeline(data))),
         ("sealed", fuzzing::sealed),
-        ("sieve", fuzzing::sieve),
+        ("sieve", |data| _ = fuzzing::sieve(data)),
     ]);
     let names: BTreeSet<String> = targets.keys().map(|name| (*name).to_owned()).collect();
     assert_eq!(names_in("fuzz/fuzz_targets"), names);
@@ -74,6 +75,14 @@ fn the_listeners_corpus_has_one_given_up_for_each_offence() {
         reached.extend(losses);
     }
     assert_eq!(reached, BTreeSet::from(["ended", "flood", "malformed", "silent"]));
+}
+
+#[test]
+fn the_sieves_corpus_opens_both_kinds_of_datagram_and_neither() {
+    let lanes: Vec<_> = corpus("sieve").iter().map(|(_, bytes)| fuzzing::sieve(bytes)).collect();
+    println!("{lanes:?}");
+    let expected = [None, Some(Lane::Plain), Some(Lane::Stamped(UserId(1)))];
+    assert!(expected.iter().all(|lane| lanes.contains(lane)), "{lanes:?}");
 }
 
 #[test]

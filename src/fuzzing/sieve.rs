@@ -20,12 +20,9 @@ use crate::wire::stamp::{Epoch, Stamped};
 /// Makes a filter, and up to an epoch later or earlier, for clocks are set, shows a datagram to it and to the listener:
 /// what the listener opens has come through. The operands: which configuration, seconds until the filter is made, from
 /// then to the datagram (signed), what the socket takes, the share of plain ones, the kernel's random number, whether
-/// bytes are sent or sealed and stamped, and those of [`Operands::pattern`] and [`Stamp::read`].
-pub fn sieve(data: &[u8]) {
-    look(&mut Operands::new(data));
-}
-
-fn look(operands: &mut Operands<'_>) -> Option<()> {
+/// bytes are sent or sealed and stamped, and those of [`Operands::pattern`] and [`Stamp::read`]. The lane, if it is opened.
+pub fn sieve(data: &[u8]) -> Option<Lane> {
+    let operands = &mut Operands::new(data);
     let configs = menu::configs();
     let config = &configs[usize::from(operands.u8()?) % configs.len()];
     let made = menu::START.as_secs() + u64::from(operands.u8()?);
@@ -55,6 +52,7 @@ fn look(operands: &mut Operands<'_>) -> Option<()> {
     let _sieved_anew_by_a_loop = admission.tick(now);
     let source = menu::source(0);
     let datagram = Datagram { source, socket: SocketId(0), takes, bytes: &bytes };
+    assert_split(&bytes);
     match admission.datagram(now, Supply::Ample, datagram) {
         Step::Open(sealed) => {
             assert_eq!(sealed.ciphertext(), &bytes[..MODULUS.len()]);
@@ -62,13 +60,13 @@ fn look(operands: &mut Operands<'_>) -> Option<()> {
             assert_eq!(matches!(sealed.lane(), Lane::Stamped(_)), stamped);
             let taken = stamped || share.is_none_or(|share| random <= share);
             assert_eq!(passes == u32::MAX, taken, "{takes:?} {plain:?} {share:?}");
+            return Some(sealed.lane());
         }
         Step::Drop(DropReason::Length) => assert_eq!(passes, 0),
         Step::Drop(DropReason::Unstamped) => assert_eq!((plain, passes), (Plain::Refused, 0)),
         Step::Drop(_) => {}
     }
-    assert_split(&bytes);
-    Some(())
+    None
 }
 
 /// WIRE.md "Stamp".

@@ -28,6 +28,7 @@ pub(crate) struct Keeper {
 }
 
 /// What the listener said.
+#[expect(clippy::large_enum_variant, reason = "as with Said")]
 pub(crate) enum Heard {
     /// It was opened, and waits for the store now, or is refused.
     Opened(Opened, Result<(), DropReason>),
