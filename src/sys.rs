@@ -91,3 +91,23 @@ pub fn choose_socket(socket: &impl std::os::fd::AsRawFd, program: &[libc::sock_f
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// How many datagrams the kernel has dropped in front of a socket, for want of room or by its filter, modulo 2^32:
+/// SO_MEMINFO. `None`: it does not say.
+#[cfg(feature = "server")]
+pub fn drops(socket: &impl std::os::fd::AsRawFd) -> Option<u32> {
+    #![expect(unsafe_code, reason = "getsockopt(SO_MEMINFO) is wrapped by no safe crate")]
+    let mut info = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let mut size = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+    // SAFETY: the kernel writes at most `size` bytes, which is what `info` has, and keeps neither pointer.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    if done == 0 { info.last().copied() } else { None }
+}

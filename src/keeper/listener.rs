@@ -28,6 +28,7 @@ use crate::channel::{Counts, Opened, Takes};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::sys;
 use crate::work::Drained;
 
 pub(super) use child::{FLAG, main};
@@ -203,6 +204,11 @@ impl Listener {
         if let State::Up(up) = &self.state {
             up.settled(source);
         }
+    }
+
+    /// Datagrams that the kernel has dropped in front of its sockets, modulo 2^32.
+    pub(super) fn drops(&self) -> u32 {
+        self.sockets.iter().filter_map(|(socket, _)| sys::drops(socket)).fold(0, u32::wrapping_add)
     }
 
     /// Lets it finish what it has, and starts no other.

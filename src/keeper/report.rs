@@ -36,6 +36,8 @@ pub(super) struct Report {
     muted: u64,
     /// Since when (monotonic) each lane has more than it can take.
     loaded: Loaded,
+    /// Of the kernel, when the last summary was written; modulo 2^32.
+    drops: u32,
 }
 
 /// Since when, of each lane.
@@ -56,6 +58,7 @@ impl Report {
             lines: HashMap::new(),
             muted: 0,
             loaded: Loaded::default(),
+            drops: 0,
         }
     }
 
@@ -156,12 +159,13 @@ impl Report {
         since(&mut self.loaded.stamped, counts.under_load.stamped);
     }
 
-    /// One line, if anything was refused without a line of its own since the last.
-    pub(super) fn summary(&mut self, now: Now) {
+    /// One line, if anything was refused or dropped without a line of its own since the last. `drops` are the kernel's.
+    pub(super) fn summary(&mut self, now: Now, drops: u32) {
         let unspoken = |counts: &Counts| -> u64 {
             counts.by_reason().filter(|(reason, _)| !reason.is_authentic()).map(|(_, count)| count).sum()
         };
-        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 {
+        let dropped = drops.wrapping_sub(self.drops);
+        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 && dropped == 0 {
             return;
         }
         let seconds = now.mono.saturating_sub(self.since).as_secs();
@@ -172,6 +176,10 @@ impl Report {
                 .iter()
                 .filter_map(|(lane, since)| Some((*lane, now.mono.saturating_sub((*since)?).as_secs()))),
         );
+        if dropped > 0 {
+            more.push(("kernel-drops", dropped.into()));
+        }
+        self.drops = drops;
         speak("summary", "refused lately", &self.counts, &self.told, &more);
         self.told = self.counts;
         self.muted = 0;

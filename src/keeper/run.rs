@@ -210,7 +210,7 @@ impl Keeper {
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
         if now.mono >= self.summary_at {
-            self.report.summary(now);
+            self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
         }
         if now.mono >= self.forget_at {

@@ -3,7 +3,7 @@
 //! In: sockets and keys, over the channel. Out: opened datagrams and counts, over the channel. Never: an HMAC key, the
 //! judge, the store, files, processes, a log line.
 //!
-//! It is a process of its own, which the keeper starts from its own executable and which locks itself in ([`sandbox`])
+//! It is a process of its own, which the keeper starts from its own executable and which locks itself in (`sandbox`)
 //! before it reads the first datagram.
 //!
 //! # Security considerations

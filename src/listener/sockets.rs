@@ -40,8 +40,8 @@ enum Drained {
 /// Whether a socket gets more than can be read, and what share of it is let through.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flood {
-    /// Since when (monotonic) it has not been empty.
-    full_since: Option<Duration>,
+    /// Since when (monotonic) it has not been empty, and how often its whole budget was read since.
+    full_since: Option<(Duration, u32)>,
     /// It was full, or its share was changed, last.
     changed_at: Duration,
     /// One of 2^`halvings` plain datagrams is let through.
@@ -164,14 +164,17 @@ impl Flood {
     fn look(&mut self, now: Now, drained: Drained) {
         match drained {
             Drained::More => {
-                self.full_since.get_or_insert(now.mono);
+                let (_, budgets) = self.full_since.get_or_insert((now.mono, 0));
+                *budgets = budgets.saturating_add(1);
             }
             Drained::Empty | Drained::Failed => self.full_since = None,
         }
     }
 
+    /// A listener that did not run for a while finds as much as its buffers hold, and that is no flood.
     fn is_full(&self, now: Now) -> bool {
-        self.full_since.is_some_and(|since| now.mono.saturating_sub(since) >= FULL)
+        self.full_since
+            .is_some_and(|(since, budgets)| budgets >= BUDGETS && now.mono.saturating_sub(since) >= FULL)
     }
 
     /// Half as many while the socket does not run empty, twice as many after a while in which it did. Never from the
@@ -197,8 +200,10 @@ impl Flood {
 const STAMPED: usize = 256;
 const PLAIN: usize = 64;
 
-/// A socket that was not empty for so long gets more than can be read.
+/// A socket that was not empty for so long, and of which more was read meanwhile than its buffer holds (some 2,700
+/// datagrams in 2 MiB), gets more than can be read.
 const FULL: Duration = Duration::from_millis(100);
+const BUDGETS: u32 = 64;
 
 /// A share is doubled when its socket ran empty for so long.
 const RELAX: Duration = Duration::from_secs(2);

@@ -293,6 +293,7 @@ fn what_is_refused_unseen_is_told_in_one_line_per_interval() {
     let count = |key| field(&line, key).unwrap().parse::<u64>().unwrap();
     assert_eq!((count("received"), count("ran"), count("seen")), (50, 1, 29));
     assert_eq!(count("not-authentic"), 20);
+    assert_eq!(count("kernel-drops"), 30);
     // Silence again, and no further line.
     let stopped = daemon.stop();
     assert_eq!(stopped.log.iter().filter(|line| line.contains("code=summary")).count(), 1);

@@ -195,7 +195,7 @@ fn a_listener_that_is_not_locked_in_is_told_of() {
     daemon.wait("a warning", |line| line.contains("code=sandbox-off"));
     daemon.send(&site.datagram());
     until("a run", || (site.runs() == 1).then_some(()));
-    assert_eq!(children(daemon.pid()), [pid]);
+    until("the script to be reaped", || (children(daemon.pid()) == [pid]).then_some(()));
     assert_eq!(listener_of(daemon.pid()), Some(pid));
     daemon.stop();
 }

@@ -214,7 +214,6 @@ impl<'a> Soak<'a> {
     }
 
     /// Knocks until three of them in a row have run.
-    /// Knocks until three of them in a row have run.
     fn until_quiet(&self, what: &str) {
         for _ in 0..3 {
             let before = ran(self.site).len();

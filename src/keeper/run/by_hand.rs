@@ -124,7 +124,7 @@ impl Keeper {
                 (Order::Kill | Order::Terminate, _) => {}
             }
         }
-        self.report.summary(now);
+        self.report.summary(now, 0);
     }
 
     /// What was started since the last call.

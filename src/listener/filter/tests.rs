@@ -235,3 +235,69 @@ fn the_longest_window_and_key_fit_into_what_the_kernel_takes() {
     assert!(program.len() < 30 + 5 * beacons.len() && program.len() < 4096, "{}", program.len());
     Wire::new().attach(&sieve);
 }
+
+#[test]
+fn of_every_length_up_to_six_hundred_only_the_two_come_through() {
+    let mut wire = Wire::new();
+    let modulus = modulus(256);
+    let beacons = [[1; 8]];
+    for (takes, lengths) in
+        [(Takes::Plain, vec![256]), (Takes::Stamped, vec![288]), (Takes::Both, vec![256, 288])]
+    {
+        let sieve = Sieve { takes, plain: Plain::Taken, share: None, modulus: &modulus, beacons: &beacons };
+        wire.attach(&sieve);
+        let before = wire.drops();
+        let datagrams: Vec<_> = (0..=600).map(|len| vec![1; len]).collect();
+        let mut last = datagrams[lengths[0]].clone();
+        last[0] = 0;
+        let passed = wire.passing(&datagrams, &last);
+        assert_eq!(passed, lengths.iter().copied().collect());
+        assert_eq!(wire.drops() - before, 601 - lengths.len() as u64, "the others are counted as dropped");
+    }
+}
+
+#[test]
+fn a_filter_is_replaced_without_a_gap() {
+    let mut wire = Wire::new();
+    let modulus = modulus(256);
+    let good = [[0; 256].as_slice(), &[1; 32]].concat();
+    let junk = [[0; 256].as_slice(), &[9; 32]].concat();
+    let beacons = [vec![[1; 8]; 1], vec![[1; 8]; 115]];
+    let sieves = beacons.each_ref().map(|beacons| Sieve {
+        takes: Takes::Stamped,
+        plain: Plain::Taken,
+        share: None,
+        modulus: &modulus,
+        beacons,
+    });
+    wire.attach(&sieves[0]);
+    let before = wire.drops();
+    let from = wire.from.try_clone().unwrap();
+    let (sent, bytes) = (20_000, good.clone());
+    let sender = std::thread::spawn(move || {
+        for number in 0..sent {
+            from.send(if number % 2 == 0 { &bytes } else { &junk }).unwrap();
+        }
+    });
+    let (mut received, mut replaced) = (0, 0);
+    let mut buffer = [0; 2048];
+    wire.to.set_nonblocking(true).unwrap();
+    let mut finished = false;
+    loop {
+        wire.attach(&sieves[replaced % 2]);
+        replaced += 1;
+        while let Ok(len) = wire.to.recv(&mut buffer) {
+            assert_eq!(&buffer[..len], good);
+            received += 1;
+        }
+        if finished {
+            break;
+        }
+        finished = sender.is_finished();
+    }
+    assert!(replaced > 100, "replaced {replaced} times only");
+    // What is good and did not come had no room: the buffer holds less than was sent.
+    assert_eq!(received + wire.drops() - before, sent);
+    wire.to.set_nonblocking(false).unwrap();
+    assert!(wire.passing(&[], &good).is_empty(), "and it still works");
+}

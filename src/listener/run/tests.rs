@@ -142,7 +142,9 @@ fn from_anywhere(rig: &mut Rig) {
 #[test]
 fn below_the_budget_everybody_is_opened_from_the_flooders_own_address_too() {
     let mut rig = Rig::new(1);
-    let garbage = |rig: &mut Rig| drop(rig.plain(FLOODER));
+    let garbage = |rig: &mut Rig| {
+        rig.plain(FLOODER);
+    };
     let (knocks, opened) = rig.flood(5000, 3, 2, garbage, 100, |rig| rig.plain(FLOODER));
     assert_eq!((knocks, opened), (50, 50));
     assert_eq!(rig.opened.len(), 10_000);
@@ -151,7 +153,9 @@ fn below_the_budget_everybody_is_opened_from_the_flooders_own_address_too() {
 #[test]
 fn a_flood_from_one_source_keeps_no_other_source_out() {
     let mut rig = Rig::new(2);
-    let garbage = |rig: &mut Rig| drop(rig.plain(FLOODER));
+    let garbage = |rig: &mut Rig| {
+        rig.plain(FLOODER);
+    };
     let (knocks, opened) = rig.flood(10_000, 1, 20, garbage, 100, |rig| rig.plain(HOME));
     assert_eq!(knocks, 100);
     assert!(opened >= 99, "{opened} of {knocks}");

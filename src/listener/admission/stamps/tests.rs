@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "small numbers")]
+
 use std::time::Duration;
 
 use super::*;
