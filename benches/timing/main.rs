@@ -6,7 +6,8 @@
 //! opening leaves them. One more class is a microsecond late on purpose: a run that does not find it is too noisy to say
 //! anything, and fails too.
 //!
-//! `cargo bench --bench timing` takes some twenty minutes. `-- ROUNDS` instead of 50,000 is for a first look.
+//! `cargo bench --all-features --bench timing` takes twenty minutes. `-- ROUNDS` instead of 50,000, and `-- ROUNDS OPENER` for
+//! one of them, are for a first look.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -44,7 +45,8 @@ use class::{Block, Class, Maker};
 use stats::Samples;
 
 fn main() -> ExitCode {
-    let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(ROUNDS);
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let rounds = args.first().map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     stay_on_one_core();
     let key = PrivateKey::generate(&mut OsRng).unwrap();
     let maker = Maker::new(key.public(), USERS);
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let mut subjects: Vec<_> = Opener::each(key.der())
         .unwrap()
         .into_iter()
+        .filter(|(name, _)| args.get(1).is_none_or(|only| only == name))
         .map(|(name, opener)| {
             let judge = Samples::new(format!("the judge behind {name}"));
             (opener, Samples::new(format!("opener {name}")), judge)

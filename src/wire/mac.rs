@@ -34,9 +34,14 @@ impl Signed<'_> {
     /// How many bytes are covered: 14 to 213.
     fn len(&self) -> usize {
         let [low, high, ..] = *self.tail;
-        let payload = usize::from(u16::from_le_bytes([low, high])).min(PAYLOAD_MAX);
-        self.head.len().saturating_add(2).saturating_add(payload)
+        self.head.len().saturating_add(2).saturating_add(payload_len(u16::from_le_bytes([low, high])))
     }
+}
+
+/// As it stands in the packet, if it is at most 199. What no user sealed says anything, mostly more, and is taken for as
+/// many different lengths as packets have.
+pub(super) fn payload_len(said: u16) -> usize {
+    usize::from(said) % (PAYLOAD_MAX + 1)
 }
 
 /// Of the payload's length and the payload.

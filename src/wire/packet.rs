@@ -84,7 +84,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Reads the fields of what may be no packet, and says whether it is one, in a time that does not. A payload length
-    /// above 199 is read as 199.
+    /// above 199 is read as some other.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<'a> Fields<'a> {
 
         let mut tail_reader = Reader::new(tail);
         let len = u16::from_le_bytes(*tail_reader.array()?);
-        let payload = tail_reader.bytes(usize::from(len).min(PAYLOAD_MAX))?;
+        let payload = tail_reader.bytes(mac::payload_len(len))?;
         let signed = Signed { head, tail };
         let packet = Packet { timestamp, user, action, challenge, hmac, payload, signed };
         Ok(Fields { packet, version, len })

@@ -1,18 +1,20 @@
 //! What went wrong in the programs that came before: each failure is a test.
 
 use rsa::rand_core::OsRng;
+use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use crate::common::{Daemon, Site, children, field, knock, until};
-use siglatch::wire::{Binding, HmacKey, Knock, PLAINTEXT_LEN, UserId, mac};
+use siglatch::wire::{Binding, HmacKey, Knock, KnockId, PLAINTEXT_LEN, UserId, mac};
 
 /// Waits until everything sent before is counted: one more knock of alice's, sent behind it, has run.
 fn settle(site: &Site, daemon: &Daemon) {
-    let before = site.runs();
-    daemon.send(&site.datagram());
-    until("the last knock", || (site.runs() > before).then_some(()));
+    let datagram = site.datagram();
+    let id = KnockId::of(Sha256::digest(&datagram).into());
+    daemon.send(&datagram);
+    daemon.wait_count("the last knock", 1, |line| line.contains(&format!("code=finished knock={id} ")));
 }
 
 #[test]

@@ -4,26 +4,32 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use siglatch::exit::Exit;
 use siglatch::store::{Outcome, Record, SqliteStore, Store as _, StoreError};
 
 use super::{NOON, WALL, boot, open, record, refusal};
 
-/// A tmpfs of 1 MiB.
+/// A tmpfs of 1 MiB. One at a time: what another test starts would hold deleted files of this one for a moment, and their
+/// room would come back after the disk was found to be full.
 struct Disk {
     temp: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Disk {
     fn mount(test: &str) -> Option<Disk> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let temp = tempfile::tempdir().unwrap();
         let mounted = run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs"], temp.path());
         if !mounted {
             eprintln!("SKIPPED {test}: cannot mount a tmpfs, needs root");
             return None;
         }
-        Some(Disk { temp })
+        Some(Disk { temp, _turn: turn })
     }
 
     fn folder(&self) -> PathBuf {
@@ -32,8 +38,16 @@ impl Disk {
 
     fn fill(&self) {
         let mut filler = fs::File::create(self.temp.path().join("filler")).unwrap();
-        for size in [65536, 4096, 512, 1] {
-            while filler.write_all(&vec![0; size]).is_ok() {}
+        // What was freed just now comes back a moment later.
+        let mut quiet = 0;
+        while quiet < 5 {
+            quiet += 1;
+            for size in [65536, 4096, 512, 1] {
+                while filler.write_all(&vec![0; size]).is_ok() {
+                    quiet = 0;
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }
 
