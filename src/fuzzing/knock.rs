@@ -152,22 +152,20 @@ impl Stamp {
         })
     }
 
-    /// Whether somebody who has that key might have made it.
-    pub(super) fn is_whole(&self) -> bool {
-        self.flip.1 == 0
-    }
-
     pub(super) fn key(&self) -> HmacKey {
         menu::key(self.key)
     }
 
-    /// The datagram.
+    /// The datagram, with nothing changed.
     pub(super) fn make(&self, sealed: Vec<u8>, now: u64) -> Vec<u8> {
         let timestamp = i64::try_from(now).unwrap_or(0).saturating_add(self.offset.into());
         let timestamp = u32::try_from(timestamp).unwrap_or(0);
         let (server, key) = (recorded().private_key.public(), self.key());
         let stamper = Stamper::new(&StampKey::derive(server, &key));
-        let mut datagram = stamp(sealed, self.user, timestamp, &BeaconKey::of(server), &stamper);
+        stamp(sealed, self.user, timestamp, &BeaconKey::of(server), &stamper)
+    }
+
+    pub(super) fn spoil(&self, mut datagram: Vec<u8>) -> Vec<u8> {
         let (at, bits) = self.flip;
         datagram[MODULUS.len() + usize::from(at) % 32] ^= bits;
         datagram

@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     opened: HashMap<(KnockId, UserId), usize>,
     /// How often a listener may have forgotten the tags it saw.
     forgotten: usize,
+    /// What came without a stamp while that was taken.
+    plain: HashSet<KnockId>,
     /// What came from where.
     delivered: HashSet<(KnockId, SocketAddr)>,
     datagrams: HashMap<KnockId, Vec<u8>>,
@@ -73,19 +75,22 @@ impl Ledger {
     /// The stamped datagram.
     pub(super) fn stamp(&mut self, stamp: &Stamp, sealed: Vec<u8>, now: Now) -> Vec<u8> {
         let knock = knock_id(&sealed);
-        let datagram = stamp.make(sealed, now.unix());
-        if stamp.is_whole() {
-            let tag = *datagram.last_chunk().expect("a stamp is longer");
-            let stamped = Stamped { user: stamp.user, key: *stamp.key().bytes(), tag };
-            self.stamps.entry(knock).or_default().insert(stamped);
-        }
-        datagram
+        let whole = stamp.make(sealed, now.unix());
+        let tag = *whole.last_chunk().expect("a stamp is longer");
+        let stamped = Stamped { user: stamp.user, key: *stamp.key().bytes(), tag };
+        // One that is spoiled may be mended on its way.
+        self.stamps.entry(knock).or_default().insert(stamped);
+        stamp.spoil(whole)
     }
 
-    pub(super) fn delivered(&mut self, source: SocketAddr, bytes: &[u8]) {
+    pub(super) fn delivered(&mut self, config: &Config, source: SocketAddr, bytes: &[u8]) {
         // A stamp is no part of the knock.
-        let bytes = if bytes.len() == MODULUS.len() + STAMP_LEN { &bytes[..MODULUS.len()] } else { bytes };
+        let stamped = bytes.len() == MODULUS.len() + STAMP_LEN;
+        let bytes = if stamped { &bytes[..MODULUS.len()] } else { bytes };
         let knock = knock_id(bytes);
+        if !stamped && config.stamp == resolved::Stamp::Optional {
+            self.plain.insert(knock);
+        }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         self.delivered.insert((knock, source));
         self.datagrams.insert(knock, bytes.to_vec());
@@ -99,8 +104,9 @@ impl Ledger {
         opened: &Opened,
         judged: Result<(), DropReason>,
     ) {
-        if let Lane::Stamped(user) = opened.lane {
-            self.opened_stamped(opened.knock(), user);
+        match opened.lane {
+            Lane::Plain => assert!(self.plain.contains(&opened.knock()), "without a stamp: {opened:?}"),
+            Lane::Stamped(user) => self.opened_stamped(opened.knock(), user),
         }
         if judged.is_ok() {
             self.claimed(now, config, opened);

@@ -159,7 +159,7 @@ impl World {
         let Some(Ok(plaintext)) = unpad(&datagram).map(<[u8; 245]>::try_from) else {
             return;
         };
-        self.ledger.delivered(knock.source, &datagram);
+        self.ledger.delivered(self.keeper.config(), knock.source, &datagram);
         let opened = Opened {
             source: knock.source,
             socket,

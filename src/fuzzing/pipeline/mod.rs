@@ -149,7 +149,7 @@ impl World {
         // As a socket cuts it: one byte above the longest taken.
         let bytes = bytes.get(..=MODULUS.len() + STAMP_LEN).unwrap_or(bytes);
         let socket = SocketId(0);
-        self.ledger.delivered(source, bytes);
+        self.ledger.delivered(self.keeper.config(), source, bytes);
         self.listener.datagram(self.now, self.supply, Datagram { source, socket, takes: Takes::Both, bytes });
         self.sent.push(bytes.to_vec());
     }
