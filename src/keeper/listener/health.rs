@@ -122,7 +122,11 @@ const A_WHILE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
+    use crate::channel::{Lane, Opened, SocketId};
+    use crate::wire::PLAINTEXT_LEN;
 
     fn at(millis: u64) -> Now {
         Now { mono: Duration::from_millis(millis), wall: Duration::ZERO }
@@ -159,5 +163,15 @@ mod tests {
         assert_eq!(spent, 4000);
         assert!(budget.spend(at(50), &ToKeeper::Alive).is_ok());
         assert_eq!(budget.spend(at(50), &ToKeeper::Ready), Err(Loss::Flood));
+
+        let opened = ToKeeper::Opened(Opened {
+            source: ([192, 0, 2, 1], 9).into(),
+            socket: SocketId(0),
+            lane: Lane::Plain,
+            digest: [0; 32],
+            plaintext: Zeroizing::new([0; PLAINTEXT_LEN]),
+        });
+        let spent = (0..20_000).take_while(|_| budget.spend(at(50), &opened).is_ok()).count();
+        assert_eq!(spent, 10_016, "what its queue holds and a second of one worker");
     }
 }
