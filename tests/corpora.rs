@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use siglatch::channel::{Lane, ToKeeper, ToListener};
 use siglatch::fuzzing;
 use siglatch::reason::DropReason;
+use siglatch::wire::UserId;
 
 /// Longest file of a corpus, in bytes.
 const LONGEST: usize = 2048;
@@ -18,9 +20,11 @@ fn every_target_has_a_corpus_and_every_corpus_holds() {
         ("config", fuzzing::config),
         ("invite", fuzzing::invite),
         ("keys", fuzzing::keys),
+        ("listener", |data| drop(fuzzing::listener(data))),
         ("packet", fuzzing::packet),
         ("pipeline", |data| drop(fuzzing::pipeline(data))),
         ("sealed", fuzzing::sealed),
+        ("sieve", |data| _ = fuzzing::sieve(data)),
     ]);
     let names: BTreeSet<String> = targets.keys().map(|name| (*name).to_owned()).collect();
     assert_eq!(names_in("fuzz/fuzz_targets"), names);
@@ -63,6 +67,39 @@ fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
 }
 
 #[test]
+fn the_listeners_corpus_has_one_given_up_for_each_offence() {
+    let mut reached = BTreeSet::new();
+    for (file, bytes) in corpus("listener") {
+        let losses = fuzzing::listener(&bytes);
+        println!("{} {losses:?}", file.display());
+        reached.extend(losses);
+    }
+    assert_eq!(reached, BTreeSet::from(["ended", "flood", "malformed", "silent"]));
+}
+
+#[test]
+fn the_sieves_corpus_opens_both_kinds_of_datagram_and_neither() {
+    let lanes: Vec<_> = corpus("sieve").iter().map(|(_, bytes)| fuzzing::sieve(bytes)).collect();
+    println!("{lanes:?}");
+    let expected = [None, Some(Lane::Plain), Some(Lane::Stamped(UserId(1)))];
+    assert!(expected.iter().all(|lane| lanes.contains(lane)), "{lanes:?}");
+}
+
+#[test]
+fn the_channels_corpus_has_every_message_of_both_directions() {
+    let mut reached = BTreeSet::new();
+    for (_, bytes) in corpus("channel") {
+        let kinds = [ToKeeper::decode(&bytes).is_ok(), ToListener::decode(&bytes).is_ok()];
+        let heard = kinds.iter().zip(["to the keeper", "to the listener"]).filter(|(is_one, _)| **is_one);
+        reached.extend(heard.map(|(_, direction)| (direction, bytes[0])));
+    }
+    println!("{reached:?}");
+    let all = [("to the keeper", 1..=4), ("to the listener", 1..=7)];
+    let all = all.into_iter().flat_map(|(direction, types)| types.map(move |number| (direction, number)));
+    assert_eq!(reached, all.collect());
+}
+
+#[test]
 fn what_is_fuzzed_is_what_is_shipped() {
     let (shipped, fuzzed) = (locked("Cargo.lock"), locked("fuzz/Cargo.lock"));
     assert!(fuzzed.len() > 50, "{} packages are not all", fuzzed.len());
@@ -70,6 +107,18 @@ fn what_is_fuzzed_is_what_is_shipped() {
     let others: Vec<_> =
         fuzzed.difference(&shipped).filter(|(name, _)| !own.contains(&name.as_str())).collect();
     assert!(others.is_empty(), "cp Cargo.lock fuzz/ and run scripts/fuzz: {others:?}");
+    let names: BTreeSet<&str> = fuzzed.iter().map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<_> = needed().into_iter().filter(|name| !names.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "run scripts/fuzz and commit fuzz/Cargo.lock: {missing:?}");
+}
+
+/// By the features that fuzzing has.
+fn needed() -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    let features = ["client", "server"].map(|name| manifest["features"][name].as_array().unwrap());
+    let listed = features.into_iter().flatten().filter_map(|feature| feature.as_str()?.strip_prefix("dep:"));
+    listed.map(str::to_owned).collect()
 }
 
 fn locked(file: &str) -> BTreeSet<(String, String)> {

@@ -7,13 +7,14 @@ use rsa::pkcs8::DecodePublicKey;
 use rsa::traits::PublicKeyParts;
 use rsa::{BigUint, RsaPublicKey};
 
+use super::menu;
 use super::recorded::{SERVER, recorded};
-use crate::channel::{Limits, Plain, SocketId, Takes};
+use crate::channel::{SocketId, Takes};
 use crate::clock::Now;
 use crate::listener::opener::Opener;
-use crate::listener::{Admission, Datagram, Step, Supply};
+use crate::listener::{Datagram, Step, Supply};
 use crate::reason::DropReason;
-use crate::wire::{BeaconKey, PLAINTEXT_LEN, Packet, mac};
+use crate::wire::{PLAINTEXT_LEN, Packet, mac};
 
 /// The first byte even: the rest is a datagram as it came; what is authentic in it is one that was recorded. Odd: the
 /// rest is a block before the public-key operation, so that every padding can be made; what comes out of the openers is
@@ -34,18 +35,8 @@ pub fn sealed(data: &[u8]) {
 fn datagram(bytes: &[u8]) {
     let modulus = recorded().private_key.public().modulus();
     let source = ([192, 0, 2, 7], 7).into();
-    let now = Now { mono: Duration::ZERO, wall: Duration::from_secs(1_700_000_000) };
-    let limits = Limits {
-        freshness: 300,
-        plain: Plain::Taken,
-        user_rate: 1,
-        user_burst: 1,
-        prefix_rate: 1,
-        prefix_burst: 1,
-        prefixes: 1,
-    };
-    let beacon = BeaconKey::of(recorded().private_key.public());
-    let mut admission = Admission::new(now, modulus.clone(), beacon, limits);
+    let now = Now { mono: Duration::ZERO, wall: menu::START };
+    let mut admission = menu::admission(now, modulus.clone(), &menu::configs()[0]);
     let takes = Takes::Plain;
     let step = admission.datagram(now, Supply::Ample, Datagram { source, socket: SocketId(0), takes, bytes });
     match step {

@@ -10,6 +10,7 @@
 //! comes at once at first, then later and later, so that who can end it writes few lines to the log.
 
 mod child;
+mod ear;
 mod health;
 mod outbox;
 mod up;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Registry, Token};
 
-use self::health::{Backoff, Judged};
+use self::health::Backoff;
 use self::up::Up;
 use crate::channel::{Counts, Opened, Takes};
 use crate::clock::Now;
@@ -32,6 +33,9 @@ use crate::sys;
 use crate::work::Drained;
 
 pub(super) use child::{FLAG, main};
+#[cfg(feature = "fuzzing")]
+pub(super) use ear::Ear;
+pub(super) use health::Judged;
 #[cfg(feature = "fuzzing")]
 pub(crate) use up::limits;
 
@@ -110,7 +114,7 @@ struct Ending {
 
 /// Why one is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// It closed its end.
     Ended,
     Malformed,
@@ -138,7 +142,7 @@ impl Listener {
         let State::Up(up) = &mut self.state else {
             return Said::Nothing;
         };
-        match up.hear(now, self.sockets.len()) {
+        match up.ear.hear(now, self.sockets.len()) {
             Ok(Said::Ready(_)) => Said::Ready(std::mem::replace(&mut self.readied, Readied::Before)),
             Ok(said) => said,
             Err(loss) => {
@@ -157,7 +161,7 @@ impl Listener {
     pub(super) fn tend(&mut self, now: Now, config: &Config, drained: Drained) -> Result<Change, Failure> {
         if let State::Up(up) = &mut self.state {
             up.send(&self.registry, self.token, &self.sockets);
-            if up.judge(now, drained) == Judged::Silent {
+            if up.ear.judge(now, drained) == Judged::Silent {
                 self.lose(now, Loss::Silent);
             }
         }
@@ -175,7 +179,7 @@ impl Listener {
     /// When (monotonic) [`tend`](Self::tend) has something to do, if nothing happens before.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         match &self.state {
-            State::Up(up) => Some(up.due()),
+            State::Up(up) => Some(up.ear.due()),
             State::Down(again_at) => Some(*again_at),
             State::Ending(ending) => Some(ending.kill_at),
             State::Over => None,
@@ -184,7 +188,7 @@ impl Listener {
 
     /// Whether datagrams are received, as far as one can know.
     pub(super) fn is_well(&self) -> bool {
-        matches!(&self.state, State::Up(up) if up.is_ready())
+        matches!(&self.state, State::Up(up) if up.ear.is_ready())
     }
 
     /// Whether there is none, and will be none.
@@ -259,9 +263,9 @@ impl Listener {
     fn lose(&mut self, now: Now, loss: Loss) {
         self.state = match std::mem::replace(&mut self.state, State::Over) {
             State::Up(up) => {
-                let Up { mut child, channel, since, .. } = *up;
+                let Up { mut child, ear, since, .. } = *up;
                 // What is left in there is nobody's any more.
-                self.registry.deregister(&mut SourceFd(&channel.as_raw_fd())).ok();
+                self.registry.deregister(&mut SourceFd(&ear.channel.as_raw_fd())).ok();
                 if loss != Loss::Ended {
                     child::kill(&mut child);
                 }

@@ -25,7 +25,11 @@ use crate::config;
 use crate::exit::{self, Exit, Failure, end};
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use {listener::limits, run::by_hand, stamps::difference as stamp_keys};
+pub(crate) use {
+    listener::{Loss, limits},
+    run::by_hand,
+    stamps::difference as stamp_keys,
+};
 
 /// siglatchd: the keeper, or, when a keeper has started it so, the listener.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {

@@ -161,8 +161,10 @@ impl Report {
 
     /// One line, if anything was refused or dropped without a line of its own since the last. `drops` are the kernel's.
     pub(super) fn summary(&mut self, now: Now, drops: u32) {
-        let unspoken = |counts: &Counts| -> u64 {
-            counts.by_reason().filter(|(reason, _)| !reason.is_authentic()).map(|(_, count)| count).sum()
+        // A hostile listener counts as far as one can.
+        let unspoken = |counts: &Counts| {
+            let unspoken = counts.by_reason().filter(|(reason, _)| !reason.is_authentic());
+            unspoken.fold(0, |sum: u64, (_, count)| sum.saturating_add(count))
         };
         let dropped = drops.wrapping_sub(self.drops);
         if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 && dropped == 0 {

@@ -21,6 +21,9 @@ pub(crate) struct Listener {
 impl Listener {
     /// `room` datagrams of each lane may wait to be opened.
     pub(crate) fn new(admission: Admission, opener: Opener, room: usize, channel: Channel) -> Listener {
+        match channel.send(&ToKeeper::Ready.encode(), None) {
+            Sent::Yes | Sent::Full | Sent::Closed => {}
+        }
         Listener { admission, opener, pool: Pool::by_hand(room), channel, tally: Tally::default(), chance: 0 }
     }
 

@@ -3,11 +3,7 @@
 //! The rooms are the real ones, stepped by hand; sealing is the one thing that is not. It pads as PKCS#1 v1.5 does and
 //! leaves out the RSA, so that a fuzzer can reach what lies behind it. [`ledger`] holds what runs to what was signed.
 
-mod knock;
-mod ledger;
-mod menu;
 mod program;
-mod store;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -17,19 +13,19 @@ use std::time::Duration;
 use crate::channel::{Channel, SocketId, Takes};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::judge::Decoys;
-use crate::keeper::by_hand::Keeper;
-use crate::keeper::{limits, stamp_keys};
+use crate::fuzzing::knock::MODULUS;
+use crate::fuzzing::ledger::Ledger;
+use crate::fuzzing::menu;
+use crate::fuzzing::store::Disk;
+use crate::keeper::by_hand::{Heard, Keeper};
+use crate::keeper::{Loss, limits, stamp_keys};
 use crate::listener::by_hand::Listener;
 use crate::listener::opener::{Decrypt, Opener};
-use crate::listener::{Admission, Datagram, Supply};
+use crate::listener::{Datagram, Supply};
 use crate::reason::DropReason;
 use crate::wire::rsa_key::MODULUS_MAX;
 use crate::wire::stamp::STAMP_LEN;
-use crate::wire::{BeaconKey, HmacKey, ServerId};
-use ledger::Ledger;
 use program::{Operation, Program, Stages, Start};
-use store::Disk;
 
 /// What a program brought about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,13 +73,13 @@ impl World {
         let configs = menu::configs();
         let now = Now { mono: Duration::from_secs(1), wall: menu::START };
         let disk = Disk::new(now.unix() - 600);
-        let (listener, keeper) = daemon(now, &configs[0], &disk);
+        let (ours, theirs) = Channel::pair().expect("a socket pair");
         World {
             now,
             configs,
+            listener: listener(now, &configs[0], theirs),
+            keeper: keeper(now, Arc::clone(&configs[0]), &disk, ours),
             disk,
-            listener,
-            keeper,
             supply: Supply::Ample,
             stages: Stages::ALL,
             sent: Vec::new(),
@@ -124,6 +120,7 @@ impl World {
             Operation::StepClock(seconds) => {
                 let wall = i64::try_from(now.unix()).unwrap_or(0).saturating_add(seconds);
                 self.now.wall = Duration::from_secs(wall.try_into().unwrap_or(0));
+                self.ledger.epochs_come_again();
             }
             Operation::Reload(nth) => {
                 let config = &self.configs[usize::from(nth) % self.configs.len()];
@@ -132,6 +129,7 @@ impl World {
                 changes.iter().for_each(|change| admission.stamp_keys(change));
                 admission.set_limits(now, limits(config));
                 self.keeper.swap(now, Arc::clone(config));
+                self.ledger.epochs_come_again();
             }
             Operation::Restart(start) => self.restart(start),
             Operation::Store(health) => self.disk.set(health),
@@ -142,7 +140,7 @@ impl World {
             Operation::Stop => self.keeper.stop(now),
             Operation::HangUp => {
                 self.flow(Stages::ALL);
-                self.keeper.hang_up().expect("a socket pair");
+                self.keeper.hang_up();
             }
         }
     }
@@ -151,7 +149,7 @@ impl World {
         // As a socket cuts it: one byte above the longest taken.
         let bytes = bytes.get(..=MODULUS.len() + STAMP_LEN).unwrap_or(bytes);
         let socket = SocketId(0);
-        self.ledger.delivered(source, bytes);
+        self.ledger.delivered(self.keeper.config(), source, bytes);
         self.listener.datagram(self.now, self.supply, Datagram { source, socket, takes: Takes::Both, bytes });
         self.sent.push(bytes.to_vec());
     }
@@ -164,13 +162,23 @@ impl World {
         }
         if stages.judge {
             let config = Arc::clone(self.keeper.config());
-            self.keeper.channel(now, |opened| ledger.claimed(now, &config, opened));
+            loop {
+                match self.keeper.hear(now).expect("a listener of ours says what it may") {
+                    Heard::Opened(opened, judged) => ledger.opened(now, &config, &opened, judged),
+                    Heard::Other => {}
+                    Heard::Nothing => break,
+                }
+            }
         }
         if stages.store {
             self.keeper.commit(now);
         }
         if stages.answer {
-            self.keeper.claimed(now, |config, grant| ledger.verdict(now, config, grant));
+            let admission = &mut self.listener.admission;
+            self.keeper.claimed(now, |config, grant| {
+                ledger.verdict(now, config, grant);
+                grant.into_iter().for_each(|grant| admission.settled(now, grant.source.ip()));
+            });
         }
         for about in self.keeper.started() {
             Ledger::started(self.keeper.config(), &about);
@@ -183,7 +191,7 @@ impl World {
         self.keeper.stop(self.now);
         let counts = self.listener.report();
         self.flow(Stages::ALL);
-        self.keeper.listener(counts);
+        self.keeper.listener_counts(counts);
         self.ledger.balance(self.keeper.counts());
     }
 
@@ -196,22 +204,38 @@ impl World {
                 self.disk = Disk::new(self.now.unix());
                 self.ledger.store_lost(self.now);
             }
+            Start::Listener => return self.listener_lost(),
         }
         let config = Arc::clone(self.keeper.config());
-        (self.listener, self.keeper) = daemon(self.now, &config, &self.disk);
+        let (ours, theirs) = Channel::pair().expect("a socket pair");
+        self.listener = listener(self.now, &config, theirs);
+        self.keeper = keeper(self.now, config, &self.disk, ours);
+        self.ledger.listener_lost();
+    }
+
+    /// What it had told is heard; what it had not is lost.
+    fn listener_lost(&mut self) {
+        let (ours, theirs) = Channel::pair().expect("a socket pair");
+        self.flow(Stages { judge: true, ..Stages::NONE });
+        self.listener = listener(self.now, self.keeper.config(), theirs);
+        match self.keeper.hear(self.now) {
+            // The second: its keeper had hung up before.
+            Err(Loss::Ended) | Ok(Heard::Nothing) => {}
+            Err(_) | Ok(Heard::Opened(..) | Heard::Other) => panic!("it said something after its end"),
+        }
+        self.keeper.listener(self.now, ours);
+        self.ledger.listener_lost();
     }
 }
 
-fn daemon(now: Now, config: &Arc<Config>, disk: &Disk) -> (Listener, Keeper) {
-    let (ours, theirs) = Channel::pair().expect("a socket pair");
+fn listener(now: Now, config: &Config, channel: Channel) -> Listener {
     let opener = Opener::steady(Box::new(NoRsa), [42; 32]);
-    let decoys = Decoys { key: HmacKey::new([43; 32]).expect("not zero"), server: ServerId([44; 16]) };
-    let beacon = BeaconKey::of(&config.private_key.public);
-    let mut admission = Admission::new(now, MODULUS.to_vec(), beacon, limits(config));
-    stamp_keys(None, config).iter().for_each(|keys| admission.stamp_keys(keys));
-    let listener = Listener::new(admission, opener, QUEUE, theirs);
-    let keeper = Keeper::new(now, Arc::clone(config), decoys, disk.open(), QUEUE, ours);
-    (listener, keeper)
+    let admission = menu::admission(now, MODULUS.to_vec(), config);
+    Listener::new(admission, opener, QUEUE, channel)
+}
+
+fn keeper(now: Now, config: Arc<Config>, disk: &Disk, channel: Channel) -> Keeper {
+    Keeper::new(now, config, menu::decoys(), disk.open(), QUEUE, channel)
 }
 
 /// PKCS#1 v1.5 without RSA.
@@ -224,9 +248,6 @@ impl Decrypt for NoRsa {
         Some(block)
     }
 }
-
-/// A block begins with 0, so all of them are below it.
-const MODULUS: [u8; 256] = [0xb0; 256];
 
 /// What may wait for a worker, and for the store.
 const QUEUE: usize = 2;

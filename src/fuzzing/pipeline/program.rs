@@ -10,7 +10,7 @@
 //! | 4 | time passes | eighths of a second |
 //! | 5 | the wall clock is set | seconds from now (2, big-endian, signed) |
 //! | 6 | reload | which configuration |
-//! | 7 | restart | in order, killed, with its store lost |
+//! | 7 | restart | in order, killed, with its store lost; of the listener alone |
 //! | 8 | the store's health | good, failing |
 //! | 9 | which stages go on by themselves | a bit each: open, judge, store, answer; 0: none |
 //! | 10 | a script exits | which |
@@ -24,9 +24,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::knock::{Knock, Stamp};
-use super::menu;
-use super::store::Health;
+use crate::fuzzing::knock::{Knock, Stamp};
+use crate::fuzzing::operands::Operands;
+use crate::fuzzing::store::Health;
 use crate::listener::Supply;
 
 pub(super) enum Operation<'a> {
@@ -54,6 +54,8 @@ pub(super) enum Start {
     InOrder,
     Killed,
     StoreLost,
+    /// Only its listener.
+    Listener,
 }
 
 #[derive(Clone, Copy)]
@@ -66,83 +68,57 @@ pub(super) struct Stages {
 
 impl Stages {
     pub(super) const ALL: Stages = Stages { open: true, judge: true, store: true, answer: true };
+    pub(super) const NONE: Stages = Stages { open: false, judge: false, store: false, answer: false };
 }
 
 pub(super) struct Program<'a> {
-    left: &'a [u8],
+    left: Operands<'a>,
     steps: usize,
 }
 
 impl<'a> Program<'a> {
     pub(super) fn new(data: &'a [u8]) -> Program<'a> {
-        Program { left: data, steps: STEPS_MAX }
-    }
-
-    pub(super) fn u8(&mut self) -> Option<u8> {
-        let (byte, left) = self.left.split_first()?;
-        self.left = left;
-        Some(*byte)
-    }
-
-    pub(super) fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes([self.u8()?, self.u8()?]))
-    }
-
-    /// As many of `len` bytes as there are.
-    pub(super) fn bytes(&mut self, len: u8) -> &'a [u8] {
-        let (bytes, left) = self.left.split_at(self.left.len().min(len.into()));
-        self.left = left;
-        bytes
-    }
-
-    pub(super) fn source(&mut self) -> Option<SocketAddr> {
-        self.u8().map(menu::source)
+        Program { left: Operands::new(data), steps: STEPS_MAX }
     }
 
     fn operation(&mut self) -> Option<Operation<'a>> {
-        let byte = self.u8()?;
+        let left = &mut self.left;
+        let byte = left.u8()?;
         match byte {
             0..240 => {}
-            240..245 => return Some(Operation::Stamped(Stamp::read(self)?, Knock::read(self)?)),
+            240..245 => return Some(Operation::Stamped(Stamp::read(left)?, Knock::read(left)?)),
             245..250 => {
-                return Some(Operation::Supply(match self.u8()? % 2 {
+                return Some(Operation::Supply(match left.u8()? % 2 {
                     0 => Supply::Ample,
                     _ => Supply::Short,
                 }));
             }
-            250.. => return self.source().map(Operation::Settled),
+            250.. => return left.source().map(Operation::Settled),
         }
         Some(match byte % 14 {
-            0 => Operation::Knock(Knock::read(self)?),
-            1 => {
-                let (source, len, given) = (self.source()?, self.u16()?, self.u8()?);
-                let pattern = match self.bytes(given) {
-                    [] => &[0],
-                    bytes => bytes,
-                };
-                let bytes = pattern.iter().copied().cycle();
-                Operation::Raw(source, bytes.take(usize::from(len) % 600).collect())
-            }
-            2 => Operation::Again { nth: self.u8()?, source: self.source()?, flip: None },
+            0 => Operation::Knock(Knock::read(left)?),
+            1 => Operation::Raw(left.source()?, left.pattern(600)?),
+            2 => Operation::Again { nth: left.u8()?, source: left.source()?, flip: None },
             3 => Operation::Again {
-                nth: self.u8()?,
-                source: self.source()?,
-                flip: Some((self.u8()?, self.u8()?)),
+                nth: left.u8()?,
+                source: left.source()?,
+                flip: Some((left.u8()?, left.u8()?)),
             },
-            4 => Operation::Wait(Duration::from_millis(125) * self.u8()?.into()),
-            5 => Operation::StepClock(self.u16()?.cast_signed().into()),
-            6 => Operation::Reload(self.u8()?),
-            7 => Operation::Restart(match self.u8()? % 3 {
+            4 => Operation::Wait(Duration::from_millis(125) * left.u8()?.into()),
+            5 => Operation::StepClock(left.u16()?.cast_signed().into()),
+            6 => Operation::Reload(left.u8()?),
+            7 => Operation::Restart(match left.u8()? % 4 {
                 0 => Start::InOrder,
                 1 => Start::Killed,
-                _ => Start::StoreLost,
+                2 => Start::StoreLost,
+                _ => Start::Listener,
             }),
-            8 => Operation::Store(match self.u8()? % 2 {
+            8 => Operation::Store(match left.u8()? % 2 {
                 0 => Health::Good,
                 _ => Health::Failing,
             }),
             9 => {
-                let bits = self.u8()?;
+                let bits = left.u8()?;
                 Operation::Stages(Stages {
                     open: bits & 1 != 0,
                     judge: bits & 2 != 0,
@@ -150,10 +126,10 @@ impl<'a> Program<'a> {
                     answer: bits & 8 != 0,
                 })
             }
-            10 => Operation::Exit(self.u8()?),
+            10 => Operation::Exit(left.u8()?),
             11 => Operation::Due,
             12 => Operation::Forget,
-            _ => match self.u8()? % 2 {
+            _ => match left.u8()? % 2 {
                 0 => Operation::Stop,
                 _ => Operation::HangUp,
             },

@@ -49,7 +49,7 @@ pub(super) struct Pulse {
 
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(in crate::keeper) enum Judged {
     /// As far as one can know.
     Well,
     /// All that it said was heard, and that was too long ago.

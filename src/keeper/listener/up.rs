@@ -1,4 +1,4 @@
-//! One listener that runs: what it is told, what it says, and whether it may.
+//! One listener that runs, and what it is told.
 
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
@@ -9,40 +9,24 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use zeroize::Zeroizing;
 
-use super::health::{Budget, Judged, Pulse};
+use super::child;
+use super::ear::Ear;
 use super::outbox::Outbox;
-use super::{Loss, Readied, Said, child};
-use crate::channel::{
-    Channel, Confinement, Limits, MESSAGE_MAX, Plain, Received, Sent, Setup, SocketId, Takes, ToKeeper,
-    ToListener,
-};
+use crate::channel::{Confinement, Limits, Plain, Sent, Setup, SocketId, Takes, ToListener};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::config::resolved::{Sandbox, Stamp};
 use crate::exit::Failure;
 use crate::keeper::{cannot, stamps};
-use crate::work::Drained;
 
 /// A listener that runs, as far as is known.
 pub(super) struct Up {
     pub(super) child: Child,
-    pub(super) channel: Channel,
+    pub(super) ear: Ear,
     outbox: Outbox,
-    budget: Budget,
-    pulse: Pulse,
-    stage: Stage,
     /// When (monotonic) it was started.
     pub(super) since: Duration,
     interest: Interest,
-    buffer: Box<Zeroizing<[u8; MESSAGE_MAX]>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Starting,
-    Ready,
-    /// Told to; it must be gone by then, whatever it says.
-    Stopping(Duration),
 }
 
 impl Up {
@@ -78,18 +62,9 @@ impl Up {
         outbox.push(&ToListener::Begin);
 
         let (child, channel) = child::start(number)?;
-        let mut up = Up {
-            child,
-            channel,
-            outbox,
-            budget: Budget::new(workers, queue),
-            pulse: Pulse::new(now, START),
-            stage: Stage::Starting,
-            since: now.mono,
-            interest: Interest::READABLE,
-            buffer: Box::new(Zeroizing::new([0; MESSAGE_MAX])),
-        };
-        let fd = up.channel.as_raw_fd();
+        let ear = Ear::new(now, channel, workers, queue);
+        let mut up = Up { child, ear, outbox, since: now.mono, interest: Interest::READABLE };
+        let fd = up.ear.channel.as_raw_fd();
         if let Err(error) = registry.register(&mut SourceFd(&fd), token, up.interest) {
             child::kill(&mut up.child);
             drop(up.child.wait());
@@ -99,77 +74,16 @@ impl Up {
         Ok(up)
     }
 
-    /// Reads one message, and holds it against what a listener may say now.
-    pub(super) fn hear(&mut self, now: Now, sockets: usize) -> Result<Said, Loss> {
-        let message = match self.channel.receive(&mut self.buffer) {
-            Received::Message(len, None) => {
-                self.buffer.get(..len).and_then(|bytes| ToKeeper::decode(bytes).ok())
-            }
-            Received::Message(_, Some(_)) => None,
-            Received::Empty => return Ok(Said::Nothing),
-            Received::End => return Err(Loss::Ended),
-        };
-        let message = message.ok_or(Loss::Malformed)?;
-        self.budget.spend(now, &message)?;
-        let stopping = matches!(self.stage, Stage::Stopping(_));
-        match message {
-            ToKeeper::Ready if self.stage == Stage::Starting => {
-                self.stage = Stage::Ready;
-                self.pulse = Pulse::new(now, SILENCE);
-                Ok(Said::Ready(Readied::Before))
-            }
-            // One that was told to stop before it had begun.
-            ToKeeper::Ready if stopping => Ok(Said::Alive),
-            ToKeeper::Ready => Err(Loss::Malformed),
-            // It has not begun.
-            ToKeeper::Opened(_) | ToKeeper::Counts(_) | ToKeeper::Alive if self.stage == Stage::Starting => {
-                Err(Loss::Malformed)
-            }
-            ToKeeper::Opened(opened) if usize::from(opened.socket.0) < sockets => {
-                if stopping {
-                    self.pulse.beat(now);
-                }
-                Ok(Said::Opened(opened))
-            }
-            ToKeeper::Opened(_) => Err(Loss::Malformed),
-            ToKeeper::Counts(counts) => Ok(Said::Counts(counts)),
-            ToKeeper::Alive => {
-                self.pulse.beat(now);
-                Ok(Said::Alive)
-            }
-        }
-    }
-
-    /// Whether it has been silent for too long.
-    pub(super) fn judge(&mut self, now: Now, drained: Drained) -> Judged {
-        match self.stage {
-            Stage::Stopping(by) if now.mono >= by => Judged::Silent,
-            Stage::Starting | Stage::Ready | Stage::Stopping(_) => self.pulse.judge(now, drained),
-        }
-    }
-
     /// Sends what waits, and has the loop woken when there is room for the rest.
     pub(super) fn send(&mut self, registry: &Registry, token: Token, sockets: &[(UdpSocket, Takes)]) {
-        self.outbox.flush(&self.channel, sockets);
+        self.outbox.flush(&self.ear.channel, sockets);
         let wanted =
             if self.outbox.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
         if wanted != self.interest
-            && registry.reregister(&mut SourceFd(&self.channel.as_raw_fd()), token, wanted).is_ok()
+            && registry.reregister(&mut SourceFd(&self.ear.channel.as_raw_fd()), token, wanted).is_ok()
         {
             self.interest = wanted;
         }
-    }
-
-    /// When (monotonic) it is judged, if nothing happens before.
-    pub(super) fn due(&self) -> Duration {
-        match self.stage {
-            Stage::Starting | Stage::Ready => self.pulse.due(),
-            Stage::Stopping(by) => self.pulse.due().min(by),
-        }
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        self.stage == Stage::Ready
     }
 
     /// After a reload: whatever differs for it.
@@ -185,7 +99,7 @@ impl Up {
     /// Somebody knocked well from there. It is no loss if that isn't heard.
     pub(super) fn settled(&self, source: IpAddr) {
         if self.outbox.is_empty() {
-            match self.channel.send(&ToListener::Settled(source).encode(), None) {
+            match self.ear.channel.send(&ToListener::Settled(source).encode(), None) {
                 Sent::Yes | Sent::Full | Sent::Closed => {}
             }
         }
@@ -194,8 +108,7 @@ impl Up {
     /// Lets it finish what it has.
     pub(super) fn stop(&mut self, now: Now) {
         self.outbox.push(&ToListener::Stop);
-        self.stage = Stage::Stopping(now.mono.saturating_add(STOP));
-        self.pulse = Pulse::new(now, SILENCE);
+        self.ear.stop(now);
     }
 }
 
@@ -214,12 +127,3 @@ pub(crate) fn limits(config: &Config) -> Limits {
         prefixes: config.limits.prefixes,
     }
 }
-
-/// For the first word of a new one: a slow machine, a long key.
-const START: Duration = Duration::from_secs(10);
-
-/// A listener says each second that it is alive.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// For the longest queue on the slowest machine.
-const STOP: Duration = Duration::from_secs(30);

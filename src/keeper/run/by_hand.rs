@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::channel::{Channel, MESSAGE_MAX, Received, ToKeeper};
+use crate::channel::Channel;
 use crate::config::files;
 use crate::judge::{Decoys, Grant};
+use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
 use crate::store::thread::by_hand::Engine;
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
@@ -14,7 +15,8 @@ use crate::work::{About, Happened, How, JobEvent, StartError};
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {
     config: Arc<Config>,
-    channel: Channel,
+    /// `None`: its listener was given up.
+    ear: Option<Ear>,
     judge: Judge,
     store: StoreThread<Claim>,
     engine: Engine<Claim>,
@@ -23,6 +25,17 @@ pub(crate) struct Keeper {
     started: Vec<Arc<About>>,
     report: Report,
     phase: Phase,
+}
+
+/// What the listener said.
+#[expect(clippy::large_enum_variant, reason = "as with Said")]
+pub(crate) enum Heard {
+    /// It was opened, and waits for the store now, or is refused.
+    Opened(Opened, Result<(), DropReason>),
+    /// Anything else.
+    Other,
+    /// Nothing more for now, or ever.
+    Nothing,
 }
 
 impl Keeper {
@@ -39,8 +52,8 @@ impl Keeper {
         Keeper {
             judge: Judge::new(Arc::clone(&config), decoys),
             jobs: Jobs::new(config.limits.max_jobs),
+            ear: Some(Ear::new(now, channel, config.limits.workers, config.limits.queue)),
             config,
-            channel,
             store,
             engine,
             scripts: BTreeMap::new(),
@@ -55,23 +68,52 @@ impl Keeper {
         &self.config
     }
 
-    /// Takes the listener's messages; `claims` is told of each knock that waits for the store now.
-    pub(crate) fn channel(&mut self, now: Now, mut claims: impl FnMut(&Opened)) {
-        let mut buffer = [0; MESSAGE_MAX];
-        while let Received::Message(len, None) = self.channel.receive(&mut buffer) {
-            let message = buffer.get(..len).map(ToKeeper::decode);
-            match message {
-                Some(Ok(ToKeeper::Opened(opened))) => {
-                    self.report.counts.opened();
-                    match submit(&mut self.judge, &self.store, self.phase, now, &opened) {
-                        Ok(()) => claims(&opened),
-                        Err(refusal) => self.report.refused(now, &refusal, &self.config),
-                    }
-                }
-                Some(Ok(ToKeeper::Counts(counts))) => self.report.listener(now, counts),
-                Some(Ok(ToKeeper::Ready | ToKeeper::Alive)) => {}
-                Some(Err(_)) | None => assert!(message.is_none(), "our listener sent a malformed message"),
+    /// Another listener takes the place of the one before, which is gone.
+    pub(crate) fn listener(&mut self, now: Now, channel: Channel) {
+        let mut ear = Ear::new(now, channel, self.config.limits.workers, self.config.limits.queue);
+        if self.phase == Phase::Stopping {
+            ear.stop(now);
+        }
+        self.ear = Some(ear);
+        self.report.counts.listener_gone();
+    }
+
+    /// Hears one message.
+    pub(crate) fn hear(&mut self, now: Now) -> Result<Heard, Loss> {
+        let Some(ear) = &mut self.ear else {
+            return Ok(Heard::Nothing);
+        };
+        match ear.hear(now, SOCKETS) {
+            Ok(Said::Opened(opened)) => {
+                self.report.counts.opened();
+                let judged = submit(&mut self.judge, &self.store, self.phase, now, &opened);
+                let judged = judged.map_err(|refusal| {
+                    self.report.refused(now, &refusal, &self.config);
+                    refusal.reason
+                });
+                Ok(Heard::Opened(opened, judged))
             }
+            Ok(Said::Counts(counts)) => {
+                self.report.listener(now, counts);
+                Ok(Heard::Other)
+            }
+            Ok(Said::Ready(_) | Said::Alive) => Ok(Heard::Other),
+            Ok(Said::Nothing) => Ok(Heard::Nothing),
+            Err(loss) => {
+                self.ear = None;
+                Err(loss)
+            }
+        }
+    }
+
+    /// Gives up a listener that has been silent for too long.
+    pub(crate) fn judge_listener(&mut self, now: Now, drained: Drained) -> Result<(), Loss> {
+        match self.ear.as_mut().map(|ear| ear.judge(now, drained)) {
+            Some(Judged::Silent) => {
+                self.ear = None;
+                Err(Loss::Silent)
+            }
+            Some(Judged::Well) | None => Ok(()),
         }
     }
 
@@ -158,6 +200,9 @@ impl Keeper {
     /// The signal to stop.
     pub(crate) fn stop(&mut self, now: Now) {
         self.phase = Phase::Stopping;
+        if let Some(ear) = &mut self.ear {
+            ear.stop(now);
+        }
         for job in self.jobs.stop() {
             let about = Arc::clone(job.about());
             self.tell(now, about, Happened::Refused(StartError::Stopping));
@@ -165,14 +210,12 @@ impl Keeper {
     }
 
     /// Takes no more messages: the other end of its channel is closed.
-    pub(crate) fn hang_up(&mut self) -> std::io::Result<()> {
-        let (ours, _) = Channel::pair()?;
-        self.channel = ours;
-        Ok(())
+    pub(crate) fn hang_up(&mut self) {
+        self.ear = None;
     }
 
     /// The listener's totals, for one that could not be told.
-    pub(crate) fn listener(&mut self, counts: crate::channel::Counts) {
+    pub(crate) fn listener_counts(&mut self, counts: crate::channel::Counts) {
         self.report.counts.listener(counts);
     }
 
@@ -214,3 +257,6 @@ impl Keeper {
         self.report.job(now, &JobEvent { about, what });
     }
 }
+
+/// What each listener gets.
+pub(crate) const SOCKETS: usize = 2;

@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
-use super::knock::{Knock, Stamp};
-use super::{MODULUS, Seen};
+use super::knock::{Knock, MODULUS, Stamp};
+use super::menu;
+use super::pipeline::Seen;
+use super::sealed::unpad;
 use crate::channel::{Lane, Opened};
 use crate::clock::Now;
 use crate::config::resolved::{self, Enabled, PayloadKind};
 use crate::config::{Action, Config, User};
-use crate::fuzzing::sealed::unpad;
 use crate::judge::Grant;
 use crate::reason::DropReason;
 use crate::wire::stamp::STAMP_LEN;
@@ -23,13 +24,27 @@ pub(super) struct Ledger {
     pub(super) seen: Seen,
     /// By their HMAC.
     signed: HashMap<[u8; 32], Signature>,
-    /// By their knock: who stamped it.
-    stamped: HashMap<KnockId, Vec<UserId>>,
+    /// By their knock.
+    stamps: HashMap<KnockId, HashSet<Stamped>>,
+    /// How often each was opened that had a stamp of this user's.
+    opened: HashMap<(KnockId, UserId), usize>,
+    /// How often a listener may have forgotten the tags it saw.
+    forgotten: usize,
+    /// What came without a stamp while that was taken.
+    plain: HashSet<KnockId>,
     /// What came from where.
     delivered: HashSet<(KnockId, SocketAddr)>,
     datagrams: HashMap<KnockId, Vec<u8>>,
     waiting: VecDeque<Waiting>,
     ran: BTreeSet<Nonce>,
+}
+
+/// A stamp, and with which key it was made.
+#[derive(PartialEq, Eq, Hash)]
+struct Stamped {
+    user: UserId,
+    key: [u8; 32],
+    tag: [u8; 16],
 }
 
 struct Signature {
@@ -60,26 +75,45 @@ impl Ledger {
     /// The stamped datagram.
     pub(super) fn stamp(&mut self, stamp: &Stamp, sealed: Vec<u8>, now: Now) -> Vec<u8> {
         let knock = knock_id(&sealed);
-        if stamp.is_whole() {
-            self.stamped.entry(knock).or_default().push(stamp.user);
-        }
-        stamp.make(sealed, now.unix())
+        let whole = stamp.make(sealed, now.unix());
+        let tag = *whole.last_chunk().expect("a stamp is longer");
+        let stamped = Stamped { user: stamp.user, key: *stamp.key().bytes(), tag };
+        // One that is spoiled may be mended on its way.
+        self.stamps.entry(knock).or_default().insert(stamped);
+        stamp.spoil(whole)
     }
 
-    pub(super) fn delivered(&mut self, source: SocketAddr, bytes: &[u8]) {
+    pub(super) fn delivered(&mut self, config: &Config, source: SocketAddr, bytes: &[u8]) {
         // A stamp is no part of the knock.
-        let bytes = if bytes.len() == MODULUS.len() + STAMP_LEN { &bytes[..MODULUS.len()] } else { bytes };
+        let stamped = bytes.len() == MODULUS.len() + STAMP_LEN;
+        let bytes = if stamped { &bytes[..MODULUS.len()] } else { bytes };
         let knock = knock_id(bytes);
+        if !stamped && config.stamp == resolved::Stamp::Optional {
+            self.plain.insert(knock);
+        }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         self.delivered.insert((knock, source));
         self.datagrams.insert(knock, bytes.to_vec());
     }
 
-    pub(super) fn claimed(&mut self, now: Now, config: &Config, opened: &Opened) {
-        if let Lane::Stamped(user) = opened.lane {
-            let stamps = self.stamped.get(&opened.knock()).map(Vec::as_slice).unwrap_or_default();
-            assert!(stamps.contains(&user), "{user} did not stamp {opened:?}");
+    /// It came out of the listener, and waits for the store now or was refused.
+    pub(super) fn opened(
+        &mut self,
+        now: Now,
+        config: &Config,
+        opened: &Opened,
+        judged: Result<(), DropReason>,
+    ) {
+        match opened.lane {
+            Lane::Plain => assert!(self.plain.contains(&opened.knock()), "without a stamp: {opened:?}"),
+            Lane::Stamped(user) => self.opened_stamped(opened.knock(), user),
         }
+        if judged.is_ok() {
+            self.claimed(now, config, opened);
+        }
+    }
+
+    pub(super) fn claimed(&mut self, now: Now, config: &Config, opened: &Opened) {
         self.waiting.push_back(Waiting {
             knock: opened.knock(),
             source: opened.source,
@@ -88,6 +122,16 @@ impl Ledger {
             freshness: config.freshness.as_secs(),
             server: config.server_id,
         });
+    }
+
+    /// Each of his stamps is good for one private-key operation.
+    fn opened_stamped(&mut self, knock: KnockId, user: UserId) {
+        let stamps = self.stamps.get(&knock).into_iter().flatten();
+        let own = stamps.filter(|stamp| stamp.user == user && menu::had(user, &stamp.key)).count();
+        assert!(own > 0, "{user} did not stamp {knock}");
+        let times = self.opened.entry((knock, user)).or_default();
+        *times += 1;
+        assert!(*times <= own * (1 + self.forgotten), "{own} stamps opened it {times} times");
     }
 
     /// The oldest claim was decided.
@@ -124,11 +168,22 @@ impl Ledger {
     /// Each datagram that came ran or is counted under one reason.
     pub(super) fn balance(&mut self, (received, ran, refused): (u64, u64, Vec<(DropReason, u64)>)) {
         assert!(self.waiting.is_empty(), "claims without an answer");
-        let all: u64 = refused.iter().map(|(_, count)| count).sum();
-        assert_eq!(received, ran + all, "ran {ran}, refused {refused:?}");
+        // A hostile listener may have counted as far as one can.
+        let all = refused.iter().fold(ran, |sum, (_, count)| sum.saturating_add(*count));
+        assert_eq!(received, all, "ran {ran}, refused {refused:?}");
         assert!(ran <= self.seen.granted);
         let reasons = refused.iter().filter(|(_, count)| *count > 0);
         self.seen.refused.extend(reasons.map(|(reason, _)| *reason));
+    }
+
+    /// Another takes its place, and knows none of the tags.
+    pub(super) fn listener_lost(&mut self) {
+        self.forgotten += 1;
+    }
+
+    /// The window moved in a way that time does not: an epoch may leave it and come back, without its tags.
+    pub(super) fn epochs_come_again(&mut self) {
+        self.forgotten += 1;
     }
 
     /// The daemon was killed.

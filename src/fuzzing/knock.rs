@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::menu;
-use super::program::Program;
-use crate::fuzzing::recorded::recorded;
+use super::operands::Operands;
+use super::recorded::recorded;
 use crate::wire::mac::{self, Signed};
 use crate::wire::stamp::{Stamper, stamp};
 use crate::wire::{BeaconKey, Binding, HmacKey, PAYLOAD_MAX, PLAINTEXT_LEN, StampKey, UserId};
@@ -52,17 +52,17 @@ pub(super) struct Made {
 impl<'a> Knock<'a> {
     /// User, action, key, source, seconds from now (2, big-endian, signed), challenge, binding, padding, what is to be
     /// spoiled and how (2), the payload's length and the payload.
-    pub(super) fn read(program: &mut Program<'a>) -> Option<Knock<'a>> {
+    pub(super) fn read(operands: &mut Operands<'a>) -> Option<Knock<'a>> {
         Some(Knock {
-            user: program.u8()?.into(),
-            action: program.u8()?,
-            key: program.u8()?,
-            source: program.source()?,
-            offset: program.u16()?.cast_signed(),
-            challenge: program.u8()?,
-            bind: program.u8()?,
-            padding: program.u8()?.max(1),
-            spoil: match (program.u8()? % 6, program.u8()?, program.u8()?) {
+            user: operands.u8()?.into(),
+            action: operands.u8()?,
+            key: operands.u8()?,
+            source: operands.source()?,
+            offset: operands.u16()?.cast_signed(),
+            challenge: operands.u8()?,
+            bind: operands.u8()?,
+            padding: operands.u8()?.max(1),
+            spoil: match (operands.u8()? % 6, operands.u8()?, operands.u8()?) {
                 (1, version, _) => Spoil::Version(version),
                 (2, high, low) => Spoil::Length(u16::from_be_bytes([high, low])),
                 (3, at, bits) => Spoil::Flip(at, bits),
@@ -71,8 +71,8 @@ impl<'a> Knock<'a> {
                 (_, _, _) => Spoil::Nothing,
             },
             payload: {
-                let len = program.u8()?;
-                program.bytes(len)
+                let len = operands.u8()?;
+                operands.bytes(len)
             },
         })
     }
@@ -109,7 +109,7 @@ impl<'a> Knock<'a> {
             Spoil::Short(missing) => message -= usize::from(missing) % PLAINTEXT_LEN,
             Spoil::Nothing | Spoil::Version(_) | Spoil::Length(_) => {}
         }
-        let mut datagram = vec![self.padding; super::MODULUS.len() - message];
+        let mut datagram = vec![self.padding; MODULUS.len() - message];
         datagram[..2].copy_from_slice(&[0, 2]);
         if let Some(last) = datagram.last_mut() {
             *last = 0;
@@ -143,29 +143,34 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// User, key, seconds from now (2, big-endian, signed), where it is changed, bits.
-    pub(super) fn read(program: &mut Program<'_>) -> Option<Stamp> {
+    pub(super) fn read(operands: &mut Operands<'_>) -> Option<Stamp> {
         Some(Stamp {
-            user: UserId(program.u8()?.into()),
-            key: program.u8()?,
-            offset: program.u16()?.cast_signed(),
-            flip: (program.u8()?, program.u8()?),
+            user: UserId(operands.u8()?.into()),
+            key: operands.u8()?,
+            offset: operands.u16()?.cast_signed(),
+            flip: (operands.u8()?, operands.u8()?),
         })
     }
 
-    /// Whether somebody who has that key might have made it.
-    pub(super) fn is_whole(&self) -> bool {
-        self.flip.1 == 0
+    pub(super) fn key(&self) -> HmacKey {
+        menu::key(self.key)
     }
 
-    /// The datagram.
+    /// The datagram, with nothing changed.
     pub(super) fn make(&self, sealed: Vec<u8>, now: u64) -> Vec<u8> {
         let timestamp = i64::try_from(now).unwrap_or(0).saturating_add(self.offset.into());
         let timestamp = u32::try_from(timestamp).unwrap_or(0);
-        let (server, key) = (recorded().private_key.public(), menu::key(self.key));
+        let (server, key) = (recorded().private_key.public(), self.key());
         let stamper = Stamper::new(&StampKey::derive(server, &key));
-        let mut datagram = stamp(sealed, self.user, timestamp, &BeaconKey::of(server), &stamper);
+        stamp(sealed, self.user, timestamp, &BeaconKey::of(server), &stamper)
+    }
+
+    pub(super) fn spoil(&self, mut datagram: Vec<u8>) -> Vec<u8> {
         let (at, bits) = self.flip;
-        datagram[super::MODULUS.len() + usize::from(at) % 32] ^= bits;
+        datagram[MODULUS.len() + usize::from(at) % 32] ^= bits;
         datagram
     }
 }
+
+/// A block begins with 0, so all of them are below it.
+pub(super) const MODULUS: [u8; 256] = [0xb0; 256];

@@ -6,13 +6,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::recorded::recorded;
+use crate::clock::Now;
 use crate::config::resolved::{
     AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
     StoreKind,
 };
 use crate::config::{Action, Config, User};
-use crate::fuzzing::recorded::recorded;
-use crate::wire::{ActionId, Bound, HmacKey, PAYLOAD_MAX, ServerId, UserId};
+use crate::judge::Decoys;
+use crate::keeper::{limits, stamp_keys};
+use crate::listener::Admission;
+use crate::wire::{ActionId, BeaconKey, Bound, HmacKey, PAYLOAD_MAX, ServerId, UserId};
 
 /// The wall clock at the beginning.
 pub(super) const START: Duration = Duration::from_secs(1_700_000_000);
@@ -23,9 +27,27 @@ pub(super) const SERVER: ServerId = ServerId([7; 16]);
 /// Of another.
 pub(super) const OTHER_SERVER: ServerId = ServerId([8; 16]);
 
+/// A listener's, when it was told all that it has to know.
+pub(super) fn admission(now: Now, modulus: Vec<u8>, config: &Config) -> Admission {
+    let beacon = BeaconKey::of(&config.private_key.public);
+    let mut admission = Admission::new(now, modulus, beacon, limits(config));
+    stamp_keys(None, config).iter().for_each(|keys| admission.stamp_keys(keys));
+    admission
+}
+
+/// For users that nobody is.
+pub(super) fn decoys() -> Decoys {
+    Decoys { key: HmacKey::new([43; 32]).expect("not zero"), server: ServerId([44; 16]) }
+}
+
 /// Users have the keys 1 to 4; the others are nobody's.
 pub(super) fn key(nth: u8) -> HmacKey {
     HmacKey::new([nth % 8 + 1; 32]).expect("not zero")
+}
+
+/// Whether the user has this key in one of the configurations.
+pub(super) fn had(user: UserId, key: &[u8; 32]) -> bool {
+    configs().iter().filter_map(|config| config.users.get(&user)).any(|user| user.hmac_key.bytes() == key)
 }
 
 pub(super) fn source(nth: u8) -> SocketAddr {
