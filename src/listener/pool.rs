@@ -70,11 +70,6 @@ impl Pool {
                 let (own, shared, warm) = (Arc::clone(&own), Arc::clone(&shared), Arc::clone(&warm));
                 let (channel, tally) = (Arc::clone(channel), Arc::clone(tally));
                 let work = move || {
-                    // The loop goes first: it is what a flood is held back by.
-                    match rustix::process::nice(NICE) {
-                        // Refused: then they take turns as equals.
-                        Ok(_) | Err(_) => {}
-                    }
                     drop(own.0.open(&own.1));
                     warm.wait();
                     shared.work(&own.0, &channel, &tally);
@@ -231,9 +226,6 @@ pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &
 
 /// A keeper that has taken nothing for so long is stuck; the queue has been filling meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Steps by which a worker yields to others.
-const NICE: i32 = 5;
 
 #[cfg(test)]
 mod tests;
