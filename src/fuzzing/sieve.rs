@@ -20,7 +20,7 @@ use crate::wire::stamp::{Epoch, Stamped};
 /// Makes a filter, and up to an epoch later or earlier, for clocks are set, shows a datagram to it and to the listener:
 /// what the listener opens has come through. The operands: which configuration, seconds until the filter is made, from
 /// then to the datagram (signed), what the socket takes, the share of plain ones, the kernel's random number, whether
-/// bytes are sent or sealed and stamped, and those of [`Operands::pattern`] and [`Stamp::read`]. The lane, if it is opened.
+/// bytes are sent or sealed and stamped, and those of `Operands::pattern` and `Stamp::read`. The lane, if it is opened.
 pub fn sieve(data: &[u8]) -> Option<Lane> {
     let operands = &mut Operands::new(data);
     let configs = menu::configs();
