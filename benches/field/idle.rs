@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::arrivals::Arrivals;
 use crate::contender::{Knock, Running};
 use crate::ground::HERE;
+use crate::shares::Times;
 use crate::{Try, clock};
 
 /// Microseconds from before the send to the script's first instruction, of each knock.
@@ -34,7 +35,7 @@ pub(crate) fn throughput(
     knocks: &[Knock],
     time: Duration,
     arrivals: &Arrivals,
-) -> Try<f64> {
+) -> Try<Ran> {
     let socket = socket(running)?;
     let mut next = knocks.iter();
     let mut send = || -> Try<bool> {
@@ -45,6 +46,7 @@ pub(crate) fn throughput(
     for _ in 0..WINDOW {
         send()?;
     }
+    let before = Times::now(&running.process)?;
     let start = clock::nanos();
     let (mut ran, mut last) = (0_u64, start);
     while clock::nanos() < start + clock::ns(time) {
@@ -59,9 +61,19 @@ pub(crate) fn throughput(
     if ran == 0 {
         return Err(lost(running).into());
     }
+    let shares = before.until(&running.process)?;
     // What is still under way must not count for the next measurement.
     while arrivals.before(clock::nanos() + LOST / 10).is_some() {}
-    Ok(ran as f64 * 1e9 / last.saturating_sub(start).max(1) as f64)
+    let per_second = ran as f64 * 1e9 / last.saturating_sub(start).max(1) as f64;
+    Ok(Ran { scripts: ran, per_second, shares })
+}
+
+/// What came of a closed loop.
+pub(crate) struct Ran {
+    pub(crate) scripts: u64,
+    pub(crate) per_second: f64,
+    /// Who used how many seconds of the processors meanwhile.
+    pub(crate) shares: Vec<(&'static str, f64)>,
 }
 
 fn socket(running: &Running) -> Try<UdpSocket> {

@@ -27,6 +27,7 @@ mod idle;
 mod load;
 mod plan;
 mod process;
+mod shares;
 mod siglatchd;
 mod stats;
 mod svg;
@@ -57,6 +58,7 @@ pub(crate) const LATENCY: &str = "latency from send to first instruction";
 pub(crate) const THROUGHPUT: &str = "knocks in a closed loop";
 pub(crate) const MEMORY: &str = "resident memory, idle";
 const PARTS: &str = "what the floors are made of";
+const SHARES: &str = "processor time of a knock in the closed loop";
 const OPENED: &str = "private-key operations per core";
 /// Whose figures the others are compared with.
 const REFERENCE: &str = "siglatchd stamped";
@@ -145,7 +147,12 @@ fn closed_loop(
     let knocks = contender.knocks((plan.closed_loop.as_secs_f64() * MOST_PER_SECOND) as usize)?;
     let running = contender.start(Limits::Lifted)?;
     let ran = idle::throughput(&running, &knocks, plan.closed_loop, arrivals)?;
-    figures.add(THROUGHPUT, contender.name(), "1/s", ran);
+    figures.add(THROUGHPUT, contender.name(), "1/s", ran.per_second);
+    if contender.name() == REFERENCE {
+        for (share, seconds) in &ran.shares {
+            figures.add(SHARES, share, "us", seconds * 1e6 / ran.scripts as f64);
+        }
+    }
     running.process.stop().map(drop)
 }
 

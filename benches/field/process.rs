@@ -68,6 +68,15 @@ impl Process {
         sum
     }
 
+    /// Seconds of processor time so far: of each thread of its processes, by name, and of the scripts that it reaped.
+    pub(crate) fn processor_time(&self) -> Try<Vec<(String, f64)>> {
+        let mut times = vec![(SCRIPTS.to_owned(), reaped(self.child.id())?)];
+        for pid in std::iter::once(self.child.id()).chain(children(self.child.id())) {
+            times.extend(thread_times(pid));
+        }
+        Ok(times)
+    }
+
     /// Asks it to end, waits, and hands over its log.
     pub(crate) fn stop(mut self) -> Try<String> {
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
@@ -94,6 +103,32 @@ fn pss(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok())
 }
+
+/// Seconds that its threads ran, by name; none of a script that has just ended.
+pub(crate) fn thread_times(pid: u32) -> Vec<(String, f64)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let time = |thread: fs::DirEntry| {
+        let name = fs::read_to_string(thread.path().join("comm")).ok()?;
+        let ran = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanos: u64 = ran.split(' ').next()?.parse().ok()?;
+        Some((name.trim().to_owned(), nanos as f64 / 1e9))
+    };
+    threads.filter_map(time).collect()
+}
+
+/// Seconds that the children ran that this process has waited for.
+fn reaped(pid: u32) -> Try<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, which stands in parentheses, may have spaces in it; after it: state, and then cutime as the fourteenth.
+    let after = stat.rsplit_once(')').ok_or("no name in stat")?.1;
+    let ticks: Vec<u64> = after.split_whitespace().skip(13).take(2).flat_map(str::parse).collect();
+    Ok(ticks.iter().sum::<u64>() as f64 / TICKS_PER_SECOND)
+}
+
+/// What a script's processor time stands under.
+pub(crate) const SCRIPTS: &str = "scripts";
+/// USER_HZ, which is the same on every Linux that has siglatchd.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Of all its threads.
 fn children(pid: u32) -> Vec<u32> {
