@@ -59,6 +59,7 @@ reasons! {
     Binding = "binding": "bound to less than `bind` asks for",
     Source = "source": "the source is not in `allow_from` of server, user or action",
     StampMissing = "stamp-missing": "a plain knock, or stamped by another, and the user has `require_stamp`",
+    Options = "options": "options in front of the payload that are malformed, or that the action does not take",
     Payload = "payload": "the payload is not of the kind or length that the action takes",
     Busy = "busy": "`max_running` of the action, or `max_jobs` of all, run already",
     StartFailed = "start-failed": "the script could not be started",

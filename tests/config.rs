@@ -63,8 +63,8 @@ fn a_configuration_as_the_design_writes_it_is_understood() {
     ] {
         assert_eq!(alice.allow_from.allows(address.parse().unwrap()), allowed, "{address}");
     }
-    assert_eq!(ssh.program, folder.path("open"));
-    assert_eq!(ssh.fixed_args, ["--verbose"]);
+    assert_eq!(ssh.run.path, folder.path("open"));
+    assert_eq!(ssh.run.args, ["--verbose"]);
     let literal = Arg::Literal("literal".to_owned());
     assert_eq!(ssh.args, Args::List(vec![Arg::Ip, literal, Arg::KnockId]));
     assert_eq!(ssh.env["PORT"], "22");

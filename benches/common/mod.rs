@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use siglatch::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
-    StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
+    Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PublicKey, ServerId, UserId};
@@ -70,8 +70,7 @@ fn action(id: u8) -> Action {
     Action {
         id: action_id(id),
         name: format!("action-{id}"),
-        program: PathBuf::from("/bin/true"),
-        fixed_args: Vec::new(),
+        run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
         args: Args::Siglatch,
         env: Default::default(),
         stdin: Stdin::Null,

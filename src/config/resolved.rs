@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::wire::options::Kind;
 use crate::wire::{ActionId, Bound, HmacKey, PublicKey, ServerId, UserId};
 
 /// The whole of it. Users and actions are shared, so that what runs keeps what it was started with over a reload.
@@ -192,11 +193,9 @@ pub struct Action {
     pub id: ActionId,
     /// The key of its table, a [`Name`](crate::wire::invite::Name).
     pub name: String,
-    /// Absolute path of the program.
-    pub program: PathBuf,
-    /// Elements behind the program in `run`.
-    pub fixed_args: Vec<String>,
-    /// What follows them.
+    /// What `run` says.
+    pub run: Program,
+    /// What follows its arguments.
     pub args: Args,
     /// Named additions to the environment.
     pub env: BTreeMap<String, String>,
@@ -224,6 +223,22 @@ pub struct Action {
     pub bind: Bound,
     /// Whether it may be knocked at all.
     pub enabled: Enabled,
+}
+
+impl Action {
+    /// The options that may stand in front of its payload. None: whatever comes is payload.
+    pub fn takes(&self) -> &'static [Kind] {
+        &[]
+    }
+}
+
+/// A program and its first arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Each an element of its own.
+    pub args: Vec<String>,
 }
 
 /// The arguments behind `run`'s own.

@@ -108,10 +108,10 @@ fn assert_valid(config: &Config) {
     for (id, action) in &config.actions {
         named(&action.name);
         assert_eq!(*id, action.id);
-        assert!(action.program.is_absolute());
+        assert!(action.run.path.is_absolute());
         assert!(action.max_payload <= PAYLOAD_MAX && action.max_running > 0, "{action:?}");
         let nul = |text: &String| text.contains('\0');
-        assert!(!action.fixed_args.iter().any(nul));
+        assert!(!action.run.args.iter().any(nul));
         assert!(!action.env.iter().any(|(name, value)| nul(name) || nul(value) || name.contains('=')));
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::recorded::recorded;
 use crate::clock::Now;
 use crate::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
-    StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
+    Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, Config, User};
 use crate::judge::Decoys;
@@ -153,7 +153,7 @@ fn plain() -> Config {
     });
     action(&mut config, 3, |off| off.enabled = switched_off);
     action(&mut config, 4, |gone| {
-        gone.program = PathBuf::from("/nowhere/gone");
+        gone.run.path = PathBuf::from("/nowhere/gone");
         gone.on_busy = OnBusy::Queue(1);
     });
     action(&mut config, 5, |queued| {
@@ -188,8 +188,7 @@ fn an_action(id: ActionId) -> Action {
     Action {
         id,
         name: format!("action{id}"),
-        program: PathBuf::from("/bin/sh"),
-        fixed_args: Vec::new(),
+        run: Program { path: PathBuf::from("/bin/sh"), args: Vec::new() },
         args: Args::Siglatch,
         env: BTreeMap::new(),
         stdin: Stdin::Payload,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::{Action, User};
-use crate::wire::{Bound, KnockId};
+use crate::wire::{Bound, KnockId, Options};
 
 /// A knock that was verified, is fresh, claimed and authorized. Only the judge makes one.
 #[derive(Debug)]
@@ -21,7 +21,9 @@ pub struct Grant {
     pub timestamp: u32,
     /// What it was bound to.
     pub bound: Bound,
-    /// The payload, 0 to 199 bytes.
+    /// What it asks for beside the action.
+    pub options: Options,
+    /// The payload behind them, 0 to 199 bytes.
     pub payload: Vec<u8>,
     /// Nobody outside the judge can fill this in.
     pub(super) _sealed: Sealed,
@@ -42,6 +44,7 @@ impl Grant {
             source: SocketAddr::from(([192, 0, 2, 7], 40000)),
             timestamp: 1_700_000_000,
             bound: Bound::None,
+            options: Options::default(),
             payload: payload.to_vec(),
             _sealed: Sealed,
         }

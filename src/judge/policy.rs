@@ -10,21 +10,22 @@ use crate::channel::Lane;
 use crate::clock::Now;
 use crate::config::resolved::{Enabled, PayloadKind, Stamp};
 use crate::config::{Action, Config, User};
-use crate::wire::{ActionId, Bound};
+use crate::wire::{ActionId, Bound, Options};
 
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
         let verified = self.into_verified();
         match authorize(now, config, &verified) {
-            Ok((user, action)) => Ok(Grant {
+            Ok(((user, action), options, payload)) => Ok(Grant {
                 knock: verified.knock,
                 user: Arc::clone(user),
                 action: Arc::clone(action),
                 source: verified.source,
                 timestamp: verified.nonce.timestamp,
                 bound: verified.bound,
-                payload: verified.payload,
+                options,
+                payload: payload.to_vec(),
                 _sealed: Sealed,
             }),
             Err(reason) => Err(Refusal { reason, verified: Some(verified) }),
@@ -32,13 +33,19 @@ impl Fresh {
     }
 }
 
-fn authorize<'a>(now: Now, config: &'a Config, verified: &Verified) -> Result<Allowed<'a>, DropReason> {
+fn authorize<'a>(
+    now: Now,
+    config: &'a Config,
+    verified: &'a Verified,
+) -> Result<(Allowed<'a>, Options, &'a [u8]), DropReason> {
     let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
     let (user, action) = permit(now, config, &verified.user, id, verified.source.ip(), verified.bound)?;
     let own_stamp = verified.lane == Lane::Stamped(user.id);
     ensure(own_stamp || user.stamp == Stamp::Optional, DropReason::StampMissing)?;
-    ensure(takes(action, &verified.payload), DropReason::Payload)?;
-    Ok((user, action))
+    let (options, payload) =
+        Options::split(&verified.payload, action.takes()).map_err(|_| DropReason::Options)?;
+    ensure(takes(action, payload), DropReason::Payload)?;
+    Ok(((user, action), options, payload))
 }
 
 /// Everything but the payload: what a reload can take away from a knock that waits its turn.

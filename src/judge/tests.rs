@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::channel::{Lane, SocketId, ToKeeper};
 use crate::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
-    StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
+    Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, User};
 use crate::store::{MemoryStore, Store as _};
@@ -165,8 +165,7 @@ fn action(id: u8) -> Action {
     Action {
         id: ActionId::new(id).unwrap(),
         name: format!("action-{id}"),
-        program: PathBuf::from("/bin/true"),
-        fixed_args: Vec::new(),
+        run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
         args: Args::Siglatch,
         env: Default::default(),
         stdin: Stdin::Null,

@@ -1,6 +1,7 @@
 //! A grant, made into what is executed: program, arguments, environment, standard input.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,6 +17,7 @@ use crate::wire::{Bound, KnockId};
 #[derive(Debug)]
 pub struct Job {
     about: Arc<About>,
+    program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
     stdin: Option<Vec<u8>>,
@@ -40,6 +42,7 @@ impl From<Grant> for Job {
     fn from(grant: Grant) -> Job {
         let payload_base64 = STANDARD.encode(&grant.payload);
         Job {
+            program: grant.action.run.path.clone(),
             args: args(&grant, &payload_base64),
             env: env(&grant, payload_base64),
             stdin: match grant.action.stdin {
@@ -63,9 +66,14 @@ impl Job {
         &self.about
     }
 
-    /// What runs; its `program`, `run_as`, `timeout`, `grace` and `max_output` hold for this job.
+    /// What runs; its `run_as`, `timeout`, `grace` and `max_output` hold for this job.
     pub fn action(&self) -> &Action {
         &self.about.action
+    }
+
+    /// Absolute.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The arguments behind the program's name.
@@ -97,7 +105,7 @@ fn args(grant: &Grant, payload_base64: &str) -> Vec<String> {
         Arg::KnockId => grant.knock.to_string(),
     };
     let encrypted = Arg::Literal("1".to_owned());
-    let fixed = grant.action.fixed_args.iter().cloned();
+    let fixed = grant.action.run.args.iter().cloned();
     match &grant.action.args {
         Args::List(list) => fixed.chain(list.iter().map(one)).collect(),
         Args::Siglatch => {
@@ -137,7 +145,7 @@ mod tests {
     #[test]
     fn a_script_gets_the_seven_siglatch_arguments_behind_its_own() {
         let mut action = testing::action(3, "open");
-        action.fixed_args = vec!["-v".to_owned()];
+        action.run.args = vec!["-v".to_owned()];
         let job = testing::job(action, b"hello?>");
         assert_eq!(job.args(), ["-v", "192.0.2.7", "5", "alice", "3", "open", "1", "aGVsbG8/Pg=="]);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Job;
-use crate::config::resolved::{AddressList, Args, Enabled, OnBusy, PayloadKind, Stamp, Stdin};
+use crate::config::resolved::{AddressList, Args, Enabled, OnBusy, PayloadKind, Program, Stamp, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
 use crate::wire::{ActionId, Bound, HmacKey, UserId};
@@ -16,8 +16,7 @@ pub(super) fn action(id: u8, name: &str) -> Action {
     Action {
         id: ActionId::new(id).unwrap(),
         name: name.to_owned(),
-        program: PathBuf::from("/bin/true"),
-        fixed_args: Vec::new(),
+        run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
         args: Args::Siglatch,
         env: BTreeMap::new(),
         stdin: Stdin::Null,

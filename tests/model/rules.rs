@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use siglatch::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Sandbox, Stamp, Stdin,
-    StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
+    Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
@@ -230,8 +230,7 @@ impl ActionRule {
         Action {
             id: action_id(self.id),
             name: format!("action-{}", self.id),
-            program: PathBuf::from("/bin/true"),
-            fixed_args: Vec::new(),
+            run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
             args: Args::Siglatch,
             env: BTreeMap::new(),
             stdin: Stdin::Null,

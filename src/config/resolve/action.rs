@@ -61,7 +61,7 @@ fn resolve(
     let args = args::args(&mut action, raw);
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
-    let program = run.as_ref().map(|(program, _)| program.as_path());
+    let program = run.as_ref().map(|program| program.path.as_path());
     let run_as = raw.run_as.as_ref().and_then(|text| run_as::resolve(&mut action, text, program));
     let timeout = action.duration("timeout", &raw.timeout, TIMEOUT);
     let grace = action.duration("grace", &raw.grace, GRACE);
@@ -72,12 +72,10 @@ fn resolve(
     let max_payload = action.number("max_payload", &raw.max_payload, MAX_PAYLOAD);
     let allow_from = action.addresses(&raw.allow_from);
     let bind = action.bind(&raw.bind, server_id);
-    let (program, fixed_args) = run?;
     Some(Action {
         id: id?,
         name: name.clone(),
-        program,
-        fixed_args,
+        run: run?,
         args,
         env,
         stdin,

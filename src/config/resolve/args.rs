@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use super::section::Section;
 use crate::config::files;
 use crate::config::raw::{RawAction, Text};
-use crate::config::resolved::{Arg, Args};
+use crate::config::resolved::{Arg, Args, Program};
 
 /// The program and the arguments in `run` behind it.
-pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<(PathBuf, Vec<String>)> {
+pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<Program> {
     // An action of a kind that isn't built yet was noted as that.
     if raw.run.is_none() && raw.nft.is_some() {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<(PathBuf,
             action.error(text.span(), what, "placeholders go into `args`");
         }
     }
-    Some((path, fixed.iter().map(|text| text.get_ref().clone()).collect()))
+    Some(Program { path, args: fixed.iter().map(|text| text.get_ref().clone()).collect() })
 }
 
 /// What follows the elements of `run`.

@@ -175,8 +175,8 @@ fn a_user_who_is_gone_when_his_claim_comes_back_runs_nothing() {
 fn a_grant_is_of_the_configuration_of_now() {
     let mut desk = Desk::new(config());
     let claim = desk.opened(&plain(1), HOME).unwrap();
-    desk.reload(with_action(config(), |action| action.program = PathBuf::from("/bin/new")));
-    assert_eq!(desk.claimed(claim).unwrap().action.program, PathBuf::from("/bin/new"));
+    desk.reload(with_action(config(), |action| action.run.path = PathBuf::from("/bin/new")));
+    assert_eq!(desk.claimed(claim).unwrap().action.run.path, PathBuf::from("/bin/new"));
 }
 
 /// Which of alice's challenges 0 to 9 are known without asking the store.

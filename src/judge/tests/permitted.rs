@@ -58,6 +58,8 @@ fn each_thing_that_is_wrong_has_its_reason() {
         tried += 1;
     }
     let between = |reason: &&DropReason| (DropReason::UserGone..=DropReason::Payload).contains(*reason);
+    // No action takes options yet.
+    let between = |reason: &&DropReason| between(reason) && **reason != DropReason::Options;
     assert_eq!(tried, DropReason::ALL.iter().filter(between).count());
 }
 

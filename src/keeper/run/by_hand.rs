@@ -241,7 +241,7 @@ impl Keeper {
     }
 
     fn spawn(&mut self, now: Now, job: &Job) {
-        let what = match files::check_program(&job.action().program) {
+        let what = match files::check_program(job.program()) {
             Ok(()) => {
                 self.scripts.insert(self.jobs.free_slot(), Arc::clone(job.about()));
                 self.jobs.started(now.mono, job.action());

@@ -68,10 +68,10 @@ impl Script {
         now: Now,
         job: &Job,
     ) -> Result<Script, StartError> {
-        let program = &job.action().program;
+        let program = job.program();
         files::check_program(program)?;
         Script::spawn(registry, tokens, now, job)
-            .map_err(|error| StartError::Spawn { program: program.clone(), error })
+            .map_err(|error| StartError::Spawn { program: program.to_owned(), error })
     }
 
     fn spawn(registry: &Registry, [out, err]: [Token; 2], now: Now, job: &Job) -> io::Result<Script> {
@@ -80,7 +80,7 @@ impl Script {
         let (stderr, stderr_end) = Pipe::open(registry, err, Stream::Stderr)?;
         let stdin = stdin(job)?;
         let action = job.action();
-        let file = CString::new(action.program.as_os_str().as_bytes())?;
+        let file = CString::new(job.program().as_os_str().as_bytes())?;
         let args = job.args().iter().map(|arg| CString::new(arg.as_str()));
         let args =
             std::iter::once(Ok(file.clone())).chain(args).collect::<Result<Vec<CString>, NulError>>()?;

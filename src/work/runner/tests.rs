@@ -124,15 +124,15 @@ impl Loop {
 /// An action that runs this text as a shell script; no file is written, so no other test's child can hold it open.
 fn script(text: &str) -> Action {
     let mut action = testing::action(3, "open");
-    action.program = PathBuf::from("/bin/sh");
-    action.fixed_args = ["-c", text, "script"].map(str::to_owned).to_vec();
+    action.run.path = PathBuf::from("/bin/sh");
+    action.run.args = ["-c", text, "script"].map(str::to_owned).to_vec();
     action
 }
 
 fn program(path: &Path, args: &[&str]) -> Action {
     let mut action = testing::action(3, "open");
-    action.program = path.to_owned();
-    action.fixed_args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    action.run.path = path.to_owned();
+    action.run.args = args.iter().map(|arg| (*arg).to_owned()).collect();
     action.args = Args::List(Vec::new());
     action
 }
