@@ -275,14 +275,15 @@ impl Keeper {
     fn claimed(&mut self, now: Now) {
         self.unheard = Drained::More;
         for _ in 0..STARTS {
-            match self.store.try_recv() {
+            match self.reply() {
                 Some(Reply::Claimed(claim, outcome)) => {
                     self.claims = self.claims.saturating_sub(1);
                     crash::point("keeper-claimed");
                     match self.judge.claimed(now, claim, outcome.ok()) {
                         Verdict::Grant(grant) => {
-                            self.listener.settled(grant.source.ip());
+                            let source = grant.source.ip();
                             self.runner.start(now, Job::from(grant));
+                            self.listener.settled(source);
                         }
                         Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
                     }
@@ -297,6 +298,19 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// The store's next reply. With nothing else to do a claim is waited for a little: it is answered in less time than it
+    /// takes to be woken.
+    fn reply(&self) -> Option<Reply<Claim>> {
+        let busy = self.claims == 0 || self.unread == Drained::More || self.runner.more() == Drained::More;
+        let looks = if busy { 1 } else { LOOKS };
+        (0..looks).find_map(|look| {
+            if look > 0 {
+                std::thread::yield_now();
+            }
+            self.store.try_recv()
+        })
     }
 
     fn scripts(&mut self, now: Now) {
@@ -350,6 +364,9 @@ const BUDGET: usize = 256;
 
 /// Replies of the store per wake: each may start a script, which takes half a millisecond.
 const STARTS: usize = 32;
+
+/// For a reply of the store before the loop goes to sleep: some 50 microseconds.
+const LOOKS: usize = 100;
 
 /// Time between two prunings of the store.
 const FORGET: Duration = Duration::from_secs(30);
