@@ -51,5 +51,7 @@ pub mod listener;
 pub mod reason;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 #[cfg(feature = "server")]
 pub mod work;

@@ -38,6 +38,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.peek().is_some_and(|arg| arg == listener::FLAG) {
         return listener::main();
     }
+    #[cfg(feature = "webhook")]
+    if args.peek().is_some_and(|arg| arg == crate::webhook::FLAG) {
+        return crate::webhook::main();
+    }
     let args = program.into_iter().chain(args);
     let args = match exit::parse::<args::Args>(args) {
         Ok(args) => args,
