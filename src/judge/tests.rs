@@ -99,7 +99,7 @@ fn checked(refusal: Refusal) -> DropReason {
 }
 
 fn at(wall: u64) -> Now {
-    Now { mono: Duration::from_secs(1000), wall: Duration::from_secs(wall) }
+    Now { mono: Duration::from_secs(1000), boot: Duration::ZERO, wall: Duration::from_secs(wall) }
 }
 
 fn decoys() -> Decoys {
