@@ -133,6 +133,7 @@ fn config() -> Config {
             nonce_cache: 1000,
             max_claims: 1000,
             max_jobs: 64,
+            max_doors: 64,
             workers: 1,
             prefix_rate: 10,
             prefix_burst: 50,
@@ -180,6 +181,7 @@ fn action(id: u8) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        door: None,
     }
 }
 
