@@ -5,6 +5,7 @@
 
 mod args;
 mod counts;
+mod doors;
 mod inherited;
 mod listener;
 mod logging;

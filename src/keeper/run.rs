@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
+use super::doors::Doors;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
 use super::reload::Reload;
@@ -22,7 +23,7 @@ use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::crash;
 use crate::exit::Failure;
-use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
 use crate::work::{About, Drained, Job, Runner};
@@ -42,6 +43,7 @@ struct Keeper {
     /// Claims that the store has not answered.
     claims: usize,
     runner: Runner,
+    doors: Doors,
     reload: Reload,
     report: Report,
     notify: Notify,
@@ -76,7 +78,7 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, sockets } = started;
+        let Started { config, clock, judge, store, leases, sockets } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -105,6 +107,7 @@ impl Keeper {
             store,
             claims: 0,
             runner,
+            doors: Doors::new(leases),
             reload,
             phase: Phase::Serving,
             unread: Drained::All,
@@ -137,7 +140,7 @@ impl Keeper {
     fn is_done(&self) -> bool {
         match self.phase {
             Phase::Serving | Phase::Stopping => false,
-            Phase::Alone => self.claims == 0 && self.runner.is_idle(),
+            Phase::Alone => self.claims == 0 && self.runner.is_idle() && self.doors.is_settled(),
             Phase::Hurried => true,
         }
     }
@@ -147,16 +150,18 @@ impl Keeper {
         if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
+        let now = self.clock.now();
         let due = [
             Some(self.summary_at),
             Some(self.forget_at),
             self.runner.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
+            self.doors.next_deadline(now),
         ];
         let next = due.into_iter().flatten().min().unwrap_or_default();
         // A millisecond is added because the poll counts whole ones, and one too early would spin.
-        next.saturating_sub(self.clock.now().mono).saturating_add(Duration::from_millis(1))
+        next.saturating_sub(now.mono).saturating_add(Duration::from_millis(1))
     }
 
     fn signals(&mut self, now: Now) {
@@ -190,6 +195,7 @@ impl Keeper {
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
         };
         self.runner.reload(now, config.limits.max_jobs, permits);
+        self.doors.set_max(config.limits.max_doors);
         logging::level(config.log.level);
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
@@ -203,12 +209,14 @@ impl Keeper {
         log::info!(code = "stopping", signal, running = self.runner.running(); "stopping");
         self.phase = Phase::Stopping;
         self.runner.stop();
+        self.doors.shutdown();
         self.listener.stop(now);
         self.notify.stopping();
     }
 
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
+        self.doors.due(now);
         if now.mono >= self.summary_at {
             self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
@@ -282,12 +290,13 @@ impl Keeper {
                     match self.judge.claimed(now, claim, outcome.ok()) {
                         Verdict::Grant(grant) => {
                             self.listener.settled(grant.source.ip());
-                            self.runner.start(now, Job::from(grant));
+                            self.granted(now, grant);
                         }
                         Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
                     }
                     crash::point("keeper-started");
                 }
+                Some(Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
                 Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "claims forgotten"),
                 Some(Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
@@ -299,9 +308,26 @@ impl Keeper {
         }
     }
 
+    fn granted(&mut self, now: Now, grant: Grant) {
+        let action = Arc::clone(&grant.action);
+        match &action.door {
+            Some(door) => self.doors.knock(now, grant, door, &mut self.report),
+            None => self.runner.start(now, Job::from(grant)),
+        }
+    }
+
+    /// What happened to scripts, and what doors want of it, until there is nothing new.
     fn scripts(&mut self, now: Now) {
-        for event in self.runner.events() {
-            self.report.job(now, &event);
+        loop {
+            self.doors.carry_out(now, &self.store, &mut self.runner, &mut self.report);
+            let events = self.runner.events();
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                self.report.job(now, &event);
+                self.doors.happened(now, &event);
+            }
         }
     }
 
