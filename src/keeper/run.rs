@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
+use super::control::{self, Control};
 use super::doors::Doors;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
@@ -21,11 +22,12 @@ use super::{cannot, logging};
 use crate::channel::Opened;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
+use crate::control::{Reply, Request};
 use crate::crash;
 use crate::exit::Failure;
 use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
 use crate::store::StoreThread;
-use crate::store::thread::{Busy, QUEUE, Reply};
+use crate::store::thread::{self, Busy, QUEUE};
 use crate::work::{About, Drained, Job, Runner};
 
 #[cfg(feature = "fuzzing")]
@@ -44,6 +46,8 @@ struct Keeper {
     claims: usize,
     runner: Runner,
     doors: Doors,
+    /// `None`: it could not be opened.
+    control: Option<Control>,
     reload: Reload,
     report: Report,
     notify: Notify,
@@ -90,6 +94,12 @@ impl Keeper {
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
         let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
+        let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config.runtime_dir);
+        let control = control
+            .inspect_err(|what| {
+                log::error!(code = "control-failed", what; "no control socket: `siglatchctl revoke` will not work");
+            })
+            .ok();
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {
@@ -108,6 +118,7 @@ impl Keeper {
             claims: 0,
             runner,
             doors: Doors::new(leases),
+            control,
             reload,
             phase: Phase::Serving,
             unread: Drained::All,
@@ -131,6 +142,7 @@ impl Keeper {
             self.listener(now)?;
             self.claimed(now);
             events.iter().for_each(|event| self.runner.ready(event.token()));
+            events.iter().for_each(|event| self.control(now, event.token()));
             self.runner.read();
             self.scripts(now);
         }
@@ -158,6 +170,7 @@ impl Keeper {
             self.listener.next_deadline(),
             self.notify.next_deadline(),
             self.doors.next_deadline(now),
+            self.control.as_ref().and_then(Control::next_deadline),
         ];
         let next = due.into_iter().flatten().min().unwrap_or_default();
         // A millisecond is added because the poll counts whole ones, and one too early would spin.
@@ -217,6 +230,7 @@ impl Keeper {
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
         self.doors.due(now);
+        self.control.iter_mut().for_each(|control| control.due(now));
         if now.mono >= self.summary_at {
             self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
@@ -284,7 +298,7 @@ impl Keeper {
         self.unheard = Drained::More;
         for _ in 0..STARTS {
             match self.store.try_recv() {
-                Some(Reply::Claimed(claim, outcome)) => {
+                Some(thread::Reply::Claimed(claim, outcome)) => {
                     self.claims = self.claims.saturating_sub(1);
                     crash::point("keeper-claimed");
                     match self.judge.claimed(now, claim, outcome.ok()) {
@@ -296,15 +310,25 @@ impl Keeper {
                     }
                     crash::point("keeper-started");
                 }
-                Some(Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
-                Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "claims forgotten"),
-                Some(Reply::Failing(error)) => self.report.store_failing(&error),
-                Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
+                Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
+                Some(thread::Reply::Forgotten(left)) => {
+                    log::debug!(code = "forgot", left; "claims forgotten")
+                }
+                Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
+                Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),
                 None => {
                     self.unheard = Drained::All;
                     return;
                 }
             }
+        }
+    }
+
+    fn control(&mut self, now: Now, token: Token) {
+        if let Some(control) = &mut self.control {
+            control.ready(now, token, |request| match request {
+                Request::Revoke(whom) => Reply::Revoked(self.doors.revoke(&whom)),
+            });
         }
     }
 
@@ -339,7 +363,7 @@ impl Keeper {
         }
         drop(self.listener);
         for reply in self.store.close() {
-            if let Reply::Failing(error) = reply {
+            if let thread::Reply::Failing(error) = reply {
                 self.report.store_failing(&error);
             }
         }
@@ -369,7 +393,8 @@ const CHANNEL: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The store has answered, or a configuration was read.
 const THREADS: Token = Token(2);
-const SCRIPTS: usize = 3;
+const CONTROL: usize = 3;
+const SCRIPTS: usize = CONTROL + control::TOKENS;
 
 /// Messages of the listener per wake.
 const BUDGET: usize = 256;

@@ -8,7 +8,7 @@ use crate::config::files;
 use crate::judge::Decoys;
 use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
-use crate::store::thread::by_hand::Engine;
+use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
 use crate::work::{About, Happened, How, JobEvent, StartError, Whose};
 

@@ -35,6 +35,11 @@ pub fn read_doors(folder: &Path) -> Result<Vec<(DoorKey, String)>, StoreError> {
 }
 
 pub(super) fn select(connection: &Connection) -> rusqlite::Result<Vec<(DoorKey, String)>> {
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'doors'";
+    // An older siglatchd's, that the one to come will migrate.
+    if connection.query_row(tables, (), |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(Vec::new());
+    }
     let mut statement =
         connection.prepare("SELECT action, source, record FROM doors ORDER BY action, source")?;
     let rows = statement.query_map((), |row| {
