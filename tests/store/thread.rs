@@ -175,7 +175,7 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 }
                 Reply::Failing(error) => said.push(error.what),
                 Reply::Recovered { refused } => said.push(format!("recovered, {refused} refused")),
-                Reply::Forgotten(_) => panic!(),
+                Reply::Forgotten(_) | Reply::Kept(..) => panic!(),
             }
         }
     }
