@@ -61,6 +61,8 @@ reasons! {
     StampMissing = "stamp-missing": "a plain knock, or stamped by another, and the user has `require_stamp`",
     Options = "options": "options in front of the payload that are malformed, or that the action does not take",
     Payload = "payload": "the payload is not of the kind or length that the action takes",
+    Held = "held": "the user holds a lease on this door, and `again = \"refuse\"`",
+    DoorsFull = "doors-full": "`max_doors` are held or not closed yet",
     Busy = "busy": "`max_running` of the action, or `max_jobs` of all, run already",
     StartFailed = "start-failed": "the script could not be started",
     Stopping = "stopping": "the daemon is stopping",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rsa::pkcs8::EncodePrivateKey as _;
-use siglatch::config::resolved::{Arg, Args, OnBusy};
+use siglatch::config::resolved::{Again, Arg, Args, OnBusy, OnShutdown};
 use siglatch::config::{self, Colours, Loaded, Problems};
 use siglatch::wire::{ActionId, PrivateKey, UserId};
 
@@ -40,6 +40,12 @@ fn a_configuration_as_the_design_writes_it_is_understood() {
             timeout = "1h30m"
             on_busy = "queue"
             max_output = 0
+            hold = "30m"
+            undo = ["HERE/open", "--close"]
+            max_hold = "2h"
+            again = "restart"
+            on_shutdown = "undo"
+            release_id = 201
             "#,
         )
         .unwrap_or_else(|problems| panic!("{problems}"));
@@ -70,6 +76,17 @@ fn a_configuration_as_the_design_writes_it_is_understood() {
     assert_eq!(ssh.env["PORT"], "22");
     assert_eq!((ssh.timeout, ssh.max_output), (Duration::from_secs(5400), 0));
     assert_eq!(ssh.on_busy, OnBusy::Queue(16));
+    let door = ssh.door.as_ref().unwrap();
+    assert_eq!((door.hold, door.max_hold), (Duration::from_secs(1800), Duration::from_secs(7200)));
+    assert_eq!(
+        (door.undo.path.clone(), &door.undo.args[..]),
+        (folder.path("open"), &["--close".to_owned()][..])
+    );
+    assert_eq!((door.again, door.on_shutdown), (Again::Restart, OnShutdown::Undo));
+    for (id, named) in [(200, Some("ssh")), (201, Some("ssh")), (202, None)] {
+        let action = config.action(ActionId::new(id).unwrap());
+        assert_eq!(action.map(|action| action.name.as_str()), named, "{id}");
+    }
 }
 
 #[test]
@@ -471,7 +488,31 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"",
-        "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`\nerror: `hold` is not built yet @ 6:8 => leave it out; what works is a program in `run`",
+        "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhold = \"1h\"",
+        "error: `hold` without `undo`: nothing would end it @ 6:8 => write undo = [\"/etc/siglatch/actions/...\"], the program that closes it",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nundo = [\"HERE/open\"]",
+        "error: `undo` without `hold`: it would never run @ 6:8 => write hold = \"1h\"",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhold = \"1h\"\nundo = [\"HERE/open\", \"{ip}\"]\nmax_hold = \"10m\"\nagain = \"extent\"",
+        "error: {ip} stands for nothing in `undo` @ 7:33 => placeholders go into `args`\n\
+         error: `max_hold` is below `hold` @ 8:12 => leave it out for as long as `hold`\n\
+         error: `again` takes \"extend\", \"restart\" or \"refuse\" @ 9:9 => did you mean \"extend\"?",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nundo = []\nhold = \"31d\"\nrelease_id = 1",
+        "error: `undo` is empty @ 6:8 => write undo = [\"/etc/siglatch/actions/...\"]\n\
+         error: `hold` takes a time from 1s to 30d @ 7:8 => a time is written \"250ms\", \"90s\", \"5m\" or \"1h30m\"\n\
+         error: action id 1 is used by `a` (line 4) and `a` (line 8) @ 8:14 => give one of them an id of its own",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\non_shutdown = \"undo\"",
+        "warning: `on_shutdown` does nothing without a lease @ 6:15 => write `hold` and `undo` as well",
     ),
 ];
 
@@ -480,6 +521,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     let folder = Folder::new();
     folder.write("keys/alice.hmac", 0o600, &[7; 32]);
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
+    folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);

@@ -27,7 +27,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// Writes a duration the way [`duration`] reads it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, length) in TIMES {

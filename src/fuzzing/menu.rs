@@ -130,6 +130,7 @@ fn plain() -> Config {
             nonce_cache: 4,
             max_claims: 8,
             max_jobs: 4,
+            max_doors: 4,
             workers: 1,
             prefix_rate: 10,
             prefix_burst: 2,
@@ -203,6 +204,7 @@ fn an_action(id: ActionId) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        door: None,
     }
 }
 

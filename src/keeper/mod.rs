@@ -4,7 +4,9 @@
 //! work together in one loop, starts the listener and takes nothing from it on trust. Never: bytes from the network.
 
 mod args;
+mod control;
 mod counts;
+mod doors;
 mod inherited;
 mod listener;
 mod logging;

@@ -7,6 +7,7 @@
 //! told in the summary.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use crate::config::Config;
 use crate::judge::{DropReason, Refusal, Verified};
 use crate::store::StoreError;
 use crate::wire::{ActionId, Bound, UserId};
-use crate::work::{About, Happened, How, JobEvent, StartError};
+use crate::work::{About, Happened, How, JobEvent, Whose};
+
+mod doors;
 
 /// Counts and speaks.
 #[derive(Debug)]
@@ -92,13 +95,16 @@ impl Report {
 
     /// What became of a granted knock.
     pub(super) fn job(&mut self, now: Now, event: &JobEvent) {
-        let about = &event.about;
+        let about = match &event.whose {
+            Whose::Knock(about) => about,
+            Whose::Undo(undoing) => return self.undo(undoing, &event.what),
+        };
         let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
         match &event.what {
             Happened::Queued => {
                 log::info!(code = "queued", knock:%, user, action; "knock accepted, waits its turn")
             }
-            Happened::Refused(error) => self.not_started(now, about, error),
+            Happened::Refused(error) => self.refused_later(now, about, error.reason(), error),
             Happened::Started => {
                 self.counts.ran();
                 let (from, bound) = (about.source, about.bound);
@@ -203,13 +209,19 @@ impl Report {
         self.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
     }
 
-    fn not_started(&mut self, now: Now, about: &About, error: &StartError) {
-        let reason = error.reason();
+    /// A knock that was granted and does nothing.
+    pub(super) fn refused_later(
+        &mut self,
+        now: Now,
+        about: &About,
+        reason: DropReason,
+        why: impl fmt::Display,
+    ) {
         self.counts.refused(reason);
         if self.may_speak(now, about.user.id, reason) {
             log::warn!(
                 code = reason.code(), knock:% = about.knock, user = about.user.name, action = about.action.name,
-                from:% = about.source, bound:% = about.bound, why:% = error;
+                from:% = about.source, bound:% = about.bound, why:%;
                 "knock refused"
             );
         }

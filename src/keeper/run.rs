@@ -10,6 +10,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
+use super::control::{self, Control};
+use super::doors::Doors;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
 use super::reload::Reload;
@@ -20,11 +22,12 @@ use super::{cannot, logging};
 use crate::channel::Opened;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
+use crate::control::{Reply, Request};
 use crate::crash;
 use crate::exit::Failure;
-use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
 use crate::store::StoreThread;
-use crate::store::thread::{Busy, QUEUE, Reply};
+use crate::store::thread::{self, Busy, QUEUE};
 use crate::work::{About, Drained, Job, Runner};
 
 #[cfg(feature = "fuzzing")]
@@ -42,6 +45,9 @@ struct Keeper {
     /// Claims that the store has not answered.
     claims: usize,
     runner: Runner,
+    doors: Doors,
+    /// `None`: it could not be opened.
+    control: Option<Control>,
     reload: Reload,
     report: Report,
     notify: Notify,
@@ -76,7 +82,7 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, sockets } = started;
+        let Started { config, clock, judge, store, leases, sockets } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -88,6 +94,12 @@ impl Keeper {
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
         let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
+        let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config.runtime_dir);
+        let control = control
+            .inspect_err(|what| {
+                log::error!(code = "control-failed", what; "no control socket: `siglatchctl revoke` will not work");
+            })
+            .ok();
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {
@@ -105,6 +117,8 @@ impl Keeper {
             store,
             claims: 0,
             runner,
+            doors: Doors::new(leases),
+            control,
             reload,
             phase: Phase::Serving,
             unread: Drained::All,
@@ -128,6 +142,7 @@ impl Keeper {
             self.listener(now)?;
             self.claimed(now);
             events.iter().for_each(|event| self.runner.ready(event.token()));
+            events.iter().for_each(|event| self.control(now, event.token()));
             self.runner.read();
             self.scripts(now);
         }
@@ -137,7 +152,7 @@ impl Keeper {
     fn is_done(&self) -> bool {
         match self.phase {
             Phase::Serving | Phase::Stopping => false,
-            Phase::Alone => self.claims == 0 && self.runner.is_idle(),
+            Phase::Alone => self.claims == 0 && self.runner.is_idle() && self.doors.is_settled(),
             Phase::Hurried => true,
         }
     }
@@ -147,16 +162,19 @@ impl Keeper {
         if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
+        let now = self.clock.now();
         let due = [
             Some(self.summary_at),
             Some(self.forget_at),
             self.runner.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
+            self.doors.next_deadline(now),
+            self.control.as_ref().and_then(Control::next_deadline),
         ];
         let next = due.into_iter().flatten().min().unwrap_or_default();
         // A millisecond is added because the poll counts whole ones, and one too early would spin.
-        next.saturating_sub(self.clock.now().mono).saturating_add(Duration::from_millis(1))
+        next.saturating_sub(now.mono).saturating_add(Duration::from_millis(1))
     }
 
     fn signals(&mut self, now: Now) {
@@ -190,6 +208,7 @@ impl Keeper {
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
         };
         self.runner.reload(now, config.limits.max_jobs, permits);
+        self.doors.set_max(config.limits.max_doors);
         logging::level(config.log.level);
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
@@ -203,12 +222,15 @@ impl Keeper {
         log::info!(code = "stopping", signal, running = self.runner.running(); "stopping");
         self.phase = Phase::Stopping;
         self.runner.stop();
+        self.doors.shutdown();
         self.listener.stop(now);
         self.notify.stopping();
     }
 
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
+        self.doors.due(now);
+        self.control.iter_mut().for_each(|control| control.due(now));
         if now.mono >= self.summary_at {
             self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
@@ -276,22 +298,25 @@ impl Keeper {
         self.unheard = Drained::More;
         for _ in 0..STARTS {
             match self.reply() {
-                Some(Reply::Claimed(claim, outcome)) => {
+                Some(thread::Reply::Claimed(claim, outcome)) => {
                     self.claims = self.claims.saturating_sub(1);
                     crash::point("keeper-claimed");
                     match self.judge.claimed(now, claim, outcome.ok()) {
                         Verdict::Grant(grant) => {
                             let source = grant.source.ip();
-                            self.runner.start(now, Job::from(grant));
+                            self.granted(now, grant);
                             self.listener.settled(source);
                         }
                         Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
                     }
                     crash::point("keeper-started");
                 }
-                Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "claims forgotten"),
-                Some(Reply::Failing(error)) => self.report.store_failing(&error),
-                Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
+                Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
+                Some(thread::Reply::Forgotten(left)) => {
+                    log::debug!(code = "forgot", left; "claims forgotten")
+                }
+                Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
+                Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),
                 None => {
                     self.unheard = Drained::All;
                     return;
@@ -302,7 +327,7 @@ impl Keeper {
 
     /// The store's next reply. With nothing else to do a claim is waited for a little: it is answered in less time than it
     /// takes to be woken.
-    fn reply(&self) -> Option<Reply<Claim>> {
+    fn reply(&self) -> Option<thread::Reply<Claim>> {
         let busy = self.claims == 0 || self.unread == Drained::More || self.runner.more() == Drained::More;
         let looks = if busy { 1 } else { LOOKS };
         (0..looks).find_map(|look| {
@@ -313,9 +338,34 @@ impl Keeper {
         })
     }
 
+    fn control(&mut self, now: Now, token: Token) {
+        if let Some(control) = &mut self.control {
+            control.ready(now, token, |request| match request {
+                Request::Revoke(whom) => Reply::Revoked(self.doors.revoke(&whom)),
+            });
+        }
+    }
+
+    fn granted(&mut self, now: Now, grant: Grant) {
+        let action = Arc::clone(&grant.action);
+        match &action.door {
+            Some(door) => self.doors.knock(now, grant, door, &mut self.report),
+            None => self.runner.start(now, Job::from(grant)),
+        }
+    }
+
+    /// What happened to scripts, and what doors want of it, until there is nothing new.
     fn scripts(&mut self, now: Now) {
-        for event in self.runner.events() {
-            self.report.job(now, &event);
+        loop {
+            self.doors.carry_out(now, &self.store, &mut self.runner, &mut self.report);
+            let events = self.runner.events();
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                self.report.job(now, &event);
+                self.doors.happened(now, &event);
+            }
         }
     }
 
@@ -327,7 +377,7 @@ impl Keeper {
         }
         drop(self.listener);
         for reply in self.store.close() {
-            if let Reply::Failing(error) = reply {
+            if let thread::Reply::Failing(error) = reply {
                 self.report.store_failing(&error);
             }
         }
@@ -357,7 +407,8 @@ const CHANNEL: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The store has answered, or a configuration was read.
 const THREADS: Token = Token(2);
-const SCRIPTS: usize = 3;
+const CONTROL: usize = 3;
+const SCRIPTS: usize = CONTROL + control::TOKENS;
 
 /// Messages of the listener per wake.
 const BUDGET: usize = 256;

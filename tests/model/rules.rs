@@ -200,6 +200,7 @@ impl Rules {
                 nonce_cache: self.nonce_cache,
                 max_claims: 0,
                 max_jobs: 0,
+                max_doors: 0,
                 workers: 0,
                 queue: 0,
             },
@@ -245,6 +246,7 @@ impl ActionRule {
             allow_from: addresses(self.list),
             bind: self.bind,
             enabled: switch(self.enabled),
+            door: None,
         }
     }
 }

@@ -71,7 +71,7 @@ struct World {
 impl World {
     fn new() -> World {
         let configs = menu::configs();
-        let now = Now { mono: Duration::from_secs(1), wall: menu::START };
+        let now = Now { mono: Duration::from_secs(1), boot: Duration::ZERO, wall: menu::START };
         let disk = Disk::new(now.unix() - 600);
         let (ours, theirs) = Channel::pair().expect("a socket pair");
         World {

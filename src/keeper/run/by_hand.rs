@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::channel::Channel;
 use crate::config::files;
-use crate::judge::{Decoys, Grant};
+use crate::judge::Decoys;
 use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
-use crate::store::thread::by_hand::Engine;
+use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
-use crate::work::{About, Happened, How, JobEvent, StartError};
+use crate::work::{About, Happened, How, JobEvent, StartError, Whose};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {
@@ -21,7 +21,7 @@ pub(crate) struct Keeper {
     store: StoreThread<Claim>,
     engine: Engine<Claim>,
     jobs: Jobs,
-    scripts: BTreeMap<Slot, Arc<About>>,
+    scripts: BTreeMap<Slot, Whose>,
     started: Vec<Arc<About>>,
     report: Report,
     phase: Phase,
@@ -138,7 +138,7 @@ impl Keeper {
                 },
                 Reply::Failing(error) => self.report.store_failing(&error),
                 Reply::Recovered { refused } => self.report.store_recovered(refused),
-                Reply::Forgotten(_) => {}
+                Reply::Forgotten(_) | Reply::Kept(..) => {}
             }
         }
     }
@@ -148,11 +148,11 @@ impl Keeper {
         let Some(slot) = self.scripts.keys().nth(nth).copied() else {
             return;
         };
-        let about = self.scripts.remove(&slot);
+        let whose = self.scripts.remove(&slot);
         self.jobs.ended(slot);
-        if let Some(about) = about {
+        if let Some(whose) = whose {
             let (how, took) = (How::Exited(0), Duration::ZERO);
-            self.tell(now, about, Happened::Finished { how, took });
+            self.tell(now, whose, Happened::Finished { how, took });
         }
         self.start_waiting(now);
     }
@@ -191,7 +191,7 @@ impl Keeper {
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
         });
         for (about, reason) in withdrawn {
-            self.tell(now, about, Happened::Refused(StartError::Withdrawn(reason)));
+            self.tell(now, Whose::Knock(about), Happened::Refused(StartError::Withdrawn(reason)));
         }
         self.config = config;
         self.start_waiting(now);
@@ -204,8 +204,7 @@ impl Keeper {
             ear.stop(now);
         }
         for job in self.jobs.stop() {
-            let about = Arc::clone(job.about());
-            self.tell(now, about, Happened::Refused(StartError::Stopping));
+            self.tell(now, job.whose().clone(), Happened::Refused(StartError::Stopping));
         }
     }
 
@@ -226,11 +225,11 @@ impl Keeper {
     }
 
     fn start(&mut self, now: Now, job: Job) {
-        let about = Arc::clone(job.about());
+        let whose = job.whose().clone();
         match self.jobs.admit(job) {
             Admit::Start(job) => self.spawn(now, &job),
-            Admit::Wait => self.tell(now, about, Happened::Queued),
-            Admit::Refuse(error) => self.tell(now, about, Happened::Refused(error)),
+            Admit::Wait => self.tell(now, whose, Happened::Queued),
+            Admit::Refuse(error) => self.tell(now, whose, Happened::Refused(error)),
         }
     }
 
@@ -243,18 +242,18 @@ impl Keeper {
     fn spawn(&mut self, now: Now, job: &Job) {
         let what = match files::check_program(job.program()) {
             Ok(()) => {
-                self.scripts.insert(self.jobs.free_slot(), Arc::clone(job.about()));
-                self.jobs.started(now.mono, job.action());
-                self.started.push(Arc::clone(job.about()));
+                self.scripts.insert(self.jobs.free_slot(), job.whose().clone());
+                self.jobs.started(now.mono, job);
+                self.started.extend(job.whose().knock().cloned());
                 Happened::Started
             }
             Err(file) => Happened::Refused(file.into()),
         };
-        self.tell(now, Arc::clone(job.about()), what);
+        self.tell(now, job.whose().clone(), what);
     }
 
-    fn tell(&mut self, now: Now, about: Arc<About>, what: Happened) {
-        self.report.job(now, &JobEvent { about, what });
+    fn tell(&mut self, now: Now, whose: Whose, what: Happened) {
+        self.report.job(now, &JobEvent { whose, what });
     }
 }
 

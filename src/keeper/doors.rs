@@ -1,0 +1,151 @@
+//! Doors, wired: what the leases want is kept by the store, started by the runner and told to the log; what came of it
+//! they hear.
+
+use std::time::Duration;
+
+use super::report::Report;
+use crate::clock::Now;
+use crate::config::resolved::Door;
+use crate::crash;
+use crate::judge::{Claim, DropReason, Grant};
+use crate::store::StoreThread;
+use crate::store::doors::DoorKey;
+use crate::store::thread::Busy;
+use crate::work::job::About;
+use crate::work::leases::{Begun, Command, Leases, Opening, Ran, Undone, Whom};
+use crate::work::{Happened, How, JobEvent, Runner, Whose};
+
+/// The doors of the daemon.
+#[derive(Debug)]
+pub(super) struct Doors {
+    leases: Leases,
+}
+
+impl Doors {
+    pub(super) fn new(leases: Leases) -> Doors {
+        Doors { leases }
+    }
+
+    /// A knock for a door: it opens it, holds it or ends its lease.
+    pub(super) fn knock(&mut self, now: Now, grant: Grant, door: &Door, report: &mut Report) {
+        if grant.options.release.is_some() {
+            let about = About::from(grant);
+            let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
+            report.accepted(&about, if ended > 0 { "released" } else { "nothing to release" });
+            return;
+        }
+        let opening = Opening::of(grant, door);
+        let about = opening.about();
+        match self.leases.begin(now, opening) {
+            Begun::Opens => {}
+            Begun::Held => report.accepted(&about, "held"),
+            Begun::Refused(reason) => report.refused_later(now, &about, reason, reason.meaning()),
+        }
+    }
+
+    /// Something happened to a script.
+    pub(super) fn happened(&mut self, now: Now, event: &JobEvent) {
+        match &event.whose {
+            Whose::Knock(about) if about.action.door.is_some() => {
+                if let Some(how) = ran(&event.what) {
+                    crash::point("keeper-ran");
+                    self.leases.ran(&DoorKey::of(about), how);
+                }
+            }
+            Whose::Knock(_) => {}
+            Whose::Undo(undoing) => {
+                if let Some(how) = undone(&event.what) {
+                    crash::point("keeper-undone");
+                    self.leases.undone(now, &undoing.door, how);
+                }
+            }
+        }
+    }
+
+    /// The store has kept a door, or not.
+    pub(super) fn kept<E>(&mut self, now: Now, key: &DoorKey, result: Result<(), E>) {
+        crash::point("keeper-kept");
+        self.leases.kept(now, key, result);
+    }
+
+    /// Ends what has expired.
+    pub(super) fn due(&mut self, now: Now) {
+        self.leases.due(now);
+    }
+
+    /// When (monotonic) [`Doors::due`] has something to do.
+    pub(super) fn next_deadline(&self, now: Now) -> Option<Duration> {
+        self.leases.next_deadline().map(|at| now.mono.saturating_add(at.saturating_sub(now.boot)))
+    }
+
+    /// The administrator ends leases. Returns how many.
+    pub(super) fn revoke(&mut self, whom: &Whom) -> usize {
+        self.leases.revoke(whom)
+    }
+
+    /// After a reload.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.leases.set_max(max);
+    }
+
+    /// The daemon stops.
+    pub(super) fn shutdown(&mut self) {
+        self.leases.shutdown();
+    }
+
+    /// Whether the daemon may end.
+    pub(super) fn is_settled(&self) -> bool {
+        self.leases.is_settled()
+    }
+
+    /// Does what is to be done by now.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Now,
+        store: &StoreThread<Claim>,
+        runner: &mut Runner,
+        report: &mut Report,
+    ) {
+        while let Some(command) = self.leases.command() {
+            match command {
+                Command::Keep(row) => {
+                    let key = row.key.clone();
+                    if let Err(Busy) = store.keep(row) {
+                        self.leases.kept(now, &key, Err(Busy));
+                    }
+                }
+                Command::Start(job) => {
+                    runner.start(now, job);
+                    crash::point("keeper-door-started");
+                }
+                Command::Refuse(about) => {
+                    let reason = DropReason::StoreFailed;
+                    report.refused_later(now, &about, reason, "the store could not record the lease");
+                }
+                Command::Tell(note) => report.lease(&note),
+            }
+        }
+    }
+}
+
+fn ran(what: &Happened) -> Option<Ran> {
+    match what {
+        Happened::Finished { how: How::Exited(0), .. } => Some(Ran::Well),
+        Happened::Finished { .. } => Some(Ran::Failed),
+        Happened::Refused(error) if error.reason() == DropReason::StartFailed => Some(Ran::Failed),
+        Happened::Refused(_) => Some(Ran::Refused),
+        Happened::Queued
+        | Happened::Started
+        | Happened::Line(..)
+        | Happened::OutputCut
+        | Happened::TimedOut
+        | Happened::NotSignalled(_) => None,
+    }
+}
+
+fn undone(what: &Happened) -> Option<Undone> {
+    ran(what).map(|how| match how {
+        Ran::Well => Undone::Well,
+        Ran::Failed | Ran::Refused => Undone::Failed,
+    })
+}
