@@ -183,7 +183,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 77);
+    assert_eq!(cases, 82);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::recorded::recorded;
 use crate::clock::Now;
 use crate::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
-    Stamp, Stdin, StoreKind,
+    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
+    PayloadKind, Program, Sandbox, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, Config, User};
 use crate::judge::Decoys;
@@ -130,7 +130,7 @@ fn plain() -> Config {
             nonce_cache: 4,
             max_claims: 8,
             max_jobs: 4,
-            max_doors: 4,
+            max_doors: 1,
             workers: 1,
             prefix_rate: 10,
             prefix_burst: 2,
@@ -138,7 +138,11 @@ fn plain() -> Config {
             queue: 2,
         },
         users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
-        actions: (1..=7).filter_map(ActionId::new).map(|id| (id, Arc::new(an_action(id)))).collect(),
+        actions: (1..=7)
+            .chain([DOOR])
+            .filter_map(ActionId::new)
+            .map(|id| (id, Arc::new(an_action(id))))
+            .collect(),
     };
     user(&mut config, 2, |bob| bob.enabled = switched_off);
     user(&mut config, 3, |carol| {
@@ -167,8 +171,22 @@ fn plain() -> Config {
         bound.allow_from = net("192.0.2.7/32");
         bound.payload = PayloadKind::None;
     });
+    action(&mut config, DOOR, |door| {
+        door.door = Some(Door {
+            hold: Duration::from_secs(10),
+            max_hold: Duration::from_secs(20),
+            undo: door.run.clone(),
+            again: Again::Refuse,
+            on_shutdown: OnShutdown::Undo,
+            release_id: ActionId::new(RELEASE),
+        });
+    });
     config
 }
+
+/// An action that is held and undone, and the id that ends its lease.
+pub(super) const DOOR: u8 = 77;
+pub(super) const RELEASE: u8 = 78;
 
 /// May run all actions but the seventh.
 fn a_user(id: u16) -> User {
@@ -176,7 +194,7 @@ fn a_user(id: u16) -> User {
         id: UserId(id),
         name: format!("user{id}"),
         hmac_key: key(u8::try_from(id - 1).unwrap_or(0)),
-        actions: (1..=6).filter_map(ActionId::new).collect(),
+        actions: (1..=6).chain([DOOR]).filter_map(ActionId::new).collect(),
         allow_from: AddressList::default(),
         bind: Bound::None,
         stamp: Stamp::Optional,

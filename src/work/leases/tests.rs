@@ -159,6 +159,8 @@ fn one_user_s_end_does_not_shut_out_his_neighbour_behind_the_same_address() {
     assert!(matches!(bench.knock(at(0), &door, "alice", None), Begun::Opens));
     bench.ran(at(1), Ran::Well);
     assert!(matches!(bench.knock(at(30), &door, "bob", None), Begun::Held));
+    assert_eq!(bench.leases.left(at(31), &key(), "bob"), Some(Duration::from_secs(59)));
+    assert_eq!(bench.leases.left(at(31), &key(), "carol"), None);
     bench.due(at(60));
     assert_eq!(bench.seen(), ["run", "alice expired"]);
     assert_eq!(bench.leases.release(&key(), "bob"), 1);
