@@ -108,7 +108,6 @@ fn variants() -> Vec<Arc<Config>> {
 }
 
 fn plain() -> Config {
-    let switched_off = Enabled::No;
     let mut config = Config {
         path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
         listen: Vec::new(),
@@ -144,7 +143,7 @@ fn plain() -> Config {
             .map(|id| (id, Arc::new(an_action(id))))
             .collect(),
     };
-    user(&mut config, 2, |bob| bob.enabled = switched_off);
+    user(&mut config, 2, |bob| bob.enabled = Enabled::No);
     user(&mut config, 3, |carol| {
         carol.not_after = Some(START + Duration::from_secs(10));
     });
@@ -152,26 +151,31 @@ fn plain() -> Config {
         dave.bind = Bound::Source;
         dave.allow_from = net("2001:db8::/32");
     });
-    action(&mut config, 2, |short| {
+    set_up_actions(&mut config);
+    config
+}
+
+fn set_up_actions(config: &mut Config) {
+    action(config, 2, |short| {
         short.payload = PayloadKind::Ascii;
         short.max_payload = 8;
     });
-    action(&mut config, 3, |off| off.enabled = switched_off);
-    action(&mut config, 4, |gone| {
+    action(config, 3, |off| off.enabled = Enabled::No);
+    action(config, 4, |gone| {
         gone.run.path = PathBuf::from("/nowhere/gone");
         gone.on_busy = OnBusy::Queue(1);
     });
-    action(&mut config, 5, |queued| {
+    action(config, 5, |queued| {
         queued.max_running = 1;
         queued.on_busy = OnBusy::Queue(1);
         queued.payload = PayloadKind::Utf8;
     });
-    action(&mut config, 6, |bound| {
+    action(config, 6, |bound| {
         bound.bind = Bound::Server;
         bound.allow_from = net("192.0.2.7/32");
         bound.payload = PayloadKind::None;
     });
-    action(&mut config, DOOR, |door| {
+    action(config, DOOR, |door| {
         door.door = Some(Door {
             hold: Duration::from_secs(10),
             max_hold: Duration::from_secs(20),
@@ -181,7 +185,6 @@ fn plain() -> Config {
             release_id: ActionId::new(RELEASE),
         });
     });
-    config
 }
 
 /// An action that is held and undone, and the id that ends its lease.

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use record::{Lease, Phase, Reason, Record, Step, Turn, Undoing};
+pub use record::{BadRecord, Lease, Phase, Reason, Record, Step, Turn, Undoing};
 
 use super::job::{About, Exec, Job};
 use crate::clock::Now;
