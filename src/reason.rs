@@ -47,7 +47,7 @@ reasons! {
     Contested = "contested": "the nonce came before, from another address: somebody copies knocks",
     Rate = "rate": "more knocks of this user than `user_rate` and `user_burst`",
     StoreBusy = "store-busy": "the store's queue is full",
-    StoreFailed = "store-failed": "the store could not record the claim",
+    StoreFailed = "store-failed": "the store could not record the claim or the lease",
     StoreFull = "store-full": "the store holds `max_claims` unexpired claims",
     Floor = "floor": "at or below the floor: whether it ran is forgotten",
     UserGone = "user-gone": "the user was removed, or his key exchanged, since it was verified",

@@ -13,7 +13,7 @@ use crate::store::doors::DoorKey;
 use crate::store::thread::Busy;
 use crate::work::job::About;
 use crate::work::leases::{Begun, Command, Leases, Opening, Ran, Undone, Whom};
-use crate::work::{Happened, How, JobEvent, Runner, Whose};
+use crate::work::{Happened, How, Job, JobEvent, Whose};
 
 /// The doors of the daemon.
 #[derive(Debug)]
@@ -83,9 +83,10 @@ impl Doors {
         self.leases.revoke(whom)
     }
 
-    /// After a reload.
-    pub(super) fn set_max(&mut self, max: usize) {
+    /// After a reload: no door begins while there are `max`, and who waits has to be permitted still.
+    pub(super) fn reload(&mut self, max: usize, permits: impl Fn(&About) -> Result<(), DropReason>) {
         self.leases.set_max(max);
+        self.leases.withdraw(permits);
     }
 
     /// The daemon stops.
@@ -103,7 +104,7 @@ impl Doors {
         &mut self,
         now: Now,
         store: &StoreThread<Claim>,
-        runner: &mut Runner,
+        mut start: impl FnMut(Job),
         report: &mut Report,
     ) {
         while let Some(command) = self.leases.command() {
@@ -115,13 +116,10 @@ impl Doors {
                     }
                 }
                 Command::Start(job) => {
-                    runner.start(now, job);
+                    start(job);
                     crash::point("keeper-door-started");
                 }
-                Command::Refuse(about) => {
-                    let reason = DropReason::StoreFailed;
-                    report.refused_later(now, &about, reason, "the store could not record the lease");
-                }
+                Command::Refuse(about, reason) => report.refused_later(now, &about, reason, reason.meaning()),
                 Command::Tell(note) => report.lease(&note),
             }
         }

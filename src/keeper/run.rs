@@ -208,7 +208,7 @@ impl Keeper {
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
         };
         self.runner.reload(now, config.limits.max_jobs, permits);
-        self.doors.set_max(config.limits.max_doors);
+        self.doors.reload(config.limits.max_doors, permits);
         logging::level(config.log.level);
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
@@ -357,7 +357,8 @@ impl Keeper {
     /// What happened to scripts, and what doors want of it, until there is nothing new.
     fn scripts(&mut self, now: Now) {
         loop {
-            self.doors.carry_out(now, &self.store, &mut self.runner, &mut self.report);
+            let start = |job| self.runner.start(now, job);
+            self.doors.carry_out(now, &self.store, start, &mut self.report);
             let events = self.runner.events();
             if events.is_empty() {
                 return;

@@ -53,9 +53,8 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
         }
         None => bind(&config, modulus_len)?,
     };
-    let boot = Boot::read(clock::wall().as_secs());
-    let mut store = open_store(&config, &boot)?;
-    let leases = recover(&mut *store, &boot, clock.now(), config.limits.max_doors)?;
+    let mut store = open_store(&config)?;
+    let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let judge = Judge::new(Arc::clone(&config), decoys());
     Ok(Started { config, clock, judge, store, leases, sockets })
 }
@@ -90,14 +89,16 @@ fn bind(config: &Config, modulus_len: usize) -> Result<Sockets, Failure> {
 }
 
 /// What the daemon before this one has left open, or in the middle of something.
-fn recover(store: &mut dyn Store, boot: &Boot, now: Now, max: usize) -> Result<Leases, Failure> {
-    let mut leases = Leases::new(&boot.id, max);
-    let read = |(key, text): (DoorKey, String)| {
-        match Record::parse(&text) {
+fn recover(store: &mut dyn Store, now: Now, max: usize) -> Result<Leases, Failure> {
+    let mut leases = Leases::new(&Boot::read(now.unix()).id, max);
+    let read = |(key, text): (DoorKey, String)| match Record::parse(&text) {
         Ok(record) => Ok((key, record)),
-        Err(bad) => Err(Failure::new(Exit::Config, format!("the store holds a door ({key}) that cannot be read: {bad}"))
-            .hint("close that door by hand, then stop siglatchd and move its store away; a new one refuses every knock made before it")),
-    }
+        Err(bad) => {
+            let what = format!("the store holds a door ({key}) that cannot be read: {bad}");
+            Err(Failure::new(Exit::Config, what).hint(
+                "close that door by hand and move the store away; a new one refuses every knock made before it",
+            ))
+        }
     };
     let rows = store.doors(now.unix())?.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
     if !rows.is_empty() {
@@ -107,7 +108,7 @@ fn recover(store: &mut dyn Store, boot: &Boot, now: Now, max: usize) -> Result<L
     Ok(leases)
 }
 
-fn open_store(config: &Config, boot: &Boot) -> Result<Box<dyn Store>, Failure> {
+fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
     let wall = clock::wall().as_secs();
     let max_claims = config.limits.max_claims;
     match config.store {
@@ -120,7 +121,7 @@ fn open_store(config: &Config, boot: &Boot) -> Result<Box<dyn Store>, Failure> {
         }
         #[cfg(feature = "sqlite")]
         StoreKind::Sqlite => {
-            let (store, found) = SqliteStore::open(&config.state_dir, max_claims, wall, boot)?;
+            let (store, found) = SqliteStore::open(&config.state_dir, max_claims, wall, &Boot::read(wall))?;
             match found {
                 Found::Intact => {}
                 Found::Crashed { floor } => log::warn!(

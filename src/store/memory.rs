@@ -1,7 +1,7 @@
 //! Claims and doors in memory: for tests and throw-away machines.
 //!
 //! It forgets at exit, so its floor is the time at which it started. What was claimed ahead of that clock can run
-//! again after a restart, and a door that was open stays open.
+//! again after a restart, and a door that was open then stays so.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

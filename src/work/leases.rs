@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use record::{Lease, Phase, Reason, Record, Step, Turn, Undoing};
+pub use record::{BadRecord, Lease, Phase, Reason, Record, Step, Turn, Undoing};
 
 use super::job::{About, Exec, Job};
 use crate::clock::Now;
@@ -82,8 +82,8 @@ pub enum Command {
     Keep(DoorRow),
     /// Start it, and say [`Leases::ran`] or [`Leases::undone`] when it ended.
     Start(Job),
-    /// Refuse this knock: its door could not be recorded.
-    Refuse(Arc<About>),
+    /// Refuse this knock, for a reason that came up while it waited.
+    Refuse(Arc<About>, DropReason),
     /// Log it.
     Tell(Note),
 }
@@ -188,6 +188,15 @@ impl Leases {
         self.max = max;
     }
 
+    /// After a reload: a knock that waits for its door to be closed, or to be recorded, has to be permitted still. Who holds
+    /// a lease keeps it.
+    pub fn withdraw(&mut self, permits: impl Fn(&About) -> Result<(), DropReason>) {
+        self.each(|door, out| {
+            door.withdraw(&permits, out);
+            0
+        });
+    }
+
     /// At start: what the store has. Doors that are open live on, in time; what was cut short is undone.
     pub fn recover(&mut self, now: Now, rows: impl IntoIterator<Item = (DoorKey, Record)>) {
         for (key, record) in rows {
@@ -239,6 +248,11 @@ impl Leases {
             OnShutdown::Keep => 0,
             OnShutdown::Undo => door.end(Reason::Shutdown, |_, _| true, out),
         });
+    }
+
+    /// How long a user still holds a door.
+    pub fn left(&self, now: Now, key: &DoorKey, user: &str) -> Option<Duration> {
+        self.doors.get(key)?.lease(user).map(|lease| lease.until.saturating_sub(now.boot))
     }
 
     /// The store has kept what was asked last for this door, or could not.

@@ -53,7 +53,7 @@ pub enum Drained {
 }
 
 impl Runner {
-    /// Runs at most `max_jobs` at once, and uses the tokens from `first_token` to `first_token + 2 * max_jobs`.
+    /// Runs at most `max_jobs` at once, and as many that undo something; uses the tokens from `first_token`, two for each.
     pub fn new(registry: Registry, first_token: usize, max_jobs: usize) -> Runner {
         Runner {
             registry,

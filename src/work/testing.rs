@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Job;
-use super::leases::Opening;
+use super::leases::{Opening, Reason, Undoing};
 use crate::config::resolved::{
     AddressList, Again, Args, Door, Enabled, OnBusy, OnShutdown, PayloadKind, Program, Stamp, Stdin,
 };
 use crate::config::{Action, User};
 use crate::judge::Grant;
+use crate::store::doors::DoorKey;
 use crate::wire::{ActionId, Bound, HmacKey, KnockId, UserId};
 
 /// Runs /bin/true, one at a time, for a minute.
@@ -85,4 +86,12 @@ pub(super) fn door(again: Again) -> Action {
         release_id: None,
     };
     Action { door: Some(door), ..action(3, "open") }
+}
+
+/// What closes a door.
+pub(super) fn undo() -> Job {
+    let exec = job(action(3, "open"), b"").exec().clone();
+    let door = DoorKey { action: "open".to_owned(), source: [192, 0, 2, 7].into() };
+    let (lease, user) = (KnockId([7; 8]), "alice".to_owned());
+    Job::undo(Undoing { door, lease, user, attempt: 1, reason: Reason::Expired }, &exec)
 }

@@ -10,6 +10,7 @@ use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
 use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
+use crate::work::leases::{Leases, Record};
 use crate::work::{About, Happened, How, JobEvent, StartError, Whose};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
@@ -21,6 +22,7 @@ pub(crate) struct Keeper {
     store: StoreThread<Claim>,
     engine: Engine<Claim>,
     jobs: Jobs,
+    doors: Doors,
     scripts: BTreeMap<Slot, Whose>,
     started: Vec<Arc<About>>,
     report: Report,
@@ -44,14 +46,19 @@ impl Keeper {
         now: Now,
         config: Arc<Config>,
         decoys: Decoys,
-        store: Box<dyn Store>,
+        mut store: Box<dyn Store>,
         queue: usize,
         channel: Channel,
     ) -> Keeper {
+        let rows = store.doors(now.unix()).unwrap_or_default();
+        let rows = rows.into_iter().filter_map(|(key, text)| Some((key, Record::parse(&text).ok()?)));
+        let mut leases = Leases::new("this boot", config.limits.max_doors);
+        leases.recover(now, rows);
         let (store, engine) = StoreThread::by_hand(store, queue);
         Keeper {
             judge: Judge::new(Arc::clone(&config), decoys),
             jobs: Jobs::new(config.limits.max_jobs),
+            doors: Doors::new(leases),
             ear: Some(Ear::new(now, channel, config.limits.workers, config.limits.queue)),
             config,
             store,
@@ -129,7 +136,7 @@ impl Keeper {
                 Reply::Claimed(claim, outcome) => match self.judge.claimed(now, claim, outcome.ok()) {
                     Verdict::Grant(grant) => {
                         grants(&self.config, Some(&grant));
-                        self.start(now, Job::from(grant));
+                        self.granted(now, grant);
                     }
                     Verdict::Refuse(refusal) => {
                         grants(&self.config, None);
@@ -138,9 +145,11 @@ impl Keeper {
                 },
                 Reply::Failing(error) => self.report.store_failing(&error),
                 Reply::Recovered { refused } => self.report.store_recovered(refused),
-                Reply::Forgotten(_) | Reply::Kept(..) => {}
+                Reply::Kept(key, result) => self.doors.kept(now, &key, result),
+                Reply::Forgotten(_) => {}
             }
         }
+        self.carry_out(now);
     }
 
     /// The script in the `nth` place exits.
@@ -155,6 +164,7 @@ impl Keeper {
             self.tell(now, whose, Happened::Finished { how, took });
         }
         self.start_waiting(now);
+        self.carry_out(now);
     }
 
     /// Deadlines: who is killed is gone.
@@ -166,6 +176,8 @@ impl Keeper {
                 (Order::Kill | Order::Terminate, _) => {}
             }
         }
+        self.doors.due(now);
+        self.carry_out(now);
         self.report.summary(now, 0);
     }
 
@@ -193,8 +205,14 @@ impl Keeper {
         for (about, reason) in withdrawn {
             self.tell(now, Whose::Knock(about), Happened::Refused(StartError::Withdrawn(reason)));
         }
+        let permits = |about: &About| {
+            let (user, action) = (&about.user, about.action.id);
+            self.judge.permits(now, user, action, about.source.ip(), about.bound)
+        };
+        self.doors.reload(config.limits.max_doors, permits);
         self.config = config;
         self.start_waiting(now);
+        self.carry_out(now);
     }
 
     /// The signal to stop.
@@ -206,6 +224,8 @@ impl Keeper {
         for job in self.jobs.stop() {
             self.tell(now, job.whose().clone(), Happened::Refused(StartError::Stopping));
         }
+        self.doors.shutdown();
+        self.carry_out(now);
     }
 
     /// Takes no more messages: the other end of its channel is closed.
@@ -222,6 +242,30 @@ impl Keeper {
     pub(crate) fn counts(&self) -> (u64, u64, Vec<(DropReason, u64)>) {
         let counts = &self.report.counts;
         (counts.received(), counts.all_ran(), counts.by_reason().collect())
+    }
+
+    /// Whether nothing runs, and no door is just being opened or closed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.scripts.is_empty() && self.doors.is_settled()
+    }
+
+    fn granted(&mut self, now: Now, grant: Grant) {
+        let action = Arc::clone(&grant.action);
+        match &action.door {
+            Some(door) => self.doors.knock(now, grant, door, &mut self.report),
+            None => self.start(now, Job::from(grant)),
+        }
+    }
+
+    fn carry_out(&mut self, now: Now) {
+        loop {
+            let mut jobs = Vec::new();
+            self.doors.carry_out(now, &self.store, |job| jobs.push(job), &mut self.report);
+            if jobs.is_empty() {
+                return;
+            }
+            jobs.into_iter().for_each(|job| self.start(now, job));
+        }
     }
 
     fn start(&mut self, now: Now, job: Job) {
@@ -253,7 +297,9 @@ impl Keeper {
     }
 
     fn tell(&mut self, now: Now, whose: Whose, what: Happened) {
-        self.report.job(now, &JobEvent { whose, what });
+        let event = JobEvent { whose, what };
+        self.report.job(now, &event);
+        self.doors.happened(now, &event);
     }
 }
 

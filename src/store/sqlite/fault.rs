@@ -22,6 +22,10 @@ pub(super) enum Doing {
 
 /// An error of the engine's.
 pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> StoreError {
+    let denied = match doing {
+        Doing::Read => "run this as root",
+        Doing::Open | Doing::Claim | Doing::Reserve | Doing::Forget | Doing::Keep | Doing::Close => READ_ONLY,
+    };
     let doing = match doing {
         Doing::Open => "open the store",
         Doing::Claim => "record claims",
@@ -34,7 +38,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
     let (hint, exit) = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => (FULL.to_owned(), Exit::TryAgain),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            (READ_ONLY.to_owned(), Exit::Permission)
+            (denied.to_owned(), Exit::Permission)
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             ("end the other program that has it open".to_owned(), Exit::TryAgain)

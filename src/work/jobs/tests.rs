@@ -111,6 +111,28 @@ fn a_stop_refuses_what_waits_and_leaves_what_runs_its_deadline() {
     assert_eq!((jobs.running(), jobs.waiting()), (0, 0));
 }
 
+#[test]
+fn what_undoes_something_is_held_up_by_its_kind_alone_and_starts_while_the_daemon_stops() {
+    let mut jobs = Jobs::new(1);
+    run(&mut jobs, SECOND, job(1, 1, OnBusy::Refuse)).unwrap();
+    let slot = run(&mut jobs, SECOND, testing::undo()).unwrap();
+    assert!(matches!(jobs.admit(testing::undo()), Admit::Wait));
+    assert_eq!(jobs.stop().count(), 0);
+    assert!(matches!(jobs.admit(testing::undo()), Admit::Wait));
+    assert!(jobs.next_waiting().is_none(), "no room yet");
+    assert_eq!((jobs.running(), jobs.waiting()), (2, 2));
+    jobs.ended(slot);
+    assert!(jobs.next_waiting().is_some());
+    assert_eq!(jobs.waiting(), 1);
+}
+
+#[test]
+fn what_undoes_something_takes_no_place_of_what_is_knocked_for() {
+    let mut jobs = Jobs::new(1);
+    run(&mut jobs, SECOND, testing::undo()).unwrap();
+    assert!(run(&mut jobs, SECOND, job(1, 1, OnBusy::Refuse)).is_some());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Knock { action: u8, on_busy: OnBusy },

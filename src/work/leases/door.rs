@@ -201,15 +201,29 @@ impl Door {
             (Row::Asked, Kept::No) => {
                 self.row = Row::Failed(now.boot.saturating_add(KEEP_AGAIN));
                 match self.next.take_if(|_| free(self.turn.as_ref())) {
-                    Some(mut next) => {
-                        next.turn.end(&self.key, Reason::Failed, |_, _| true, out);
-                        out.commands.push_back(Command::Refuse(next.about));
-                    }
+                    Some(next) => self.refuse(next, DropReason::StoreFailed, out),
                     // A disk that is full keeps no door open.
                     None => self.proceed(out),
                 }
             }
             (Row::Kept | Row::Failed(_), _) => {}
+        }
+    }
+
+    fn refuse(&self, mut next: Next, reason: DropReason, out: &mut Out) {
+        next.turn.end(&self.key, Reason::Failed, |_, _| true, out);
+        out.commands.push_back(Command::Refuse(next.about, reason));
+    }
+
+    pub(super) fn withdraw(&mut self, permits: impl Fn(&About) -> Result<(), DropReason>, out: &mut Out) {
+        let Some(Err(reason)) = self.next.as_ref().map(|next| permits(&next.about)) else {
+            return;
+        };
+        if let Some(next) = self.next.take() {
+            self.refuse(next, reason, out);
+        }
+        if !self.is_undoing() {
+            self.change(out);
         }
     }
 
@@ -255,6 +269,12 @@ impl Door {
             .as_ref()
             .or(self.next.as_ref().map(|next| &next.turn))
             .map_or(OnShutdown::Keep, |turn| turn.on_shutdown)
+    }
+
+    /// A user has one: of the turn, or of the one that follows it.
+    pub(super) fn lease(&self, user: &str) -> Option<&Lease> {
+        let turns = self.turn.iter().chain(self.next.iter().map(|next| &next.turn));
+        turns.filter_map(|turn| turn.leases.get(user)).next_back()
     }
 
     fn leases(&self) -> usize {

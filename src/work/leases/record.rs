@@ -116,7 +116,7 @@ pub struct Record {
 pub struct BadRecord(serde_json::Error);
 
 impl Record {
-    /// Reads what [`Record::text`] wrote.
+    /// Reads what the store kept.
     ///
     /// # Errors
     ///

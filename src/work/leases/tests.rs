@@ -49,7 +49,7 @@ impl Bench {
                     self.leases.kept(now, &row.key, Ok::<(), ()>(()));
                 }
                 Command::Start(job) => self.seen.push(name(&job)),
-                Command::Refuse(_) => self.refused += 1,
+                Command::Refuse(..) => self.refused += 1,
                 Command::Tell(Note { user, what: Happening::Ended(reason), .. }) => {
                     self.seen.push(format!("{user} {reason}"));
                 }
@@ -128,7 +128,7 @@ fn undo_is_given_what_run_was_given_and_why_it_runs() {
             match command {
                 Command::Keep(row) => bench.leases.kept(at(0), &row.key, Ok::<(), ()>(())),
                 Command::Start(job) => jobs.push(job),
-                Command::Refuse(_) | Command::Tell(_) => {}
+                Command::Refuse(..) | Command::Tell(_) => {}
             }
         }
     };
@@ -159,6 +159,8 @@ fn one_user_s_end_does_not_shut_out_his_neighbour_behind_the_same_address() {
     assert!(matches!(bench.knock(at(0), &door, "alice", None), Begun::Opens));
     bench.ran(at(1), Ran::Well);
     assert!(matches!(bench.knock(at(30), &door, "bob", None), Begun::Held));
+    assert_eq!(bench.leases.left(at(31), &key(), "bob"), Some(Duration::from_secs(59)));
+    assert_eq!(bench.leases.left(at(31), &key(), "carol"), None);
     bench.due(at(60));
     assert_eq!(bench.seen(), ["run", "alice expired"]);
     assert_eq!(bench.leases.release(&key(), "bob"), 1);
@@ -260,7 +262,7 @@ fn a_lease_that_the_store_cannot_record_runs_nothing_and_one_that_ends_is_undone
         match command {
             Command::Keep(row) => leases.kept(at(0), &row.key, Err(())),
             Command::Start(job) => panic!("{job:?}"),
-            Command::Refuse(_) => refused += 1,
+            Command::Refuse(..) => refused += 1,
             Command::Tell(_) => {}
         }
     }
@@ -275,7 +277,7 @@ fn a_lease_that_the_store_cannot_record_runs_nothing_and_one_that_ends_is_undone
         match command {
             Command::Keep(row) => bench.leases.kept(at(60), &row.key, Err(())),
             Command::Start(job) => started.push(name(&job)),
-            Command::Refuse(_) | Command::Tell(_) => {}
+            Command::Refuse(..) | Command::Tell(_) => {}
         }
     }
     assert_eq!(started, ["undo expired 1"]);
@@ -351,6 +353,24 @@ fn a_clock_that_steps_changes_nothing_within_a_boot_and_never_prolongs_a_lease_o
     // Where boots cannot be told apart the wall clock decides.
     let unknown = open().killed(at(10), "");
     assert_eq!(unknown.leases.next_deadline(), Some(at(60).boot));
+}
+
+#[test]
+fn who_waits_for_a_door_to_be_closed_has_to_be_permitted_still_and_who_holds_one_keeps_it() {
+    let (mut bench, door) = (Bench::new(), testing::door(Again::Extend));
+    assert!(matches!(bench.knock(at(0), &door, "alice", None), Begun::Opens));
+    bench.ran(at(1), Ran::Well);
+    bench.leases.withdraw(|_| Err(DropReason::UserGone));
+    bench.settle(at(2));
+    assert_eq!((bench.seen(), bench.refused), (vec!["run".to_owned()], 0));
+    bench.due(at(60));
+    assert!(matches!(bench.knock(at(61), &door, "bob", None), Begun::Opens));
+    bench.leases.withdraw(|about| if about.user.name == "bob" { Err(DropReason::UserGone) } else { Ok(()) });
+    bench.settle(at(62));
+    bench.undone(at(63), Undone::Well);
+    assert_eq!(bench.seen(), ["alice expired", "undo expired 1", "bob failed"]);
+    assert_eq!(bench.refused, 1);
+    assert!(bench.leases.is_empty() && bench.disk.is_empty());
 }
 
 #[test]

@@ -20,6 +20,8 @@ enum Op {
     Revoke {
         user: usize,
     },
+    /// A reload takes this user's permission away.
+    Withdraw(usize),
     Pass(u64),
     /// The store answers the oldest request, well or not.
     Store(bool),
@@ -34,7 +36,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (user.clone(), host.clone(), 1..20_u32).prop_map(|(user, host, hold)| Op::Knock { user, host, hold }),
         1 => (user.clone(), host).prop_map(|(user, host)| Op::Release { user, host }),
-        1 => user.prop_map(|user| Op::Revoke { user }),
+        1 => user.clone().prop_map(|user| Op::Revoke { user }),
+        1 => user.prop_map(Op::Withdraw),
         3 => (1..15_u64).prop_map(Op::Pass),
         8 => prop::bool::weighted(0.9).prop_map(Op::Store),
         5 => (0..4_usize, prop::bool::weighted(0.7)).prop_map(|(nth, well)| Op::Ends(nth, well)),
@@ -94,6 +97,9 @@ impl World {
             Op::Revoke { user: who } => {
                 self.leases.revoke(&Whom::User(user(*who).to_owned()));
             }
+            Op::Withdraw(who) => self.leases.withdraw(|about| {
+                if about.user.name == user(*who) { Err(DropReason::NotPermitted) } else { Ok(()) }
+            }),
             Op::Pass(seconds) => {
                 let by = Duration::from_secs(*seconds);
                 self.now.boot += by;
@@ -118,7 +124,7 @@ impl World {
                     self.queue.push_back(row);
                 }
                 Command::Start(job) => self.start(job),
-                Command::Refuse(about) => assert!(self.refused.insert(about.knock)),
+                Command::Refuse(about, _) => assert!(self.refused.insert(about.knock)),
                 Command::Tell(note) => self.told(note),
             }
         }
