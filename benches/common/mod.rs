@@ -63,6 +63,8 @@ fn user(id: u16, actions: u8) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -85,6 +87,8 @@ fn action(id: u8) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::allowance::Allowance;
+use super::totp_key::TotpKey;
 use crate::wire::options::Kind;
 use crate::wire::{ActionId, Bound, HmacKey, PublicKey, ServerId, UserId};
 
@@ -175,6 +177,10 @@ pub struct User {
     pub enabled: Enabled,
     /// Last moment at which he may knock: since the Unix epoch.
     pub not_after: Option<Duration>,
+    /// When and how often, over all that he runs.
+    pub allowance: Allowance,
+    /// Makes his second factor.
+    pub totp_key: Option<TotpKey>,
 }
 
 /// A switch.
@@ -223,13 +229,30 @@ pub struct Action {
     pub bind: Bound,
     /// Whether it may be knocked at all.
     pub enabled: Enabled,
+    /// When and how often, by each user.
+    pub allowance: Allowance,
+    /// What it asks for beside a signed knock.
+    pub second_factor: SecondFactor,
 }
 
 impl Action {
     /// The options that may stand in front of its payload. None: whatever comes is payload.
     pub fn takes(&self) -> &'static [Kind] {
-        &[]
+        match self.second_factor {
+            SecondFactor::None => &[],
+            SecondFactor::Totp => &[Kind::Totp],
+        }
     }
+}
+
+/// What an action asks for beside a signed knock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Nothing.
+    #[default]
+    None,
+    /// A code of the user's authenticator.
+    Totp,
 }
 
 /// A program and its first arguments.

@@ -181,6 +181,8 @@ fn a_user(id: u16) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -203,6 +205,8 @@ fn an_action(id: ActionId) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

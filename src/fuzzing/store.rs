@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::exit::Exit;
-use crate::store::{MemoryStore, Outcome, Record, Store, StoreError};
+use crate::store::{MemoryStore, Outcome, Record, Store, StoreError, Used};
 
 /// What is on the disk.
 #[derive(Clone)]
@@ -50,6 +50,10 @@ impl Store for Disk {
 
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError> {
         self.with(|store| store.forget(wall, before))
+    }
+
+    fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {
+        self.with(|store| store.give_back(wall, used))
     }
 
     fn close(self: Box<Self>, _wall: u64) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::allowance::{self, Denied};
 use super::grant::Sealed;
 use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
@@ -10,12 +11,13 @@ use crate::channel::Lane;
 use crate::clock::Now;
 use crate::config::resolved::{Enabled, PayloadKind, Stamp};
 use crate::config::{Action, Config, User};
+use crate::store::Use;
 use crate::wire::{ActionId, Bound, Options};
 
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
-        let verified = self.into_verified();
+        let Fresh { verified, used } = self;
         match authorize(now, config, &verified) {
             Ok(((user, action), options, payload)) => Ok(Grant {
                 knock: verified.knock,
@@ -26,11 +28,18 @@ impl Fresh {
                 bound: verified.bound,
                 options,
                 payload: payload.to_vec(),
+                used,
                 _sealed: Sealed,
             }),
-            Err(reason) => Err(Refusal { reason, verified: Some(verified) }),
+            Err(reason) => Err(Refusal { unused: Some(used), ..Refusal::new(reason.into(), verified) }),
         }
     }
+}
+
+/// What would be counted for it, were its claim the first.
+pub(super) fn using(now: Now, config: &Config, verified: &Verified) -> Result<Use, Denied> {
+    let ((user, action), options, _) = authorize(now, config, verified)?;
+    allowance::using(now, user, action, &options)
 }
 
 fn authorize<'a>(

@@ -158,6 +158,8 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -180,6 +182,8 @@ fn action(id: u8) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

@@ -23,9 +23,9 @@ use crate::config::Config;
 use crate::crash;
 use crate::exit::Failure;
 use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
-use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
-use crate::work::{About, Drained, Job, Runner};
+use crate::store::{StoreThread, Used};
+use crate::work::{About, Drained, Happened, Job, Runner};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -284,7 +284,10 @@ impl Keeper {
                             self.listener.settled(grant.source.ip());
                             self.runner.start(now, Job::from(grant));
                         }
-                        Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
+                        Verdict::Refuse(refusal) => {
+                            give_back(&self.store, refusal.unused);
+                            self.report.refused(now, &refusal, &self.config);
+                        }
                     }
                     crash::point("keeper-started");
                 }
@@ -301,6 +304,9 @@ impl Keeper {
 
     fn scripts(&mut self, now: Now) {
         for event in self.runner.events() {
+            if let Happened::Refused(_) = event.what {
+                give_back(&self.store, event.about.used);
+            }
             self.report.job(now, &event);
         }
     }
@@ -336,6 +342,14 @@ fn submit(
             store.submit(claim.record(), claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
         }
         Decision::Refuse(refusal) => Err(refusal),
+    }
+}
+
+/// What was counted for a knock that came to nothing after all.
+fn give_back(store: &StoreThread<Claim>, unused: Option<Used>) {
+    match unused.map(|used| store.give_back(used)) {
+        // Busy: it stays used, as after a crash.
+        None | Some(Ok(()) | Err(Busy)) => {}
     }
 }
 

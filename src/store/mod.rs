@@ -1,12 +1,15 @@
-//! What must outlive the process: claimed nonces.
+//! What must outlive the process: claimed nonces, and what was used up with them.
 //!
-//! In: batches of claims. Out: for each, whether it is the first ever. Never: the network, policy.
+//! In: batches of claims. Out: for each, whether it is the first ever, and within its limits. Never: the network, policy.
 //!
 //! # Promise
 //!
 //! A nonce is claimed once, ever. Forgetting a claim (expiry, a lost file) raises one floor, `refuse_through`, to that
 //! claim's timestamp, and a nonce at or below the floor is refused; so neither a clock that steps back nor a larger
 //! freshness revives anything.
+//!
+//! What a claim uses up ([`usage`]) is counted in its transaction. A kill gives nothing of it back, nor does a crash of the
+//! machine: a transaction that counts against a limit is synced before it is answered.
 //!
 //! A file that is lost while the daemon is stopped takes the timestamps with it: the floor of a new one is the clock
 //! at start, and what was claimed ahead of that clock can run again. So it is with a file that is replaced by an older
@@ -20,6 +23,7 @@ pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod thread;
+pub mod usage;
 
 use std::net::IpAddr;
 
@@ -28,6 +32,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use thread::StoreThread;
+pub use usage::{Over, Use, Used};
 
 use crate::exit::{Exit, Failure};
 use crate::wire::Nonce;
@@ -39,13 +44,17 @@ pub struct Record {
     pub nonce: Nonce,
     /// Who knocked: a copy from elsewhere is told from one resent.
     pub source: IpAddr,
+    /// What is counted with it; nothing for a knock that will not run.
+    pub using: Option<Use>,
 }
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Claimed, recorded: this one, and no other, may run.
+    /// Claimed and counted, recorded: this one, and no other, may run.
     New,
+    /// Claimed, but not counted: it must not run.
+    Over(Over),
     /// Claimed before, from this source.
     Known(IpAddr),
     /// At or below the floor: whether it was claimed is forgotten.
@@ -83,6 +92,15 @@ pub trait Store: Send {
     ///
     /// [`StoreError`]: nothing is forgotten.
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError>;
+
+    /// Gives back a use of which nothing came, if it was counted. Nothing may depend on it: a crash may come first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it stays used.
+    fn give_back(&mut self, _wall: u64, _used: Used) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Ends in order: what is recorded is on the disk.
     ///

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use super::{Outcome, Record, Store, StoreError};
+use super::{Outcome, Record, Store, StoreError, Used};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -79,7 +79,7 @@ impl<T: Send + 'static> StoreThread<T> {
     pub fn submit(&self, record: Record, ticket: T) -> Result<(), T> {
         match self.send(Request::Claim(record, ticket)) {
             Err(Request::Claim(_, ticket)) => Err(ticket),
-            Ok(()) | Err(Request::Forget(_)) => Ok(()),
+            Ok(()) | Err(Request::Forget(_) | Request::GiveBack(_)) => Ok(()),
         }
     }
 
@@ -90,6 +90,15 @@ impl<T: Send + 'static> StoreThread<T> {
     /// [`Busy`]: try again later.
     pub fn forget(&self, before: u32) -> Result<(), Busy> {
         self.send(Request::Forget(before)).map_err(|_| Busy)
+    }
+
+    /// Asks to give back a use of which nothing came.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: it stays used.
+    pub fn give_back(&self, used: Used) -> Result<(), Busy> {
+        self.send(Request::GiveBack(used)).map_err(|_| Busy)
     }
 
     /// The next reply, if there is one. What is missing when the thread is gone counts as [`NotRecorded`].
@@ -135,6 +144,7 @@ impl<T> Drop for StoreThread<T> {
 enum Request<T> {
     Claim(Record, T),
     Forget(u32),
+    GiveBack(Used),
 }
 
 /// What was asked for.
@@ -177,7 +187,7 @@ impl<T> Worker<T> {
         }
     }
 
-    /// One transaction for `first` and the claims behind it, and one for the `forget` that ends them.
+    /// One transaction for `first` and the claims behind it, and one for what ends them.
     fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
         let (mut batch, mut tickets) = (Vec::new(), Vec::new());
         let mut next = Some(first);
@@ -190,8 +200,13 @@ impl<T> Worker<T> {
         if served == Served::Claims {
             self.claim(wall(), &batch, tickets);
         }
-        if let Some(Request::Forget(before)) = next {
-            self.forget(wall(), before);
+        match next {
+            Some(Request::Forget(before)) => self.forget(wall(), before),
+            Some(Request::GiveBack(used)) => {
+                let result = self.store.give_back(wall(), used);
+                self.settle(result, 0);
+            }
+            Some(Request::Claim(..)) | None => {}
         }
         served
     }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::resolved::{Arg, Args, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
+use crate::store::Used;
 use crate::wire::{Bound, KnockId};
 
 /// What is to be executed. Made from a [`Grant`] and from nothing else; keeps the configuration it was granted under
@@ -36,6 +37,8 @@ pub struct About {
     pub source: SocketAddr,
     /// What the knock was bound to.
     pub bound: Bound,
+    /// What was counted for it.
+    pub used: Option<Used>,
 }
 
 impl From<Grant> for Job {
@@ -55,6 +58,7 @@ impl From<Grant> for Job {
                 action: grant.action,
                 source: grant.source,
                 bound: grant.bound,
+                used: Some(grant.used),
             }),
         }
     }

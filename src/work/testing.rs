@@ -31,6 +31,8 @@ pub(super) fn action(id: u8, name: &str) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 
@@ -46,6 +48,8 @@ pub(super) fn job(action: Action, payload: &[u8]) -> Job {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     };
     Job::from(Grant::forged(Arc::new(user), Arc::new(action), payload))
 }

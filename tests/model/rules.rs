@@ -221,6 +221,8 @@ impl UserRule {
             stamp: if self.require_stamp { Stamp::Required } else { Stamp::Optional },
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
+            allowance: Default::default(),
+            totp_key: None,
         }
     }
 }
@@ -245,6 +247,8 @@ impl ActionRule {
             allow_from: addresses(self.list),
             bind: self.bind,
             enabled: switch(self.enabled),
+            allowance: Default::default(),
+            second_factor: Default::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
 use crate::store::thread::by_hand::Engine;
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
-use crate::work::{About, Happened, How, JobEvent, StartError};
+use crate::work::{How, JobEvent, StartError};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {
@@ -132,6 +132,7 @@ impl Keeper {
                         self.start(now, Job::from(grant));
                     }
                     Verdict::Refuse(refusal) => {
+                        give_back(&self.store, refusal.unused);
                         grants(&self.config, None);
                         self.report.refused(now, &refusal, &self.config);
                     }
@@ -254,6 +255,9 @@ impl Keeper {
     }
 
     fn tell(&mut self, now: Now, about: Arc<About>, what: Happened) {
+        if let Happened::Refused(_) = what {
+            give_back(&self.store, about.used);
+        }
         self.report.job(now, &JobEvent { about, what });
     }
 }

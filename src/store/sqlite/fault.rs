@@ -15,6 +15,8 @@ pub(super) enum Doing {
     Claim,
     Reserve,
     Forget,
+    GiveBack,
+    Read,
     Close,
 }
 
@@ -25,6 +27,8 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Claim => "record claims",
         Doing::Reserve => "write to the store",
         Doing::Forget => "forget claims",
+        Doing::GiveBack => "give back a use",
+        Doing::Read => "read the store",
         Doing::Close => "close the store",
     };
     let (hint, exit) = match error.sqlite_error_code() {

@@ -12,6 +12,7 @@ mod fault;
 mod past;
 mod place;
 mod schema;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,9 @@ use db::{Db, Floors};
 use fault::Doing;
 pub use past::Found;
 use place::Identity;
+pub use usage::read_usage;
 
-use super::{Boot, Outcome, Record, Store, StoreError, seconds};
+use super::{Boot, Outcome, Record, Store, StoreError, Used, seconds};
 use crate::exit::Exit;
 
 /// Claims in `claims.db`.
@@ -138,6 +140,10 @@ impl Store for SqliteStore {
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError> {
         let wall = seconds(wall);
         self.with(wall, Doing::Forget, |db| db.forget(before))
+    }
+
+    fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::GiveBack, |db| db.give_back(used))
     }
 
     fn close(mut self: Box<Self>, wall: u64) -> Result<(), StoreError> {

@@ -31,6 +31,33 @@ const MIGRATIONS: &[&str] = &[
     INSERT INTO state VALUES (1, 0, 0, NULL);",
     // What is later was synced. It once was the clock at the last sync; now it may lie ahead of it.
     "ALTER TABLE state RENAME COLUMN synced_at TO reserved;",
+    // `uses`: what a user used of an action, ever; `before` is `last` without the last. `recent_uses`: the same by quarters of
+    // an hour since the Unix epoch. Both count down when one is given back.
+    "CREATE TABLE uses (
+        user   INTEGER NOT NULL,
+        action INTEGER NOT NULL,
+        uses   INTEGER NOT NULL,
+        first  INTEGER NOT NULL,
+        last   INTEGER,
+        before INTEGER,
+        PRIMARY KEY (user, action)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE recent_uses (
+        user    INTEGER NOT NULL,
+        action  INTEGER NOT NULL,
+        quarter INTEGER NOT NULL,
+        uses    INTEGER NOT NULL,
+        PRIMARY KEY (user, action, quarter)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE totp_steps (
+        user INTEGER PRIMARY KEY,
+        step INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE totp_failures (
+        user INTEGER NOT NULL,
+        at   INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX totp_failures_of ON totp_failures (user, at);",
 ];
 
 /// What a file is, before anything in it is touched.
@@ -69,6 +96,11 @@ impl Format {
                 exit: Exit::Config,
             }),
         }
+    }
+
+    /// Whether nothing is left to [`migrate`](Format::migrate).
+    pub(super) fn is_current(self) -> bool {
+        self == Format::Version(MIGRATIONS.len())
     }
 
     /// Brings the file to the current version.
