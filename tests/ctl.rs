@@ -144,7 +144,8 @@ fn user_add_makes_key_invite_and_table() {
     assert_eq!(invite.server_id.unwrap().to_string(), value(&desk, "server_id"));
     assert_eq!(invite.server_key.to_pem().unwrap(), desk.read("srv/server.pub.pem"));
     assert_eq!(invite.postage, Postage::Stamped);
-    let actions: Vec<String> = invite.actions.iter().map(|(name, id)| format!("{name} {id}")).collect();
+    let actions: Vec<String> =
+        invite.actions.iter().map(|(name, action)| format!("{name} {}", action.id)).collect();
     assert_eq!(actions, ["hello 1"]);
 
     let config: toml::Table = desk.read("srv/siglatchd.toml").parse().unwrap();

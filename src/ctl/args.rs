@@ -18,12 +18,13 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Init(Init),
-    /// Adds and lists users
+    /// Adds and lists users, makes their second factor
     #[command(subcommand)]
     User(User),
     /// Lists actions
     #[command(subcommand)]
     Action(Action),
+    Usage(Usage),
     Check(Check),
 }
 
@@ -53,6 +54,7 @@ pub(super) struct Init {
 #[derive(Debug, Subcommand)]
 pub(super) enum User {
     Add(Box<UserAdd>),
+    Totp(UserTotp),
     /// Lists the users
     List(At),
 }
@@ -102,6 +104,35 @@ pub(super) struct UserAdd {
     pub(super) at: At,
 }
 
+/// Makes the key of a user's authenticator and shows it, once
+///
+/// As a URI and as a QR code for its camera. Actions with `totp = true` then take his knocks with a code alone.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl user totp alice")]
+pub(super) struct UserTotp {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    /// Replace the key that he has; the old one ends
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+/// Says how often each user ran each action, and when last
+///
+/// Reads the store, whether siglatchd runs or not. DAY and WEEK are the last 24 hours and seven days.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl usage --csv > usage.csv")]
+pub(super) struct Usage {
+    /// As comma-separated values, with a line of names on top
+    #[arg(long)]
+    pub(super) csv: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
 /// Says everything that is wrong with a configuration
 ///
 /// The same check that siglatchd makes at start and at a reload: exit code 78 if it would refuse the file.
@@ -141,7 +172,9 @@ const CONFIG: &str = "/etc/siglatch/siglatchd.toml";
 const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org
   siglatchctl user add alice --action hello
+  siglatchctl user totp alice
   siglatchctl user list
+  siglatchctl usage
   siglatchctl check
 
 Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";

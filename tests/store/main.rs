@@ -13,6 +13,7 @@ mod killed;
 mod lost;
 mod model;
 mod thread;
+mod usage;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
