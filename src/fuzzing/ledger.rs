@@ -11,7 +11,7 @@ use super::pipeline::Seen;
 use super::sealed::unpad;
 use crate::channel::{Lane, Opened};
 use crate::clock::Now;
-use crate::config::resolved::{self, Enabled, PayloadKind};
+use crate::config::resolved::{self, Enabled, PayloadKind, SecondFactor};
 use crate::config::{Action, Config, User};
 use crate::judge::Grant;
 use crate::reason::DropReason;
@@ -217,7 +217,12 @@ fn assert_fields(plain: &[u8], grant: &Grant) -> Nonce {
     assert_eq!(plain[1..5], grant.timestamp.to_le_bytes());
     assert_eq!(plain[5..7], grant.user.id.0.to_le_bytes());
     assert_eq!(plain[7], grant.action.id.number());
-    assert_eq!(covered(plain).1[2..], grant.payload);
+    let sent = &covered(plain).1[2..];
+    match grant.action.second_factor {
+        SecondFactor::None => assert_eq!(sent, grant.payload),
+        // Behind the options, which are the daemon's alone.
+        SecondFactor::Totp => assert_eq!(sent.get(14..), Some(&grant.payload[..]), "{sent:?}"),
+    }
     Nonce {
         timestamp: grant.timestamp,
         user: grant.user.id,

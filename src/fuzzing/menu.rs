@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::recorded::recorded;
 use crate::clock::Now;
+use crate::config::allowance::{Hours, Quota};
 use crate::config::resolved::{
     AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
-    Stamp, Stdin, StoreKind,
+    SecondFactor, Stamp, Stdin, StoreKind,
 };
-use crate::config::{Action, Config, User};
+use crate::config::{Action, Config, TotpKey, User};
 use crate::judge::Decoys;
 use crate::keeper::{limits, stamp_keys};
 use crate::listener::Admission;
@@ -104,6 +107,7 @@ fn variants() -> Vec<Arc<Config>> {
         }),
         with(&|config| config.stamp = Stamp::Required),
         with(&|config| user(config, 1, |alice| alice.stamp = Stamp::Required)),
+        with(&limited),
     ]
 }
 
@@ -167,6 +171,17 @@ fn plain() -> Config {
         bound.payload = PayloadKind::None;
     });
     config
+}
+
+/// A code, a quota, a cooldown, hours.
+fn limited(config: &mut Config) {
+    user(config, 1, |alice| alice.totp_key = TotpKey::new([9; 20]).ok());
+    action(config, 1, |coded| coded.second_factor = SecondFactor::Totp);
+    action(config, 2, |twice| twice.allowance.quota = Quota::parse("2/hour", &TimeZone::UTC));
+    action(config, 5, |seldom| seldom.allowance.cooldown = Some(5));
+    action(config, 6, |monday| {
+        monday.allowance.hours.extend(Hours::parse("mon 00:00-01:00", &TimeZone::UTC));
+    });
 }
 
 /// May run all actions but the seventh.
