@@ -2,6 +2,7 @@
 //!
 //! Hours are decided here; cooldown, quota and the TOTP code's single use by the store, in the transaction that counts them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,8 @@ use crate::clock::Now;
 use crate::config::allowance::{Allowance, Quota};
 use crate::config::resolved::SecondFactor;
 use crate::config::{Action, Config, User};
-use crate::store::usage::{Limit, Over, Terms, Use, Window};
+use crate::store::usage::{Family, Limit, Over, Terms, Use, Window};
+use crate::wire::options::Kind;
 use crate::wire::{ActionId, Options};
 
 /// Why a knock is refused, and when (Unix seconds) it would not be, where that is known.
@@ -27,8 +29,17 @@ impl From<DropReason> for Denied {
     }
 }
 
-/// What is to be counted for it.
-pub(super) fn using(now: Now, user: &User, action: &Action, options: &Options) -> Result<Use, Denied> {
+/// What is to be counted for it. A door is closed at any time, as often as one likes, without a code.
+pub(super) fn using(
+    now: Now,
+    user: &User,
+    action: &Action,
+    source: IpAddr,
+    options: &Options,
+) -> Result<Option<Use>, Denied> {
+    if options.release.is_some() {
+        return Ok(None);
+    }
     if !is_open(now, user, action) {
         return Err(Denied { reason: DropReason::Hours, next: next_open(now.wall, user, action) });
     }
@@ -41,13 +52,16 @@ pub(super) fn using(now: Now, user: &User, action: &Action, options: &Options) -
             Some(totp::check(key, code, at))
         }
     };
-    Ok(Use {
+    let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
+    Ok(Some(Use {
         at,
         action: action.id,
         of_action: terms(now, &action.allowance),
         of_user: terms(now, &user.allowance),
         code,
-    })
+        // What can be held is a door.
+        family: action.takes().contains(&Kind::Hold).then_some(family),
+    }))
 }
 
 /// What the store said; where it names a time, the first one from then on that is within hours.

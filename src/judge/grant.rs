@@ -26,8 +26,8 @@ pub struct Grant {
     pub options: Options,
     /// The payload behind them, 0 to 199 bytes.
     pub payload: Vec<u8>,
-    /// What was counted for it.
-    pub used: Used,
+    /// What was counted for it; nothing where it uses nothing up, or shares what was.
+    pub used: Option<Used>,
     /// Nobody outside the judge can fill this in.
     pub(super) _sealed: Sealed,
 }
@@ -42,7 +42,7 @@ impl Grant {
     pub(crate) fn forged(user: Arc<User>, action: Arc<Action>, payload: &[u8]) -> Grant {
         Grant {
             knock: KnockId([0, 1, 2, 3, 4, 5, 6, 7]),
-            used: Used { user: user.id, action: action.id, at: 1_700_000_000 },
+            used: None,
             user,
             action,
             source: SocketAddr::from(([192, 0, 2, 7], 40000)),

@@ -128,7 +128,10 @@ impl Judge {
                 self.put_back(nonce.user);
             }
             Some(store::Outcome::BelowFloor) => self.put_back(nonce.user),
-            Some(store::Outcome::New | store::Outcome::Over(_) | store::Outcome::Full) | None => {}
+            Some(
+                store::Outcome::New | store::Outcome::Shared | store::Outcome::Over(_) | store::Outcome::Full,
+            )
+            | None => {}
         }
         match claim.settle(&self.config, outcome).and_then(|fresh| fresh.authorize(now, &self.config)) {
             Ok(grant) => Verdict::Grant(grant),

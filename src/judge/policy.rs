@@ -31,15 +31,15 @@ impl Fresh {
                 used,
                 _sealed: Sealed,
             }),
-            Err(reason) => Err(Refusal { unused: Some(used), ..Refusal::new(reason.into(), verified) }),
+            Err(reason) => Err(Refusal { unused: used, ..Refusal::new(reason.into(), verified) }),
         }
     }
 }
 
-/// What would be counted for it, were its claim the first.
-pub(super) fn using(now: Now, config: &Config, verified: &Verified) -> Result<Use, Denied> {
+/// What would be counted for it, were its claim the first; nothing where it uses nothing up.
+pub(super) fn using(now: Now, config: &Config, verified: &Verified) -> Result<Option<Use>, Denied> {
     let ((user, action), options, _) = authorize(now, config, verified)?;
-    allowance::using(now, user, action, &options)
+    allowance::using(now, user, action, verified.source.ip(), &options)
 }
 
 fn authorize<'a>(

@@ -17,14 +17,14 @@ use crate::wire::Nonce;
 pub struct Claim {
     verified: Verified,
     /// What is counted with it; or why it will not run, though it is claimed all the same.
-    using: Result<Use, Denied>,
+    using: Result<Option<Use>, Denied>,
 }
 
 /// A knock whose nonce is claimed, and whose use is counted: this one, and no other, may run.
 #[derive(Debug)]
 pub(super) struct Fresh {
     pub(super) verified: Verified,
-    pub(super) used: Used,
+    pub(super) used: Option<Used>,
 }
 
 impl Claim {
@@ -33,7 +33,7 @@ impl Claim {
         store::Record {
             nonce: self.verified.nonce,
             source: self.verified.source.ip(),
-            using: self.using.ok(),
+            using: self.using.ok().flatten(),
         }
     }
 
@@ -46,12 +46,14 @@ impl Claim {
         let verified = self.verified;
         let denied = match outcome {
             Some(store::Outcome::New) => match self.using {
-                Ok(Use { at, action, .. }) => {
-                    let used = Used { user: verified.user.id, action, at };
+                Ok(using) => {
+                    let user = verified.user.id;
+                    let used = using.map(|Use { at, action, .. }| Used { user, action, at });
                     return Ok(Fresh { verified, used });
                 }
                 Err(denied) => denied,
             },
+            Some(store::Outcome::Shared) => return Ok(Fresh { verified, used: None }),
             Some(store::Outcome::Over(over)) => allowance::over(config, &verified, over),
             Some(store::Outcome::Known(source)) => copy_from(source, &verified).into(),
             Some(store::Outcome::BelowFloor) => DropReason::Floor.into(),
@@ -110,7 +112,7 @@ impl Replay {
         now: Now,
         freshness: Duration,
         verified: Verified,
-        using: Result<Use, Denied>,
+        using: Result<Option<Use>, Denied>,
     ) -> Claim {
         while self.seen.len() >= self.limit
             && self.seen.peek_lru().is_some_and(|(_, oldest)| oldest.expires < now.unix())

@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::net::IpAddr;
 
-use super::usage::{Ledger, oldest, quarter, spend};
+use super::usage::{Ledger, Waiting, oldest, quarter, spend};
 use super::{Outcome, Record, Store, StoreError, Used, seconds};
 use crate::wire::{ActionId, Nonce, UserId};
 
@@ -35,6 +35,8 @@ struct Of {
     quarters: BTreeMap<u32, u64>,
     last: Option<u32>,
     before: Option<u32>,
+    waiting: Option<Waiting>,
+    joined: Option<u32>,
 }
 
 impl MemoryStore {
@@ -54,11 +56,10 @@ impl MemoryStore {
             Entry::Vacant(room) => {
                 room.insert(record.source);
                 let uses = self.users.entry(record.nonce.user).or_default();
-                let over = record.using.and_then(|using| {
-                    let Ok(over) = spend(uses, &using);
-                    over
-                });
-                over.map_or(Outcome::New, Outcome::Over)
+                record.using.map_or(Outcome::New, |using| {
+                    let Ok(spent) = spend(uses, &using);
+                    spent.into()
+                })
             }
         }
     }
@@ -81,7 +82,8 @@ impl Store for MemoryStore {
 
     fn give_back(&mut self, _wall: u64, used: Used) -> Result<(), StoreError> {
         let of = self.users.get_mut(&used.user).and_then(|uses| uses.actions.get_mut(&used.action));
-        if let Some(of) = of {
+        if let Some(of) = of.filter(|of| of.joined != Some(used.at)) {
+            of.waiting = None;
             if let Some(count) = of.quarters.get_mut(&quarter(used.at)) {
                 *count = count.saturating_sub(1);
             }
@@ -127,8 +129,20 @@ impl Ledger for Uses {
         Ok(self.step)
     }
 
-    fn add_use(&mut self, action: ActionId, at: u32) -> Result<(), Infallible> {
+    fn waiting(&mut self, action: ActionId) -> Result<Option<Waiting>, Infallible> {
+        Ok(self.actions.get(&action).and_then(|of| of.waiting))
+    }
+
+    fn join(&mut self, action: ActionId) -> Result<(), Infallible> {
+        if let Some(of) = self.actions.get_mut(&action) {
+            of.joined = of.waiting.take().map(|waiting| waiting.at);
+        }
+        Ok(())
+    }
+
+    fn add_use(&mut self, action: ActionId, at: u32, waiting: Option<Waiting>) -> Result<(), Infallible> {
         let of = self.actions.entry(action).or_default();
+        of.waiting = waiting;
         of.before = of.last;
         of.last = of.last.max(Some(at));
         let count = of.quarters.entry(quarter(at)).or_default();

@@ -44,7 +44,7 @@ pub struct Record {
     pub nonce: Nonce,
     /// Who knocked: a copy from elsewhere is told from one resent.
     pub source: IpAddr,
-    /// What is counted with it; nothing for a knock that will not run.
+    /// What is counted with it; nothing for a knock that will not run, or that uses nothing up.
     pub using: Option<Use>,
 }
 
@@ -53,6 +53,8 @@ pub struct Record {
 pub enum Outcome {
     /// Claimed and counted, recorded: this one, and no other, may run.
     New,
+    /// Claimed, recorded: it may run, as part of a use that was counted before.
+    Shared,
     /// Claimed, but not counted: it must not run.
     Over(Over),
     /// Claimed before, from this source.
@@ -61,6 +63,16 @@ pub enum Outcome {
     BelowFloor,
     /// No room for another unexpired claim.
     Full,
+}
+
+impl From<usage::Spent> for Outcome {
+    fn from(spent: usage::Spent) -> Outcome {
+        match spent {
+            usage::Spent::Counted => Outcome::New,
+            usage::Spent::Shared => Outcome::Shared,
+            usage::Spent::Over(over) => Outcome::Over(over),
+        }
+    }
 }
 
 /// An engine.

@@ -2,6 +2,9 @@
 //!
 //! In: a [`Use`], and what an engine has counted ([`Ledger`]). Out: it was counted, or [`Over`]. Both engines decide here.
 //!
+//! A door is knocked over IPv4 and IPv6, with a knock each: the second within [`TWIN`] seconds is the same use, under the
+//! same code.
+//!
 //! Uses are counted by quarter hours, which every time zone's hours and days consist of, so a quota that is changed counts
 //! what was used before. A clock that steps back gives nothing back: what is ahead of it counts as used in its period.
 
@@ -20,6 +23,40 @@ pub struct Use {
     pub of_user: Terms,
     /// The second factor, where the action asks for one.
     pub code: Option<Code>,
+    /// Over what it came, where the other family may follow.
+    pub family: Option<Family>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4
+    V4 = 4,
+    /// IPv6
+    V6 = 6,
+}
+
+/// A use of a door that waits for its twin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Over what it came, as a number.
+    pub(super) family: u8,
+    /// When, Unix seconds.
+    pub(super) at: u32,
+    /// Of its code.
+    pub(super) step: Option<u32>,
+}
+
+/// What became of a [`Use`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spent {
+    /// It was counted.
+    Counted,
+    /// It is part of one that was.
+    Shared,
+    /// It was not.
+    Over(Over),
 }
 
 /// What is permitted.
@@ -126,9 +163,13 @@ pub(super) trait Ledger {
     fn failures(&mut self, after: u32) -> Result<Vec<u32>, Self::Error>;
     /// The step of the last code that was used.
     fn step(&mut self) -> Result<Option<u32>, Self::Error>;
+    /// The last use of the action, if it waits for its twin.
+    fn waiting(&mut self, action: ActionId) -> Result<Option<Waiting>, Self::Error>;
 
     /// One use more.
-    fn add_use(&mut self, action: ActionId, at: u32) -> Result<(), Self::Error>;
+    fn add_use(&mut self, action: ActionId, at: u32, waiting: Option<Waiting>) -> Result<(), Self::Error>;
+    /// The last use of the action has its twin: it waits no more, and is not given back.
+    fn join(&mut self, action: ActionId) -> Result<(), Self::Error>;
     /// One wrong code more; those up to `until` may be forgotten.
     fn add_failure(&mut self, at: u32, until: u32) -> Result<(), Self::Error>;
     /// No code of this step or one before it is used again.
@@ -136,11 +177,26 @@ pub(super) trait Ledger {
 }
 
 /// Counts `using`, unless it is over a limit.
-pub(super) fn spend<L: Ledger>(ledger: &mut L, using: &Use) -> Result<Option<Over>, L::Error> {
+pub(super) fn spend<L: Ledger>(ledger: &mut L, using: &Use) -> Result<Spent, L::Error> {
+    let step = match using.code {
+        Some(Code::OfStep(step)) => Some(step),
+        Some(Code::Wrong) | None => None,
+    };
+    let twin = match using.family {
+        Some(family) => ledger.waiting(using.action)?.filter(|first| {
+            let age = using.at.checked_sub(first.at);
+            first.family != family as u8 && first.step == step && age.is_some_and(|age| age <= TWIN)
+        }),
+        None => None,
+    };
     if let Some(code) = using.code
-        && let Some(over) = check_code(ledger, using.at, code)?
+        && let Some(over) = check_code(ledger, using.at, code, twin)?
     {
-        return Ok(Some(over));
+        return Ok(Spent::Over(over));
+    }
+    if twin.is_some() {
+        ledger.join(using.action)?;
+        return Ok(Spent::Shared);
     }
     let mut over = Vec::new();
     for (terms, action) in [(using.of_action, Some(using.action)), (using.of_user, None)] {
@@ -160,23 +216,30 @@ pub(super) fn spend<L: Ledger>(ledger: &mut L, using: &Use) -> Result<Option<Ove
     }
     // Of several, the one that holds longest.
     if let Some(longest) = over.into_iter().max_by_key(|over| over.next) {
-        return Ok(Some(longest));
+        return Ok(Spent::Over(longest));
     }
-    if let Some(Code::OfStep(step)) = using.code {
+    if let Some(step) = step {
         ledger.set_step(step)?;
     }
-    ledger.add_use(using.action, using.at)?;
-    Ok(None)
+    let waiting = using.family.map(|family| Waiting { family: family as u8, at: using.at, step });
+    ledger.add_use(using.action, using.at, waiting)?;
+    Ok(Spent::Counted)
 }
 
 /// While a user is locked his codes are not looked at, so that guessing on neither succeeds nor prolongs it.
-fn check_code<L: Ledger>(ledger: &mut L, at: u32, code: Code) -> Result<Option<Over>, L::Error> {
+fn check_code<L: Ledger>(
+    ledger: &mut L,
+    at: u32,
+    code: Code,
+    twin: Option<Waiting>,
+) -> Result<Option<Over>, L::Error> {
     let before = at.saturating_sub(LOCK);
     let failures = ledger.failures(before)?;
     if let Some(first) = failures.iter().rev().nth(FAILURES.saturating_sub(1)) {
         return Ok(Some(Over { limit: Limit::Locked, next: Some(first.saturating_add(LOCK)) }));
     }
     let limit = match code {
+        Code::OfStep(_) if twin.is_some() => return Ok(None),
         Code::OfStep(step) if ledger.step()?.is_none_or(|last| step > last) => return Ok(None),
         Code::OfStep(_) => Limit::UsedCode,
         Code::Wrong => {
@@ -201,5 +264,8 @@ pub(super) fn oldest(at: u32) -> u32 {
 const FAILURES: usize = 5;
 /// and the seconds within which they do, and for which.
 const LOCK: u32 = 15 * 60;
+
+/// Seconds within which a knock over the other family is the same use.
+const TWIN: u32 = 10;
 
 const QUARTER: u32 = 15 * 60;

@@ -58,7 +58,7 @@ impl From<Grant> for Job {
                 action: grant.action,
                 source: grant.source,
                 bound: grant.bound,
-                used: Some(grant.used),
+                used: grant.used,
             }),
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use siglatch::store::sqlite::read_usage;
-use siglatch::store::usage::{Code, Limit, Terms, Window};
+use siglatch::store::usage::{Code, Family, Limit, Terms, Window};
 use siglatch::store::{MemoryStore, Outcome, Over, Record, SqliteStore, Store, Use, Used};
 use siglatch::wire::{ActionId, UserId};
 
@@ -28,7 +28,14 @@ fn cooldown(seconds: u32) -> Terms {
 }
 
 fn free(id: u8, at: u32) -> Use {
-    Use { at, action: action(id), of_action: Terms::default(), of_user: Terms::default(), code: None }
+    Use {
+        at,
+        action: action(id),
+        of_action: Terms::default(),
+        of_user: Terms::default(),
+        code: None,
+        family: None,
+    }
 }
 
 /// A claim of a nonce of its own.
@@ -171,6 +178,52 @@ fn five_wrong_codes_lock_a_user_until_fifteen_minutes_have_passed() {
         // Four of the five still count.
         assert_eq!(claim(store, 14, wrong(NOON + 900)), over(Limit::WrongCode, None));
         assert_eq!(claim(store, 15, wrong(NOON + 900)), over(Limit::Locked, Some(NOON + 901)));
+    });
+}
+
+#[test]
+fn a_door_that_is_knocked_over_both_families_is_used_once_under_one_code() {
+    on_both(|store| {
+        let terms = Terms { cooldown: Some(60), ..quota(2) };
+        let over_family = |at, family, step| Use {
+            of_action: terms,
+            code: Some(Code::OfStep(step)),
+            family: Some(family),
+            ..free(SSH, at)
+        };
+        let used_up = over(Limit::Quota, Some(NOON + 3600));
+        assert_eq!(claim(store, 1, over_family(NOON, Family::V4, 7)), Outcome::New);
+        // The same family, another code, another action, or too late.
+        assert_eq!(claim(store, 2, over_family(NOON, Family::V4, 7)), over(Limit::UsedCode, None));
+        assert_eq!(
+            claim(store, 3, over_family(NOON + 1, Family::V6, 8)),
+            over(Limit::Cooldown, Some(NOON + 60))
+        );
+        let web = Use { action: action(WEB), ..over_family(NOON + 1, Family::V6, 7) };
+        assert_eq!(claim(store, 4, web), over(Limit::UsedCode, None));
+        assert_eq!(claim(store, 5, over_family(NOON + 11, Family::V6, 7)), over(Limit::UsedCode, None));
+        assert_eq!(claim(store, 6, over_family(NOON + 10, Family::V6, 7)), Outcome::Shared);
+        // One twin each.
+        assert_eq!(claim(store, 7, over_family(NOON + 10, Family::V6, 7)), over(Limit::UsedCode, None));
+        // What has its twin is not given back, whichever of the two came to nothing.
+        store.give_back(WALL, Used { user: UserId(1), action: action(SSH), at: NOON }).unwrap();
+        assert_eq!(claim(store, 8, over_family(NOON + 60, Family::V6, 9)), Outcome::New);
+        assert_eq!(claim(store, 9, over_family(NOON + 61, Family::V4, 9)), Outcome::Shared);
+        assert_eq!(claim(store, 10, over_family(NOON + 120, Family::V4, 11)), used_up);
+        let without = |at, family| Use { code: None, ..over_family(at, family, 0) };
+        assert_eq!(claim(store, 11, without(NOON + 61, Family::V4)), used_up);
+    });
+}
+
+#[test]
+fn a_use_that_is_given_back_has_no_twin() {
+    on_both(|store| {
+        let door = |family| Use { of_action: quota(1), family: Some(family), ..free(SSH, NOON) };
+        assert_eq!(claim(store, 1, door(Family::V4)), Outcome::New);
+        store.give_back(WALL, Used { user: UserId(1), action: action(SSH), at: NOON }).unwrap();
+        assert_eq!(claim(store, 2, door(Family::V6)), Outcome::New);
+        assert_eq!(claim(store, 3, door(Family::V4)), Outcome::Shared);
+        assert_eq!(claim(store, 4, door(Family::V4)), over(Limit::Quota, Some(NOON + 3600)));
     });
 }
 

@@ -325,8 +325,7 @@ fn claim_one(
     let Some(using) = &record.using else {
         return Ok(Outcome::New);
     };
-    let over = spend(&mut Uses { transaction, user: nonce.user }, using)?;
-    Ok(over.map_or(Outcome::New, Outcome::Over))
+    spend(&mut Uses { transaction, user: nonce.user }, using).map(Outcome::from)
 }
 
 /// Seconds beyond the clock that a sync reserves: the longest that knocks are refused after a crash of the machine.

@@ -32,7 +32,8 @@ const MIGRATIONS: &[&str] = &[
     // What is later was synced. It once was the clock at the last sync; now it may lie ahead of it.
     "ALTER TABLE state RENAME COLUMN synced_at TO reserved;",
     // `uses`: what a user used of an action, ever; `before` is `last` without the last. `recent_uses`: the same by quarters of
-    // an hour since the Unix epoch. Both count down when one is given back.
+    // an hour since the Unix epoch. Both count down when one is given back. While the last use of a door waits for its twin,
+    // `family` is 4 or 6 and `step` that of its code; when it came, `family` is 0.
     "CREATE TABLE uses (
         user   INTEGER NOT NULL,
         action INTEGER NOT NULL,
@@ -40,6 +41,8 @@ const MIGRATIONS: &[&str] = &[
         first  INTEGER NOT NULL,
         last   INTEGER,
         before INTEGER,
+        family INTEGER,
+        step   INTEGER,
         PRIMARY KEY (user, action)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE recent_uses (

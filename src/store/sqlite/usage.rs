@@ -14,7 +14,7 @@ use super::place;
 use super::schema::Format;
 use crate::exit::Exit;
 use crate::store::StoreError;
-use crate::store::usage::{Ledger, Usage, Used, oldest, quarter};
+use crate::store::usage::{Ledger, Usage, Used, Waiting, oldest, quarter};
 use crate::wire::{ActionId, UserId};
 
 /// One user's, within a transaction.
@@ -65,15 +65,37 @@ impl Ledger for Uses<'_> {
             .optional()
     }
 
-    fn add_use(&mut self, action: ActionId, at: u32) -> rusqlite::Result<()> {
-        let (user, action) = (self.user.0, action.number());
+    fn waiting(&mut self, action: ActionId) -> rusqlite::Result<Option<Waiting>> {
+        let row =
+            |row: &rusqlite::Row<'_>| Ok(Waiting { family: row.get(0)?, at: row.get(1)?, step: row.get(2)? });
         self.transaction
             .prepare_cached(
-                "INSERT INTO uses VALUES (?1, ?2, 1, ?3, ?3, NULL)
-                 ON CONFLICT DO UPDATE SET uses = uses + 1, before = last,
-                    first = CASE uses WHEN 0 THEN ?3 ELSE first END, last = max(ifnull(last, 0), ?3)",
+                "SELECT family, last, step FROM uses
+                 WHERE user = ?1 AND action = ?2 AND family > 0 AND last IS NOT NULL",
             )?
-            .execute((user, action, at))?;
+            .query_row((self.user.0, action.number()), row)
+            .optional()
+    }
+
+    fn join(&mut self, action: ActionId) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached("UPDATE uses SET family = 0 WHERE user = ?1 AND action = ?2")?
+            .execute((self.user.0, action.number()))?;
+        Ok(())
+    }
+
+    fn add_use(&mut self, action: ActionId, at: u32, waiting: Option<Waiting>) -> rusqlite::Result<()> {
+        let (user, action) = (self.user.0, action.number());
+        let (family, step) =
+            (waiting.map(|waiting| waiting.family), waiting.and_then(|waiting| waiting.step));
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO uses VALUES (?1, ?2, 1, ?3, ?3, NULL, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET uses = uses + 1, before = last,
+                    first = CASE uses WHEN 0 THEN ?3 ELSE first END, last = max(ifnull(last, 0), ?3),
+                    family = ?4, step = ?5",
+            )?
+            .execute((user, action, at, family, step))?;
         self.transaction
             .prepare_cached(
                 "INSERT INTO recent_uses VALUES (?1, ?2, ?3, 1) ON CONFLICT DO UPDATE SET uses = uses + 1",
@@ -106,12 +128,15 @@ impl Ledger for Uses<'_> {
 /// Takes one use back.
 pub(super) fn give_back(transaction: &Transaction<'_>, used: Used) -> rusqlite::Result<()> {
     let Used { user, action, at } = used;
-    transaction
+    let given = transaction
         .prepare_cached(
-            "UPDATE uses SET uses = uses - 1, last = CASE last WHEN ?3 THEN before ELSE last END
-             WHERE user = ?1 AND action = ?2 AND uses > 0",
+            "UPDATE uses SET uses = uses - 1, last = CASE last WHEN ?3 THEN before ELSE last END, family = NULL
+             WHERE user = ?1 AND action = ?2 AND uses > 0 AND NOT (last = ?3 AND ifnull(family, -1) = 0)",
         )?
         .execute((user.0, action.number(), at))?;
+    if given == 0 {
+        return Ok(());
+    }
     transaction
         .prepare_cached(
             "UPDATE recent_uses SET uses = uses - 1
