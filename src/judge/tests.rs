@@ -2,6 +2,7 @@
 
 mod authentic;
 mod fresh;
+mod limited;
 mod once;
 mod permitted;
 
