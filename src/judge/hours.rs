@@ -16,7 +16,7 @@ pub(super) fn are_open(hours: &[Hours], at: Timestamp) -> bool {
     hours.is_empty() || hours.iter().any(|span| is_open(span, at))
 }
 
-/// The first moment from `at` on at which each of `all` is open; none within a month.
+/// The first moment from `at` on at which each of `all` is open; `None`: they never meet, or not for a long time.
 pub(super) fn next_open(all: &[&[Hours]], at: Timestamp) -> Option<Timestamp> {
     let mut next = at;
     // Each turn moves on to a moment before which nothing is open.
@@ -91,7 +91,7 @@ fn instants(zone: &TimeZone, local: DateTime) -> [Option<Timestamp>; 2] {
     [ambiguous.earlier().ok(), ambiguous.later().ok()]
 }
 
-/// Two users' and actions' hours that never meet are asked so often; those that do, meet within a week or two.
+/// Hours that never meet are asked so often; those that do, meet within a week or two.
 const TURNS: usize = 64;
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 //! Until [`mac::verify`](crate::wire::mac::verify) has named a binding a packet may have been made by anybody; nothing
 //! is remembered about it, and one outcome, [`DropReason::NotAuthentic`], covers all that can be wrong with it, at one
 //! cost. Its nonce is claimed whether it is permitted or not, so that a knock that was denied does not come alive after a
-//! reload; what a permitted one uses up is counted with the claim. A copy is recognised before the user's bucket is touched: who replays a captured knock
-//! must not lock its sender out.
+//! reload; what a permitted one uses up is counted with the claim. A copy is recognised before the user's bucket is
+//! touched: who replays a captured knock must not lock its sender out.
 
 mod allowance;
 mod grant;
