@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
+use crate::wire::options::TotpCode;
 
 /// Knocks at a siglatch server: one sealed UDP datagram asks it to run one action.
 #[derive(Debug, Parser)]
@@ -43,6 +44,10 @@ pub(super) struct Knock {
 
     #[command(flatten)]
     pub(super) payload: Payload,
+
+    /// Send this code of your authenticator [default: asked for, where the profile says that the action wants one]
+    #[arg(long, value_name = "CODE", value_parser = super::totp::parse, conflicts_with = "all_families")]
+    pub(super) totp: Option<TotpCode>,
 
     /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
     #[arg(long)]
@@ -161,6 +166,7 @@ Exit codes: 0 sent, 64 usage, 70 internal, 75 try again, 77 permission, 78 a fil
 
 const KNOCK_EXAMPLES: &str = "Examples:
   siglatch knock office ssh
+  siglatch knock office ssh --totp 123456
   siglatch knock office 1 --payload 'restart web'
   date | siglatch knock -v -6 office report -
   siglatch knock --host vpn.example.org --port 50000 --user-id 1 \\

@@ -9,6 +9,8 @@
 pub mod files;
 
 #[cfg(feature = "server")]
+pub mod allowance;
+#[cfg(feature = "server")]
 mod check;
 #[cfg(feature = "server")]
 pub(crate) mod include;
@@ -27,6 +29,8 @@ pub mod resolved;
 #[cfg(feature = "server")]
 mod shape;
 #[cfg(feature = "server")]
+mod totp_key;
+#[cfg(feature = "server")]
 mod units;
 
 #[cfg(feature = "server")]
@@ -41,5 +45,6 @@ pub use problems::{Colours, Problem, Problems};
 pub use resolve::missing_listener;
 #[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};
+pub use totp_key::{BadTotpKey, TotpKey};
 #[cfg(feature = "server")]
 pub(crate) use units::show_duration;

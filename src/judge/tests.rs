@@ -2,6 +2,7 @@
 
 mod authentic;
 mod fresh;
+mod limited;
 mod once;
 mod permitted;
 
@@ -159,6 +160,8 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -182,6 +185,8 @@ fn action(id: u8) -> Action {
         bind: Bound::None,
         enabled: Enabled::Yes,
         door: None,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

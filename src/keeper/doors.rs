@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::report::Report;
+use super::run::give_back;
 use crate::clock::Now;
 use crate::config::resolved::Door;
 use crate::crash;
@@ -27,7 +28,14 @@ impl Doors {
     }
 
     /// A knock for a door: it opens it, holds it or ends its lease.
-    pub(super) fn knock(&mut self, now: Now, grant: Grant, door: &Door, report: &mut Report) {
+    pub(super) fn knock(
+        &mut self,
+        now: Now,
+        grant: Grant,
+        door: &Door,
+        store: &StoreThread<Claim>,
+        report: &mut Report,
+    ) {
         if grant.options.release.is_some() {
             let about = About::from(grant);
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
@@ -39,7 +47,10 @@ impl Doors {
         match self.leases.begin(now, opening) {
             Begun::Opens => {}
             Begun::Held => report.accepted(&about, "held"),
-            Begun::Refused(reason) => report.refused_later(now, &about, reason, reason.meaning()),
+            Begun::Refused(reason) => {
+                give_back(store, about.used);
+                report.refused_later(now, &about, reason, reason.meaning());
+            }
         }
     }
 
@@ -119,7 +130,10 @@ impl Doors {
                     start(job);
                     crash::point("keeper-door-started");
                 }
-                Command::Refuse(about, reason) => report.refused_later(now, &about, reason, reason.meaning()),
+                Command::Refuse(about, reason) => {
+                    give_back(store, about.used);
+                    report.refused_later(now, &about, reason, reason.meaning());
+                }
                 Command::Tell(note) => report.lease(&note),
             }
         }

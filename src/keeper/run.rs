@@ -26,9 +26,9 @@ use crate::control::{Reply, Request};
 use crate::crash;
 use crate::exit::Failure;
 use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
-use crate::store::StoreThread;
 use crate::store::thread::{self, Busy, QUEUE};
-use crate::work::{About, Drained, Job, Runner};
+use crate::store::{StoreThread, Used};
+use crate::work::{About, Drained, Happened, Job, Runner, Whose};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -307,7 +307,10 @@ impl Keeper {
                             self.granted(now, grant);
                             self.listener.settled(source);
                         }
-                        Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
+                        Verdict::Refuse(refusal) => {
+                            give_back(&self.store, refusal.unused);
+                            self.report.refused(now, &refusal, &self.config);
+                        }
                     }
                     crash::point("keeper-started");
                 }
@@ -349,7 +352,7 @@ impl Keeper {
     fn granted(&mut self, now: Now, grant: Grant) {
         let action = Arc::clone(&grant.action);
         match &action.door {
-            Some(door) => self.doors.knock(now, grant, door, &mut self.report),
+            Some(door) => self.doors.knock(now, grant, door, &self.store, &mut self.report),
             None => self.runner.start(now, Job::from(grant)),
         }
     }
@@ -364,6 +367,9 @@ impl Keeper {
                 return;
             }
             for event in events {
+                if let (Whose::Knock(about), Happened::Refused(_)) = (&event.whose, &event.what) {
+                    give_back(&self.store, about.used);
+                }
                 self.report.job(now, &event);
                 self.doors.happened(now, &event);
             }
@@ -401,6 +407,14 @@ fn submit(
             store.submit(claim.record(), claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
         }
         Decision::Refuse(refusal) => Err(refusal),
+    }
+}
+
+/// What was counted for a knock that came to nothing after all.
+pub(super) fn give_back(store: &StoreThread<Claim>, unused: Option<Used>) {
+    match unused.map(|used| store.give_back(used)) {
+        // Busy: it stays used, as after a crash.
+        None | Some(Ok(()) | Err(Busy)) => {}
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::section::{Section, ServerIdGiven, enabled};
-use super::{Taken, check_name, section, stamp};
+use super::allowance::{self, Written};
+use super::section::{Section, enabled};
+use super::{Given, Taken, check_name, section, stamp};
+use crate::config::TotpKey;
 use crate::config::load::Entry;
 use crate::config::problems::Problem;
 use crate::config::raw::{Any, RawUser, Table, Text, Texts};
-use crate::config::resolved::User;
+use crate::config::resolved::{Action, SecondFactor, User};
 use crate::config::shape::closest;
 use crate::wire::{ActionId, HmacKey, UserId};
 
@@ -22,14 +24,14 @@ pub(super) type ActionNames = BTreeMap<String, Option<ActionId>>;
 pub(super) fn resolve_all(
     entries: &[Entry<RawUser>],
     actions: &ActionNames,
-    server_id: ServerIdGiven,
+    given: Given<'_>,
     notes: &mut Vec<Problem>,
 ) -> BTreeMap<UserId, Arc<User>> {
     let mut taken = Taken::new("user");
     let mut users = BTreeMap::new();
     let mut keys = Vec::new();
     for entry in entries {
-        let Some(user) = resolve(entry, actions, server_id, &mut taken, notes) else {
+        let Some(user) = resolve(entry, actions, given, &mut taken, notes) else {
             continue;
         };
         let user = Arc::new(user);
@@ -43,7 +45,7 @@ pub(super) fn resolve_all(
 fn resolve(
     entry: &Entry<RawUser>,
     actions: &ActionNames,
-    server_id: ServerIdGiven,
+    given: Given<'_>,
     taken: &mut Taken<UserId>,
     notes: &mut Vec<Problem>,
 ) -> Option<User> {
@@ -64,7 +66,10 @@ fn resolve(
     let hmac_key = hmac_key(&mut user, raw);
     let may_run = may_run(&mut user, &entry.name, &raw.actions, actions);
     let allow_from = user.addresses(&raw.allow_from);
-    let bind = user.bind(&raw.bind, server_id);
+    let bind = user.bind(&raw.bind, given.server_id);
+    let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
+    let allowance = allowance::resolve(&mut user, &written, given.zone);
+    let totp_key = raw.totp_key.as_ref().map(|text| totp_key(&mut user, text));
     let not_after = raw.not_after.as_ref().and_then(|value| moment(&mut user, value));
     Some(User {
         id: id?,
@@ -76,6 +81,8 @@ fn resolve(
         stamp: stamp(raw.require_stamp),
         enabled: enabled(raw.enabled),
         not_after,
+        allowance,
+        totp_key: totp_key.flatten(),
     })
 }
 
@@ -94,6 +101,45 @@ fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
             user.error(text.span(), format!("{}: {bad}", path.display()), hint);
         })
         .ok()
+}
+
+fn totp_key(user: &mut Section<'_>, text: &Text) -> Option<TotpKey> {
+    if TotpKey::parse(text.get_ref().as_bytes()).is_ok() {
+        // The key itself: no log is to have it.
+        let hint = "`siglatchctl user totp` makes one, and writes it here";
+        user.error(text.span(), "`totp_key` is a key, where a file's name belongs", hint);
+        return None;
+    }
+    let (path, bytes) = user.secret(text, KEY_FILE_MAX)?;
+    TotpKey::parse(&bytes)
+        .map_err(|bad| {
+            let what = format!("{} {bad}", path.display());
+            user.error(text.span(), what, "`siglatchctl user totp` makes one");
+        })
+        .ok()
+}
+
+/// Notes who is asked for codes that nobody can check.
+pub(super) fn warn_of_missing_totp_keys(
+    entries: &[Entry<RawUser>],
+    users: &BTreeMap<UserId, Arc<User>>,
+    actions: &BTreeMap<ActionId, Arc<Action>>,
+    notes: &mut Vec<Problem>,
+) {
+    for entry in entries {
+        let Table(raw) = entry.keys.get_ref();
+        let id = raw.id.as_ref().and_then(|id| u16::try_from(*id.get_ref()).ok());
+        let user = id.and_then(|id| users.get(&UserId(id))).filter(|user| user.totp_key.is_none());
+        let mut runs = user.iter().flat_map(|user| &user.actions).filter_map(|id| actions.get(id));
+        let asks = runs.find(|action| action.second_factor == SecondFactor::Totp);
+        if let (Some(action), None) = (asks, &raw.totp_key) {
+            let (user, action) = (entry.name.get_ref(), &action.name);
+            let what =
+                format!("`{user}` has no `totp_key`, and `{action}` asks for a code: it is refused him");
+            let place = entry.document.place(entry.name.span());
+            notes.push(Problem::warning(place, what).hint(format!("make one: siglatchctl user totp {user}")));
+        }
+    }
 }
 
 fn may_run(

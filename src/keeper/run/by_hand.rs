@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
 use crate::work::leases::{Leases, Record};
-use crate::work::{About, Happened, How, JobEvent, StartError, Whose};
+use crate::work::{How, JobEvent, StartError};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {
@@ -139,6 +139,7 @@ impl Keeper {
                         self.granted(now, grant);
                     }
                     Verdict::Refuse(refusal) => {
+                        give_back(&self.store, refusal.unused);
                         grants(&self.config, None);
                         self.report.refused(now, &refusal, &self.config);
                     }
@@ -252,7 +253,7 @@ impl Keeper {
     fn granted(&mut self, now: Now, grant: Grant) {
         let action = Arc::clone(&grant.action);
         match &action.door {
-            Some(door) => self.doors.knock(now, grant, door, &mut self.report),
+            Some(door) => self.doors.knock(now, grant, door, &self.store, &mut self.report),
             None => self.start(now, Job::from(grant)),
         }
     }
@@ -297,6 +298,9 @@ impl Keeper {
     }
 
     fn tell(&mut self, now: Now, whose: Whose, what: Happened) {
+        if let (Whose::Knock(about), Happened::Refused(_)) = (&whose, &what) {
+            give_back(&self.store, about.used);
+        }
         let event = JobEvent { whose, what };
         self.report.job(now, &event);
         self.doors.happened(now, &event);
