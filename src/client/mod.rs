@@ -1,8 +1,8 @@
 //! `siglatch`, the knock client.
 //!
 //! In: a command line, and a profile or what stands in its place. Out: one datagram for each knock, lines for people,
-//! an exit code. Never: a fall-back to a weaker binding or to no stamp, a payload that was cut, an answer that is waited
-//! for.
+//! an exit code; for who goes through a door, a connection. Never: a fall-back to a weaker binding or to no stamp, a
+//! payload that was cut, a wait without an end.
 //!
 //! # Security considerations
 //!
@@ -10,8 +10,13 @@
 //! others can read is refused. Profiles come from invites, which are hostile until parsed.
 
 mod args;
+mod door;
 mod knock;
 mod profile;
+mod proxy;
+mod reach;
+mod relay;
+mod ssh;
 mod target;
 
 use std::ffi::OsString;
@@ -34,6 +39,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Knock(args) => knock::knock(&args),
             Command::Join(args) => exit::end(join(args)),
             Command::Profiles => exit::end(profiles()),
+            Command::Proxy(args) => proxy::proxy(args),
+            Command::Release(args) => exit::end(door::release(&args)),
+            Command::Ssh(args) => exit::end(ssh::ssh(args)),
+            Command::SshConfig(args) => exit::end(ssh::config(&args)),
+            Command::Wait(args) => exit::end(door::wait(args)),
         },
         Err(code) => code,
     }
@@ -102,7 +112,7 @@ fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
 
 /// `ssh (1), web (2)`.
 fn action_list(invite: &Invite) -> String {
-    let named = invite.actions.iter().map(|(name, id)| format!("{name} ({id})"));
+    let named = invite.actions.iter().map(|(name, action)| format!("{name} ({})", action.id));
     match named.collect::<Vec<_>>().join(", ") {
         none if none.is_empty() => "no named action".to_owned(),
         list => list,

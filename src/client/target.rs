@@ -2,12 +2,14 @@
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use zeroize::Zeroizing;
 
 use super::args::{Cli, Direct, Knock};
 use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Host, Name};
+use crate::wire::invite::{Action, Host, Name, Opens};
+use crate::wire::options::Options;
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
 
@@ -26,6 +28,8 @@ pub(super) struct Target {
     pub(super) hmac_key: HmacKey,
     pub(super) server_key: PublicKey,
     pub(super) action: ActionId,
+    /// What the action does, where there is a profile to say it.
+    pub(super) opens: Option<Opens>,
     pub(super) postage: Postage,
 }
 
@@ -62,7 +66,7 @@ impl Target {
         let target = match (&args.direct.host, words) {
             (Some(host), [action]) => direct(host, &args.direct, action)?,
             (Some(_), _) => return Err(usage("with --host, give one word: the action's number")),
-            (None, [profile, action]) => of_profile(profile, action)?,
+            (None, [word, action]) => Target::of_invite(profile(word)?, action)?,
             (None, _) => {
                 return Err(usage(
                     "give a profile and an action, as in: siglatch knock office ssh\n\
@@ -77,9 +81,45 @@ impl Target {
         };
         Ok((Target { postage, ..target }, dash))
     }
+
+    /// For one of a profile's actions.
+    pub(super) fn of_invite(invite: Invite, action: &str) -> Result<Target, Failure> {
+        let (Action { id, opens }, what) = action_of(&invite, action)?;
+        Ok(Target {
+            label: invite.name.to_string(),
+            who: format!("{} ({})", invite.user, invite.user_id),
+            what,
+            host: invite.host,
+            port: invite.port,
+            server_id: invite.server_id,
+            user: invite.user_id,
+            hmac_key: invite.hmac_key,
+            server_key: invite.server_key,
+            action: id,
+            opens: Some(opens),
+            postage: invite.postage,
+        })
+    }
+
+    /// The payload with these options in front. To an action that takes none they would be payload.
+    pub(super) fn with(&self, options: &Options, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        if *options != Options::default() && self.opens == Some(Opens::Nothing) {
+            let Target { label, what, .. } = self;
+            let what =
+                format!("the profile {label} does not say that {what} is a door: it takes no such option");
+            return Err(Failure::new(Exit::Usage, what).hint(
+                "ask for a new invite if it is one; an old server closes by an action of its own, if at all",
+            ));
+        }
+        let bytes = options.join(payload);
+        bytes.map(Zeroizing::new).map_err(|error| {
+            Failure::new(Exit::Usage, error.to_string()).hint("nothing was sent; send less payload")
+        })
+    }
 }
 
-fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
+/// Reads the profile of that name.
+pub(super) fn profile(profile: &str) -> Result<Invite, Failure> {
     let profiles = Profiles::of_environment()?;
     let names = profiles.names()?;
     let Some(name) = Name::parse(profile).filter(|name| names.contains(name)) else {
@@ -91,28 +131,14 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
             format!("the profiles are: {}", names.join(", "))
         }));
     };
-    let invite = profiles.load(&name)?;
-    let (action, what) = action_of(&invite, action)?;
-    Ok(Target {
-        label: invite.name.to_string(),
-        who: format!("{} ({})", invite.user, invite.user_id),
-        what,
-        host: invite.host,
-        port: invite.port,
-        server_id: invite.server_id,
-        user: invite.user_id,
-        hmac_key: invite.hmac_key,
-        server_key: invite.server_key,
-        action,
-        postage: invite.postage,
-    })
+    profiles.load(&name)
 }
 
 /// An action by name, or else by number; a number need not have a name.
-fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure> {
+fn action_of(invite: &Invite, word: &str) -> Result<(Action, String), Failure> {
     let named = Name::parse(word).and_then(|name| invite.actions.get_key_value(&name));
     let id = match named {
-        Some((name, id)) => return Ok((*id, format!("{name} ({id})"))),
+        Some((name, action)) => return Ok((*action, format!("{name} ({})", action.id))),
         None => number(word),
     };
     let Some(id) = id else {
@@ -120,8 +146,9 @@ fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure>
         let hint = format!("its actions are: {}; or give a number, 1 to 255", super::action_list(invite));
         return Err(Failure::new(Exit::Usage, what).hint(hint));
     };
-    let name = invite.actions.iter().find(|(_, known)| **known == id);
-    Ok((id, name.map_or_else(|| id.to_string(), |(name, id)| format!("{name} ({id})"))))
+    let named = invite.actions.iter().find(|(_, known)| known.id == id);
+    let unnamed = (Action { id, opens: Opens::Nothing }, id.to_string());
+    Ok(named.map_or(unnamed, |(name, action)| (*action, format!("{name} ({id})"))))
 }
 
 fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> {
@@ -155,6 +182,7 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         hmac_key: HmacKey::parse(&key).map_err(|error| wrong(hmac_key, &error))?,
         server_key: PublicKey::from_pem(&pem).map_err(|error| wrong(server_key, &error))?,
         action,
+        opens: None,
         // A server that has an id takes stamps; siglatch v1 has none and takes none.
         postage: if args.server_id.is_some() { Postage::Stamped } else { Postage::Plain },
     })

@@ -13,7 +13,7 @@ use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, random};
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{Host, Name};
+use crate::wire::invite::{Action, Host, Name, Opens};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, ServerId, UserId};
 
@@ -132,22 +132,24 @@ fn postage(document: &Document, args: &UserAdd) -> Result<Postage, Failure> {
     Ok(Postage::Plain)
 }
 
-/// The ids of the actions that are asked for.
-fn actions(document: &Document, args: &UserAdd) -> Result<BTreeMap<Name, ActionId>, Failure> {
-    let known: BTreeMap<&str, ActionId> = document
+/// The actions that are asked for; one that holds is a door.
+fn actions(document: &Document, args: &UserAdd) -> Result<BTreeMap<Name, Action>, Failure> {
+    let known: BTreeMap<&str, Action> = document
         .entries("actions")
         .filter_map(|(name, action)| {
             let id = action.get("id").and_then(Item::as_integer)?;
-            Some((name, ActionId::new(u8::try_from(id).ok()?)?))
+            let id = ActionId::new(u8::try_from(id).ok()?)?;
+            let opens = if action.contains_key("hold") { Opens::Door } else { Opens::Nothing };
+            Some((name, Action { id, opens }))
         })
         .collect();
     let find = |name: &Name| {
-        let id = known.get(name.as_str()).ok_or_else(|| {
+        let action = known.get(name.as_str()).ok_or_else(|| {
             let what = format!("{}: no action {name}", document.path().display());
             let names: Vec<&str> = known.keys().copied().collect();
             Failure::new(Exit::Usage, what).hint(format!("the actions are: {}", names.join(", ")))
         })?;
-        Ok((name.clone(), *id))
+        Ok((name.clone(), *action))
     };
     args.actions.iter().map(find).collect()
 }

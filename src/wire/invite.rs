@@ -16,7 +16,8 @@
 //! """
 //!
 //! [actions]
-//! ssh = 1
+//! report = 2
+//! ssh    = { id = 1, door = true }  # it opens something for the address that knocks, and takes options
 //! ```
 //!
 //! # Security considerations
@@ -59,7 +60,25 @@ pub struct Invite {
     /// Knocks are sealed with it.
     pub server_key: PublicKey,
     /// What he may knock for, at most 255.
-    pub actions: BTreeMap<Name, ActionId>,
+    pub actions: BTreeMap<Name, Action>,
+}
+
+/// An action, as its user knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// As the packet names it.
+    pub id: ActionId,
+    /// What it does for him.
+    pub opens: Opens,
+}
+
+/// Whether an action opens something for the address that knocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// For a time: each address family is knocked, and the hold and release of [`super::options`] are taken.
+    Door,
+    /// It does something else, or the server is too old to say.
+    Nothing,
 }
 
 /// Why a text is no invite.
@@ -136,7 +155,11 @@ impl Invite {
     pub fn to_toml(&self) -> Result<Zeroizing<String>, super::rsa_key::BadRsaKey> {
         // The types hold nothing that TOML would need to escape.
         let server_id = self.server_id.map(|id| format!("server_id = \"{id}\"\n")).unwrap_or_default();
-        let actions: String = self.actions.iter().map(|(name, id)| format!("\"{name}\" = {id}\n")).collect();
+        let actions = self.actions.iter().map(|(name, Action { id, opens })| match opens {
+            Opens::Door => format!("\"{name}\" = {{ id = {id}, door = true }}\n"),
+            Opens::Nothing => format!("\"{name}\" = {id}\n"),
+        });
+        let actions: String = actions.collect();
         Ok(Zeroizing::new(format!(
             "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
              # It holds the key of {user}: hand it over by a safe way, then delete it.\n\
@@ -235,7 +258,22 @@ struct Raw {
     hmac_key: String,
     server_key: String,
     #[serde(default)]
-    actions: BTreeMap<String, u8>,
+    actions: BTreeMap<String, RawAction>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "an action is its number, 1 to 255, or { id = 1, door = true }")]
+enum RawAction {
+    Id(u8),
+    Table(ActionTable),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActionTable {
+    id: u8,
+    #[serde(default)]
+    door: bool,
 }
 
 fn name(key: &'static str, text: &str) -> Result<Name, BadInvite> {
@@ -246,14 +284,19 @@ fn server_id(text: &str) -> Result<ServerId, BadInvite> {
     ServerId::parse(text).ok_or_else(|| bad("server_id", "is not 32 hex digits"))
 }
 
-fn actions(raw: &BTreeMap<String, u8>) -> Result<BTreeMap<Name, ActionId>, BadInvite> {
+fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, BadInvite> {
     if raw.len() > 255 {
         return Err(bad("actions", "holds more than 255"));
     }
     raw.iter()
-        .map(|(text, id)| {
-            let id = ActionId::new(*id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
-            Ok((name("actions", text)?, id))
+        .map(|(text, raw)| {
+            let ActionTable { id, door } = match *raw {
+                RawAction::Id(id) => ActionTable { id, door: false },
+                RawAction::Table(table) => table,
+            };
+            let id = ActionId::new(id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
+            let opens = if door { Opens::Door } else { Opens::Nothing };
+            Ok((name("actions", text)?, Action { id, opens }))
         })
         .collect()
 }

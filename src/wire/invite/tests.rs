@@ -17,8 +17,8 @@ fn invite() -> Invite {
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
         server_key: PrivateKey::generate(&mut OsRng).unwrap().public().clone(),
         actions: BTreeMap::from([
-            (named("ssh"), ActionId::new(1).unwrap()),
-            (named("v1.2"), ActionId::new(255).unwrap()),
+            (named("ssh"), Action { id: ActionId::new(1).unwrap(), opens: Opens::Nothing }),
+            (named("v1.2"), Action { id: ActionId::new(255).unwrap(), opens: Opens::Door }),
         ]),
     }
 }
@@ -39,6 +39,21 @@ fn an_invite_that_says_nothing_of_stamps_is_for_plain_knocks() {
     let text = invite().to_toml().unwrap().replace("stamp = true\n", "");
     assert!(!text.contains("stamp"));
     assert_eq!(Invite::parse(&text).unwrap().postage, Postage::Plain);
+}
+
+#[test]
+fn an_action_is_a_door_only_where_the_invite_says_so() {
+    let text = invite().to_toml().unwrap();
+    for (from, to, opens) in [
+        ("door = true", "door = true", Opens::Door),
+        ("door = true", "door = false", Opens::Nothing),
+        (", door = true", "", Opens::Nothing),
+        ("{ id = 255, door = true }", "255", Opens::Nothing),
+    ] {
+        let invite = Invite::parse(&text.replace(from, to)).unwrap();
+        let action = invite.actions[&Name::parse("v1.2").unwrap()];
+        assert_eq!(action, Action { id: ActionId::new(255).unwrap(), opens }, "{to}");
+    }
 }
 
 #[test]
@@ -65,7 +80,10 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("stamp = true", "stamp = \"yes\"", "line 8: invalid type: string \"yes\", expected a boolean"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
         ("\"ssh\" = 1", "\"ssh\" = 0", "`actions` holds the id 0"),
-        ("\"ssh\" = 1", "\"ssh\" = 256", "expected u8"),
+        ("\"ssh\" = 1", "\"ssh\" = 256", "an action is its number, 1 to 255, or { id = 1, door = true }"),
+        ("\"ssh\" = 1", "\"ssh\" = { door = true }", "an action is its number"),
+        ("\"ssh\" = 1", "\"ssh\" = { id = 1, dor = true }", "an action is its number"),
+        ("\"ssh\" = 1", "\"ssh\" = { id = 0, door = true }", "`actions` holds the id 0"),
         ("\"ssh\" = 1", "\"s/h\" = 1", "`actions` cannot be used"),
         ("\"ssh\" = 1", "\"ssh\" = 1\n\"ssh\" = 2", "duplicate key"),
     ];
