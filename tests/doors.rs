@@ -361,6 +361,18 @@ fn the_door_is_closed_at_the_end_however_it_comes() {
         assert_eq!(ended(&mut proxy).signal(), Some(end as i32));
     }
 
+    // Ctrl-C ends ssh too, which then sends SIGHUP; whichever is first.
+    for (first, second) in [(Signal::SIGINT, Signal::SIGHUP), (Signal::SIGHUP, Signal::SIGTERM)] {
+        let (mut proxy, _stream) = through(&desk, &listener, &release);
+        receive(&socket);
+        signal(&proxy, Signal::SIGSTOP);
+        signal(&proxy, first);
+        signal(&proxy, second);
+        signal(&proxy, Signal::SIGCONT);
+        assert!(ended(&mut proxy).code().unwrap() > 128);
+        assert_eq!(payload(&desk, &socket), RELEASE);
+    }
+
     let (_held, port) = refusing();
     let mut waiting = spawn(&desk, &["proxy", "office", "127.0.0.1", &port, "--release"]);
     receive(&socket);

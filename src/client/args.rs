@@ -56,7 +56,7 @@ pub(super) struct Knock {
     #[command(flatten)]
     pub(super) payload: Payload,
 
-    /// Hold the door for so long, such as 10m or 1h30m, where the server would hold it for longer
+    /// Ask a door for so long, such as 10m or 1h30m [default: what the server gives]
     #[arg(long = "for", value_name = "TIME", value_parser = door::hold)]
     pub(super) hold: Option<u32>,
 

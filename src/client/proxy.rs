@@ -87,15 +87,21 @@ fn enter(door: Arc<Door>, host: Host, port: u16, tell: Sender<Event>) -> io::Res
     Ok(())
 }
 
-/// Takes the signals that end a program, before there is any other thread. The second one ends it at once.
+/// Takes the signals that end a program, before there is any other thread. The same one again is meant; but not SIGHUP,
+/// which ssh sends at its end, and a terminal too.
 fn watch(tell: Sender<Event>) -> io::Result<()> {
     let signals: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     signals.thread_block()?;
     let work = move || {
-        let Ok(first) = signals.wait() else { return };
-        drop(tell.send(Event::Signal(first)));
-        // Should that fail, the program still goes to its end by itself.
-        signals.wait().and_then(|second| signals.thread_unblock().and_then(|()| raise(second))).ok();
+        let mut seen = SigSet::empty();
+        while let Ok(signal) = signals.wait() {
+            if signal != Signal::SIGHUP && seen.contains(signal) {
+                // Should that fail, the program still goes to its end by itself.
+                signals.thread_unblock().and_then(|()| raise(signal)).ok();
+            }
+            seen.add(signal);
+            drop(tell.send(Event::Signal(signal)));
+        }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(work)?;
     Ok(())

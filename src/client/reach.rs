@@ -38,20 +38,21 @@ pub(super) fn connect(
         {
             match race.enter(*address) {
                 Ok(()) => running = running.saturating_add(1),
-                Err(error) => unreached.note(*address, error),
+                Err(error) => unreached.0.push((*address, error)),
             }
-            next_start = now.saturating_add(APART);
+            next_start = now.saturating_add(APART).min(until);
         }
         if repeats.next_if(|at| now >= *at).is_some() {
             again();
         }
         if running == 0 && waiting.len() == 0 {
+            unreached.0.sort_by_key(|(address, _)| *address);
             return Err(unreached);
         }
         let start = (waiting.len() > 0).then_some(next_start);
-        let wake = [start, repeats.peek().copied(), Some(until)].into_iter().flatten().min().unwrap_or(until);
-        // A moment past the end: the threads say themselves how they fared.
-        let pause = wake.saturating_sub(clock.now().mono).max(MOMENT);
+        let wake = start.into_iter().chain(repeats.peek().copied()).min();
+        // The end needs no waking: the threads tell it.
+        let pause = wake.map_or(LONGEST, |at| at.saturating_sub(clock.now().mono));
         match told.recv_timeout(pause) {
             Ok(News::Through(stream)) => {
                 race.over.store(true, Ordering::Relaxed);
@@ -60,7 +61,7 @@ pub(super) fn connect(
             // The next need not wait for one that failed at once.
             Ok(News::Failed) => next_start = Duration::ZERO,
             Ok(News::GaveUp(address, error)) => {
-                unreached.note(address, error);
+                unreached.0.push((address, error));
                 running = running.saturating_sub(1);
                 next_start = Duration::ZERO;
             }
@@ -87,10 +88,6 @@ impl Unreached {
     /// Whether one of them said that nobody is at home.
     pub(super) fn refused(&self) -> bool {
         self.0.iter().any(|(_, error)| error.kind() == ErrorKind::ConnectionRefused)
-    }
-
-    fn note(&mut self, address: SocketAddr, error: io::Error) {
-        self.0.push((address, error));
     }
 }
 

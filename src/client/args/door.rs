@@ -30,7 +30,7 @@ pub(in crate::client) struct Release {
 /// Knocks, waits until the port answers, and becomes ssh
 ///
 /// Options of siglatch stand before PROFILE; all that stands behind it is ssh's. The word behind PROFILE is the action if
-/// the profile has one of that name; `--` in that place says that it is none. Without it the action is \"ssh\", or the only
+/// the profile has one of that name; `--` in that place says that it is none. Without it the action is "ssh", or the only
 /// one that there is. Host and port are those of the profile's server and of your ssh configuration, which is heeded
 /// as ever; where that has a way of its own (ProxyJump, ProxyCommand) the knock is sent and ssh started at once.
 #[derive(Args, Debug)]
@@ -50,23 +50,25 @@ pub(in crate::client) struct Ssh {
     pub(in crate::client) words: Vec<OsString>,
 }
 
-/// Prints what to paste into ~/.ssh/config, so that ssh, scp, sftp, rsync and git knock by themselves
+/// Prints what to paste into ~/.ssh/config
+///
+/// With it ssh knocks by itself, and so does all that uses it: scp, sftp, rsync, git, editors.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siglatch ssh-config office >> ~/.ssh/config && ssh office")]
 pub(in crate::client) struct SshConfig {
     /// The profile; `ssh PROFILE` will use it
     pub(in crate::client) profile: String,
-    /// The action to knock for [default: \"ssh\", or the only one]
+    /// The action to knock for [default: "ssh", or the only one]
     pub(in crate::client) action: Option<String>,
     /// Close the door when the session ends
     #[arg(long)]
     pub(in crate::client) release: bool,
-    /// Hold the door for so long, such as 10m
+    /// Ask for so long, such as 10m or 1h30m [default: what the server gives]
     #[arg(long = "for", value_name = "TIME", value_parser = hold)]
     pub(in crate::client) hold: Option<u32>,
 }
 
-/// Knocks, waits until the port answers, and carries bytes: for ssh, as its ProxyCommand
+/// Knocks, waits until the port answers, and carries bytes: OpenSSH's ProxyCommand
 ///
 /// What comes on standard input goes to the port, what the port sends goes to standard output; each way ends by itself.
 /// With --release the door is closed when both have ended, or by SIGHUP (which is how ssh ends it), SIGINT or SIGTERM.
@@ -82,7 +84,7 @@ pub(in crate::client) struct Proxy {
     /// Its TCP port
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(in crate::client) port: u16,
-    /// The action to knock for [default: \"ssh\", or the only one]
+    /// The action to knock for [default: "ssh", or the only one]
     #[arg(long, value_name = "ACTION")]
     pub(in crate::client) action: Option<String>,
     /// Close the door at the end
@@ -118,7 +120,7 @@ pub(in crate::client) struct Wait {
 /// How a door is knocked for, and how long its port is waited for.
 #[derive(Args, Debug)]
 pub(in crate::client) struct Opening {
-    /// Hold the door for so long, such as 10m or 1h30m, where the server would hold it for longer
+    /// Ask for so long, such as 10m or 1h30m [default: what the server gives]
     #[arg(long = "for", value_name = "TIME", value_parser = hold)]
     pub(in crate::client) hold: Option<u32>,
     /// Give up when the port has not answered for so long
