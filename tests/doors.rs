@@ -306,7 +306,7 @@ fn a_connection_that_is_lost_and_a_reader_that_leaves_end_the_proxy() {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
     assert_eq!(ended(&mut proxy).code(), Some(75));
-    assert!(stderr(&mut proxy).contains("error: the connection to 127.0.0.1 is lost: "));
+    assert!(stderr(&mut proxy).contains("error: the connection to 127.0.0.1 broke off: "));
 
     let (mut proxy, mut stream) = through(&desk, &listener, &[]);
     drop(proxy.stdout.take());

@@ -1,6 +1,7 @@
 //! A door: knocked for, waited for, closed again. `siglatch wait` and `siglatch release`.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::args::{self, Families, Opening};
@@ -20,6 +21,8 @@ pub(super) struct Door {
     hold: Option<u32>,
     families: Families,
     timeout: Duration,
+    /// Where it was knocked for, and is to be closed: a name may lead elsewhere by then, or nowhere.
+    knocked: OnceLock<Vec<SocketAddr>>,
 }
 
 impl Door {
@@ -28,7 +31,8 @@ impl Door {
         let action = action.map_or_else(|| usual(&invite), |word| Ok(word.to_owned()))?;
         let target = Target::of_invite(invite, &action)?;
         let Opening { hold, timeout, family } = *opening;
-        let door = Door { target, hold, families: family.families(), timeout };
+        let knocked = OnceLock::new();
+        let door = Door { target, hold, families: family.families(), timeout, knocked };
         door.target.with(&door.wish(), b"")?;
         Ok(door)
     }
@@ -43,17 +47,20 @@ impl Door {
 
     /// Whether it can be closed early.
     pub(super) fn closes(&self) -> Result<(), Failure> {
-        self.target.with(&RELEASE, b"").map(drop)
+        self.target.with(&closing(), b"").map(drop)
     }
 
     /// Knocks, without a word on standard output.
     pub(super) fn knock(&self) -> Result<Vec<Sent>, Failure> {
-        say(&self.target, &self.wish(), &args::Knock::silent(self.families))
+        let how = args::Knock::silent(self.families);
+        let to = knock::destinations(&how, &self.target)?;
+        say(&self.target, &self.wish(), &how, self.knocked.get_or_init(|| to).clone())
     }
 
-    /// Asks to close it, without a word on standard output.
+    /// Asks to close it where it was knocked for, without a word on standard output.
     pub(super) fn release(&self) -> Result<(), Failure> {
-        say(&self.target, &RELEASE, &args::Knock::silent(self.families)).map(drop)
+        let Some(to) = self.knocked.get() else { return Ok(()) };
+        say(&self.target, &closing(), &args::Knock::silent(self.families), to.clone()).map(drop)
     }
 
     /// Knocks and connects.
@@ -61,7 +68,8 @@ impl Door {
         let sent = self.knock()?;
         let addresses = self.addresses(&sent, host, port)?;
         // The servers of siglatch v1, which have no id, may run a copy.
-        let again = || sent.iter().filter(|_| self.target.server_id.is_some()).for_each(Sent::again);
+        let repeated: &[Sent] = if self.target.server_id.is_some() { &sent } else { &[] };
+        let again = || repeated.iter().for_each(Sent::again);
         reach::connect(&addresses, &Clock::start(), self.timeout, again)
             .map_err(|unreached| self.shut(&unreached, host, port))
     }
@@ -135,13 +143,19 @@ pub(super) fn release(args: &args::Release) -> Result<(), Failure> {
     let mut target = Target::of_invite(target::profile(&args.profile)?, &args.action)?;
     target.what = format!("release of {}", target.what);
     let knock = args::Knock { quiet: args.quiet, ..args::Knock::silent(args.family.families()) };
-    say(&target, &RELEASE, &knock).map(drop)
+    let to = knock::destinations(&knock, &target)?;
+    say(&target, &closing(), &knock, to).map(drop)
 }
 
-fn say(target: &Target, options: &Options, how: &args::Knock) -> Result<Vec<Sent>, Failure> {
+fn say(
+    target: &Target,
+    options: &Options,
+    how: &args::Knock,
+    to: Vec<SocketAddr>,
+) -> Result<Vec<Sent>, Failure> {
     let payload = target.with(options, b"")?;
     let binding = target.server_id.map_or(Binding::None, Binding::Server);
-    knock::send(how, target, &payload, binding)
+    knock::send(how, target, &payload, binding, to)
 }
 
 /// The action that is meant where none is named.
@@ -167,5 +181,6 @@ fn at(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-const RELEASE: Options =
-    Options { hold: None, totp: None, address: None, release: Some(Release), argument: None };
+fn closing() -> Options {
+    Options { release: Some(Release), ..Options::default() }
+}

@@ -47,7 +47,10 @@ impl Sent {
 /// Runs the command.
 pub(super) fn knock(args: &args::Knock) -> ExitCode {
     match prepare(args) {
-        Ok((target, payload, binding)) => exit::end(send(args, &target, &payload, binding).map(drop)),
+        Ok((target, payload, binding)) => {
+            let sent = destinations(args, &target).and_then(|to| send(args, &target, &payload, binding, to));
+            exit::end(sent.map(drop))
+        }
         Err(NoTarget::Usage(error)) => exit::usage(&error),
         Err(NoTarget::Failure(failure)) => exit::end(Err(failure)),
     }
@@ -119,8 +122,8 @@ pub(super) fn send(
     target: &Target,
     payload: &[u8],
     binding: Binding,
+    destinations: Vec<SocketAddr>,
 ) -> Result<Vec<Sent>, Failure> {
-    let destinations = destinations(args, target)?;
     if !args.quiet && sys::clock_sync() == Some(ClockSync::Unsynchronized) {
         exit::note(
             "warning: this machine's clock is not synchronized; a server refuses a knock that is minutes off",
@@ -216,7 +219,7 @@ fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Fail
 
 /// The first address, or the first of the family that is asked for, or the first of each, as for a door that nothing
 /// narrows to one.
-fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
+pub(super) fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
     let Target { host, port, .. } = target;
     let narrowed = args.bind_address.is_some() || args.source.is_some() || args.save.is_some();
     let door = target.opens == Some(Opens::Door) && !narrowed && !args.ipv4 && !args.ipv6;

@@ -64,8 +64,8 @@ impl From<Ended> for Event {
 
 /// Ends when both ways have, when the reader of standard output has left, when the connection is lost, or by a signal.
 fn carry(events: &Receiver<Event>, tell: &Sender<Event>, host: &Host) -> Result<End, Failure> {
-    let lost = |error: &io::Error| {
-        Failure::new(Exit::TryAgain, format!("the connection to {host} is lost: {error}"))
+    let broken = |error: &io::Error| {
+        Failure::new(Exit::TryAgain, format!("the connection to {host} broke off: {error}"))
     };
     let mut ways = 2_u8;
     while ways > 0 {
@@ -73,7 +73,7 @@ fn carry(events: &Receiver<Event>, tell: &Sender<Event>, host: &Host) -> Result<
             Event::Open(stream) => relay::start(stream?, tell).map_err(|error| internal(&error))?,
             Event::Way(Ended::Up(Ok(())) | Ended::Down(Ok(()))) => ways = ways.saturating_sub(1),
             Event::Way(Ended::Down(Err(error))) if error.kind() == ErrorKind::BrokenPipe => break,
-            Event::Way(Ended::Up(Err(error)) | Ended::Down(Err(error))) => return Err(lost(&error)),
+            Event::Way(Ended::Up(Err(error)) | Ended::Down(Err(error))) => return Err(broken(&error)),
             Event::Signal(signal) => return Ok(End::Signal(signal)),
         }
     }

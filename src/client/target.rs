@@ -104,9 +104,10 @@ impl Target {
     /// The payload with these options in front. To an action that takes none they would be payload.
     pub(super) fn with(&self, options: &Options, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
         if *options != Options::default() && self.opens == Some(Opens::Nothing) {
-            let Target { label, what, .. } = self;
-            let what =
-                format!("the profile {label} does not say that {what} is a door: it takes no such option");
+            let Target { label, action, .. } = self;
+            let what = format!(
+                "the profile {label} does not say that action {action} is a door: it takes no such option"
+            );
             return Err(Failure::new(Exit::Usage, what).hint(
                 "ask for a new invite if it is one; an old server closes by an action of its own, if at all",
             ));
