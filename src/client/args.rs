@@ -1,18 +1,25 @@
 //! The command line of `siglatch`.
 
+mod door;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+pub(super) use self::door::{Families, Opening, Proxy, Release, Ssh, SshConfig, Wait};
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
 use crate::wire::options::TotpCode;
 
-/// Knocks at a siglatch server: one sealed UDP datagram asks it to run one action.
+/// Knocks at a siglatch server: one sealed UDP datagram asks it to do one thing
+///
+/// A siglatch server keeps its ports closed and answers nobody it does not know. A knock asks it for one of the actions
+/// that its administrator wrote down for you: to open SSH to your address for an hour, say. You get in by an invite, a small
+/// file with the server's address and your key; installed, it is a profile, and every command takes its name.
 #[derive(Debug, Parser)]
-#[command(name = "siglatch", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "siglatch", version, max_term_width = 100, after_help = SHORT_HELP, after_long_help = LONG_HELP)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -20,16 +27,21 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Knock(Box<Knock>),
     Join(Join),
     /// Lists the profiles and what they may knock for
     Profiles,
+    Knock(Box<Knock>),
+    Release(Release),
+    Ssh(Ssh),
+    SshConfig(SshConfig),
+    Proxy(Proxy),
+    Wait(Wait),
 }
 
 /// Sends a knock
 ///
 /// Says what was sent and where: a server answers nobody it does not know, so nothing else can be said.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(
     override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
         siglatch knock [OPTIONS] --host H --port P --user-id N --server-key PEM --hmac-key FILE ACTION_ID [-]",
@@ -46,8 +58,11 @@ pub(super) struct Knock {
     pub(super) payload: Payload,
 
     /// Send this code of your authenticator [default: asked for, where the profile says that the action wants one]
-    #[arg(long, value_name = "CODE", value_parser = super::totp::parse, conflicts_with = "all_families")]
+    #[arg(long, value_name = "CODE", value_parser = super::totp::parse)]
     pub(super) totp: Option<TotpCode>,
+    /// Ask a door for so long, such as 10m or 1h30m [default: what the server gives]
+    #[arg(long = "for", value_name = "TIME", value_parser = door::hold)]
+    pub(super) hold: Option<u32>,
 
     /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
     #[arg(long)]
@@ -72,7 +87,7 @@ pub(super) struct Knock {
     /// Knock the server's IPv6 address
     #[arg(short = '6', long, help_heading = "Addresses")]
     pub(super) ipv6: bool,
-    /// Send a knock of its own to the server's address of each family
+    /// Send a knock of its own to the server's address of each family, as is done for doors
     #[arg(long, help_heading = "Addresses", conflicts_with_all = ["bind_address", "source", "save"])]
     pub(super) all_families: bool,
     /// Send from this address of this machine
@@ -87,7 +102,7 @@ pub(super) struct Knock {
 }
 
 /// What the action gets.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[group(multiple = false)]
 pub(super) struct Payload {
     /// Send this text, at most 199 bytes
@@ -99,7 +114,7 @@ pub(super) struct Payload {
 }
 
 /// A server without a profile.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Without a profile")]
 pub(super) struct Direct {
     /// The server's name or address
@@ -157,16 +172,35 @@ fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
 
-const EXAMPLES: &str = "Examples:
-  siglatch join alice.invite.toml      install what the administrator handed over
-  siglatch profiles                    what may be knocked for
-  siglatch knock office ssh            knock
+const SHORT_HELP: &str = "`siglatch --help` tells more, `siglatch COMMAND --help` all about one command";
 
-Exit codes: 0 sent, 64 usage, 70 internal, 75 try again, 77 permission, 78 a file is wrong";
+const LONG_HELP: &str = "\
+First steps:
+  siglatch join alice.invite.toml      install what the administrator handed over
+  siglatch profiles                    what may be knocked for, and at which servers
+  siglatch knock office ssh            knock: the server does what \"ssh\" stands for there
+
+SSH behind a knock:
+  siglatch ssh office                  knock, wait until the port is open, become ssh
+  siglatch ssh-config office           what to paste into ~/.ssh/config, and then: ssh office
+  siglatch release office ssh          close the door early
+
+Anything else behind a knock:
+  siglatch wait office web --port 443 && curl https://vpn.example.org
+
+Files:
+  ~/.config/siglatch/NAME.toml         a profile, with your key ($XDG_CONFIG_HOME is respected)
+
+Exit codes:
+  0  done                      64  the command line is wrong
+  70 something inside failed   75  it may work when tried again: no network, no answer
+  77 not permitted             78  a profile, key or other file is wrong
+  siglatch ssh ends as ssh does; siglatch proxy, ended by signal N, with 128 + N";
 
 const KNOCK_EXAMPLES: &str = "Examples:
   siglatch knock office ssh
   siglatch knock office ssh --totp 123456
+  siglatch knock office ssh --for 10m
   siglatch knock office 1 --payload 'restart web'
   date | siglatch knock -v -6 office report -
   siglatch knock --host vpn.example.org --port 50000 --user-id 1 \\

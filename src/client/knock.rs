@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -18,25 +19,46 @@ use super::args;
 use super::target::{Dash, NoTarget, Target, usage};
 use super::totp;
 use crate::config::files::{self, Existing};
+use crate::config::units;
 use crate::exit::{self, Exit, Failure};
 use crate::sys::{self, ClockSync};
 use crate::wire::address::folded;
+use crate::wire::invite::Opens;
 use crate::wire::options::Options;
 use crate::wire::packet::{Knock, PayloadTooLong};
 use crate::wire::stamp::{Postage, Stamper, stamp};
 use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, StampKey};
 
+/// A datagram that was sent.
+pub(super) struct Sent {
+    socket: UdpSocket,
+    /// The address that was knocked.
+    pub(super) to: SocketAddr,
+    datagram: Vec<u8>,
+}
+
+impl Sent {
+    /// Sends the same bytes again, in case they were lost: a server that got them runs nothing twice.
+    pub(super) fn again(&self) {
+        // Whoever waits for what it brings about sees that it failed.
+        drop(self.socket.send_to(&self.datagram, self.to));
+    }
+}
+
 /// Runs the command.
 pub(super) fn knock(args: &args::Knock) -> ExitCode {
     match prepare(args) {
-        Ok((target, payload, binding)) => exit::end(send(args, &target, &payload, binding)),
+        Ok((target, payload, binding)) => {
+            let sent = destinations(args, &target).and_then(|to| send(args, &target, &payload, binding, to));
+            exit::end(sent.map(drop))
+        }
         Err(NoTarget::Usage(error)) => exit::usage(&error),
         Err(NoTarget::Failure(failure)) => exit::end(Err(failure)),
     }
 }
 
 fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), NoTarget> {
-    let (target, dash) = Target::of(args)?;
+    let (mut target, dash) = Target::of(args)?;
     let binding = match (target.server_id, args.source) {
         (Some(server), Some(source)) => Binding::Source(server, source),
         (Some(server), None) => Binding::Server(server),
@@ -47,13 +69,12 @@ fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), 
             ));
         }
     };
-    let payload = payload(&args.payload, dash)?;
-    let options = Options { totp: totp::code(args, &target)?, ..Options::default() };
-    let joined = options.join(&payload).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string())
-            .hint("nothing was sent; send less, or have the action fetch the rest")
-    });
-    Ok((target, Zeroizing::new(joined?), binding))
+    let options = Options { hold: args.hold, totp: totp::code(args, &target)?, ..Options::default() };
+    let payload = target.with(&options, &payload(&args.payload, dash)?)?;
+    if let Some(seconds) = args.hold {
+        target.what += &format!(" for {}", units::show_duration(Duration::from_secs(seconds.into())));
+    }
+    Ok((target, payload, binding))
 }
 
 /// The payload's bytes as they are; one that does not fit is refused, never cut.
@@ -96,24 +117,33 @@ fn unreadable(place: &str, error: &io::Error) -> Failure {
     Failure::new(exit, format!("{place}: cannot read the payload: {error}"))
 }
 
-fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -> Result<(), Failure> {
-    let destinations = destinations(args, target)?;
+/// Knocks each destination; one that was knocked is enough.
+pub(super) fn send(
+    args: &args::Knock,
+    target: &Target,
+    payload: &[u8],
+    binding: Binding,
+    destinations: Vec<SocketAddr>,
+) -> Result<Vec<Sent>, Failure> {
     if !args.quiet && sys::clock_sync() == Some(ClockSync::Unsynchronized) {
         exit::note(
             "warning: this machine's clock is not synchronized; a server refuses a knock that is minutes off",
         );
     }
-    let total = destinations.len();
-    // A knock of its own for each: one challenge sent twice would be a replay.
-    let failed: Vec<Failure> = destinations
-        .into_iter()
-        .filter_map(|to| send_one(args, target, payload, binding, to).err())
-        .collect();
-    if failed.len() < total {
-        failed.iter().for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
-        return Ok(());
+    let (mut sent, mut failed) = (Vec::new(), Vec::new());
+    for to in destinations {
+        // A knock of its own for each: one challenge sent twice would be a replay.
+        match send_one(args, target, payload, binding, to) {
+            Ok(knock) => sent.push(knock),
+            Err(failure) => failed.push(failure),
+        }
     }
-    super::last_of(failed)
+    if sent.is_empty() {
+        super::last_of(failed)?;
+    } else if !args.quiet {
+        failed.iter().for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
+    }
+    Ok(sent)
 }
 
 /// Signs, seals, stamps and sends one datagram, and says so.
@@ -123,7 +153,7 @@ fn send_one(
     payload: &[u8],
     binding: Binding,
     to: SocketAddr,
-) -> Result<(), Failure> {
+) -> Result<Sent, Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::new(Exit::Internal, error.to_string());
     let challenge = SysRng.try_next_u32().map_err(|error| internal(&error))?;
     // The last moment: reading the payload and resolving the name may have taken their time.
@@ -146,9 +176,10 @@ fn send_one(
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     });
-    emit(from, to, &datagram)?;
+    let socket = emit(from, to, &datagram)?;
+    let sent = Sent { socket, to, datagram };
     if args.quiet {
-        return Ok(());
+        return Ok(sent);
     }
 
     let Target { label, who, what, postage, .. } = target;
@@ -165,7 +196,8 @@ fn send_one(
     } else {
         String::new()
     };
-    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}"))
+    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}"))?;
+    Ok(sent)
 }
 
 /// For the timestamp that is in the sealed packet.
@@ -175,27 +207,30 @@ fn stamped(target: &Target, sealed: Vec<u8>, timestamp: u32) -> Vec<u8> {
     stamp(sealed, *user, timestamp, &BeaconKey::of(server_key), &stamper)
 }
 
-fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
+fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind((from, 0))
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot send from {from}: {error}")))?;
     match socket.send_to(datagram, to) {
-        Ok(len) if len == datagram.len() => Ok(()),
+        Ok(len) if len == datagram.len() => Ok(socket),
         Ok(len) => Err(Failure::new(Exit::Internal, format!("{len} bytes were sent to {to}"))),
         Err(error) => Err(Failure::new(Exit::TryAgain, format!("cannot send to {to}: {error}"))
             .hint("is the network up, and does it reach that address?")),
     }
 }
 
-/// The first address, or the first of the family that is asked for, or the first of each.
-fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
+/// The first address, or the first of the family that is asked for, or the first of each, as for a door that nothing
+/// narrows to one.
+pub(super) fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
     let Target { host, port, .. } = target;
+    let narrowed = args.bind_address.is_some() || args.source.is_some() || args.save.is_some();
+    let door = target.opens == Some(Opens::Door) && !narrowed && !args.ipv4 && !args.ipv6;
     let found = (host.as_str(), *port)
         .to_socket_addrs()
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot resolve {host}: {error}")))?;
     let found: Vec<SocketAddr> = found.map(folded).collect();
     let v4 = || found.iter().find(|to| to.is_ipv4()).copied();
     let v6 = || found.iter().find(|to| to.is_ipv6()).copied();
-    let (chosen, wanted) = match (args.bind_address, args.all_families, args.ipv4, args.ipv6) {
+    let (chosen, wanted) = match (args.bind_address, args.all_families || door, args.ipv4, args.ipv6) {
         (Some(from), ..) if from.is_ipv4() && args.ipv6 || from.is_ipv6() && args.ipv4 => {
             let what = format!("--bind-address {from} is of the other family than -4 or -6 asks for");
             return Err(Failure::new(Exit::Usage, what));

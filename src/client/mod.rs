@@ -1,8 +1,8 @@
 //! `siglatch`, the knock client.
 //!
 //! In: a command line, and a profile or what stands in its place. Out: one datagram for each knock, lines for people,
-//! an exit code. Never: a fall-back to a weaker binding or to no stamp, a payload that was cut, an answer that is waited
-//! for.
+//! an exit code; for who goes through a door, a connection. Never: a fall-back to a weaker binding or to no stamp, a
+//! payload that was cut, a wait without an end.
 //!
 //! # Security considerations
 //!
@@ -10,8 +10,13 @@
 //! others can read is refused. Profiles come from invites, which are hostile until parsed.
 
 mod args;
+mod door;
 mod knock;
 mod profile;
+mod proxy;
+mod reach;
+mod relay;
+mod ssh;
 mod target;
 mod totp;
 
@@ -35,6 +40,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Knock(args) => knock::knock(&args),
             Command::Join(args) => exit::end(join(args)),
             Command::Profiles => exit::end(profiles()),
+            Command::Proxy(args) => proxy::proxy(args),
+            Command::Release(args) => exit::end(door::release(&args)),
+            Command::Ssh(args) => exit::end(ssh::ssh(args)),
+            Command::SshConfig(args) => exit::end(ssh::config(&args)),
+            Command::Wait(args) => exit::end(door::wait(args)),
         },
         Err(code) => code,
     }

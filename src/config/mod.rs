@@ -7,6 +7,11 @@
 //! say. Each notes what is wrong and goes on with what is left.
 
 pub mod files;
+#[cfg_attr(
+    not(feature = "server"),
+    expect(dead_code, reason = "the client alone reads nothing but durations")
+)]
+pub(crate) mod units;
 
 #[cfg(feature = "server")]
 pub mod allowance;
@@ -30,8 +35,6 @@ pub mod resolved;
 mod shape;
 #[cfg(feature = "server")]
 mod totp_key;
-#[cfg(feature = "server")]
-mod units;
 
 #[cfg(feature = "server")]
 pub use check::{check, load_telling};
