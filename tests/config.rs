@@ -470,7 +470,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "warning: `max_queue` does nothing without a queue @ 6:13 => write on_busy = \"queue\" as well",
     ),
     (
-        "[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"",
+        "[actions.a]\nid = 1\nnft = { family = \"inet\", table = \"t\", set = \"s\" }\nhold = \"30m\"",
         "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`\nerror: `hold` is not built yet @ 6:8 => leave it out; what works is a program in `run`",
     ),
 ];

@@ -30,14 +30,16 @@ mod shape;
 mod units;
 
 #[cfg(feature = "server")]
-pub use check::{check, load_telling};
+pub use check::{check, doors_telling, load_telling};
 #[cfg(feature = "server")]
 pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
-pub use load::{Loaded, load};
+pub use load::{Loaded, doors, load};
 #[cfg(feature = "server")]
 pub use problems::{Colours, Problem, Problems};
 #[cfg(feature = "server")]
 pub use resolve::missing_listener;
 #[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};
+#[cfg(feature = "server")]
+pub(crate) use units::{duration, show_duration};

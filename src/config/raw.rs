@@ -118,7 +118,18 @@ pub(super) struct RawAction {
     pub(super) enabled: Option<bool>,
     pub(super) undo: Option<Any>,
     pub(super) hold: Option<Any>,
-    pub(super) nft: Option<Any>,
+    pub(super) nft: Option<Keys<RawNft>>,
+    pub(super) source: Option<Text>,
+    pub(super) allow_source: Option<Texts>,
+}
+
+/// `nft` of an action.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawNft {
+    pub(super) family: Option<Text>,
+    pub(super) table: Option<Text>,
+    pub(super) set: Option<Text>,
 }
 
 /// A table: what serde derives would take a list for one too, key by key.
@@ -163,6 +174,7 @@ mod tests {
             missing::<RawAction>(parts.next(), &[]),
         ];
         assert_eq!(checked, [const { Vec::<String>::new() }; 5]);
+        assert_eq!(missing::<RawNft>(DOCUMENTED.split("\n# --- ").last(), &[]), [const { String::new() }; 0]);
     }
 
     /// The keys of `T` that `part` does not show as a setting, or names as not built yet.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Reads "250ms", "90s", "5m", "1h30m", "1d": whole numbers, each with its unit, the largest unit first.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     let mut units = TIMES.iter();
@@ -27,7 +27,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// Writes a duration the way [`duration`] reads it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, length) in TIMES {

@@ -2,7 +2,7 @@
 //!
 //! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event.
 //!
-//! [`job`], [`jobs`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
+//! [`job`], [`jobs`], [`nft`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
 //! nothing. [`runner`] is the only place in the package that starts a script.
 //!
 //! # Security considerations
@@ -15,6 +15,7 @@
 pub mod event;
 pub mod job;
 pub mod jobs;
+pub mod nft;
 pub mod output;
 pub mod runner;
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::Spanned;
+
 use super::section::{Bounds, Section, ServerIdGiven, enabled};
 use super::user::ActionNames;
-use super::{Taken, args, check_name, run_as, section};
+use super::{Taken, args, check_name, nft, run_as, section};
 use crate::config::load::{Entry, Written};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
@@ -19,6 +21,7 @@ pub(super) fn resolve_all(
     server_id: ServerIdGiven,
     notes: &mut Vec<Problem>,
 ) -> BTreeMap<ActionId, Arc<Action>> {
+    nft::resolve_all(entries, notes);
     let mut taken = Taken::new("action");
     let mut actions = BTreeMap::new();
     for entry in entries {
@@ -109,9 +112,14 @@ fn id(
 
 /// Keys whose features aren't built yet.
 fn later(action: &mut Section<'_>, raw: &RawAction) {
-    for (key, value) in [("undo", &raw.undo), ("hold", &raw.hold), ("nft", &raw.nft)] {
-        if let Some(value) = value {
-            action.unbuilt(value.span(), key, "leave it out; what works is a program in `run`");
+    let spans = [
+        ("undo", raw.undo.as_ref().map(Spanned::span)),
+        ("hold", raw.hold.as_ref().map(Spanned::span)),
+        ("nft", raw.nft.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in spans {
+        if let Some(span) = span {
+            action.unbuilt(span, key, "leave it out; what works is a program in `run`");
         }
     }
 }

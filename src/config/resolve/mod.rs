@@ -3,6 +3,7 @@
 mod action;
 mod args;
 mod listen;
+mod nft;
 mod run_as;
 mod section;
 mod user;
@@ -18,7 +19,7 @@ use super::key_file;
 use super::load::{Entry, Written};
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
-use super::resolved::{Config, KeyFile, Limits, Log, LogFormat, Sandbox, Stamp, StoreKind};
+use super::resolved::{Config, KeyFile, Limits, Log, LogFormat, NftDoor, Sandbox, Stamp, StoreKind};
 use super::shape::Document;
 use crate::layers::Layer;
 use crate::wire::ServerId;
@@ -81,6 +82,11 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         users,
         actions,
     })
+}
+
+/// The doors that are sets of nftables, by their action's name.
+pub(super) fn doors(written: &Written, notes: &mut Vec<Problem>) -> BTreeMap<String, NftDoor> {
+    nft::resolve_all(&written.actions, notes)
 }
 
 fn section<'a>(
