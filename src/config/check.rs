@@ -1,10 +1,9 @@
 //! `siglatchd --check` and `siglatchctl check`, and the daemon's start: problems are told the same everywhere.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use super::resolved::{NftDoor, Sandbox};
+use super::resolved::{Doors, Sandbox};
 use super::{Colours, Loaded, Problems, doors, load, missing_listener};
 use crate::exit::{self, Exit, Failure};
 use crate::layers::Layer;
@@ -59,7 +58,7 @@ pub fn load_telling(file: &Path) -> Result<Loaded, Failure> {
 /// # Errors
 ///
 /// [`Failure`] when there is a problem; what it is has been told.
-pub fn doors_telling(file: &Path) -> Result<BTreeMap<String, NftDoor>, Failure> {
+pub fn doors_telling(file: &Path) -> Result<Doors, Failure> {
     doors(file).map_err(|problems| {
         show(&problems);
         Failure::new(Exit::Config, format!("the doors of {} cannot be told", file.display()))

@@ -232,6 +232,15 @@ impl Action {
     }
 }
 
+/// What a firewall has to do with.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Where knocks arrive.
+    pub listen: Vec<SocketAddr>,
+    /// By the name of the action.
+    pub nft: BTreeMap<String, NftDoor>,
+}
+
 /// A door that is a pair of nftables sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NftDoor {
