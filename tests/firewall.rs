@@ -473,6 +473,9 @@ fn a_firewall_behind_the_door_that_drops_its_port_is_told() {
     host.ill("ip filter INPUT (priority 0, ufw) drops udp 50000: no knock arrives there\n        mend: ufw allow 50000/udp");
     host.sh("iptables-nft -A ufw-user-input -p udp --dport 50000 -j ACCEPT");
     host.doctor().ok_of_web();
+    host.load(&host.snippet(&["web", "--tcp", "22", "--tcp", "443"]));
+    host.ill("(priority 0, ufw) drops tcp 443: whatever the door accepts");
+    host.load(&format!("delete table inet siglatch\n{good}"));
     host.sh("iptables-nft -F ufw-user-input; iptables-nft -A ufw-user-input -s 10.0.0.0/8 -p tcp --dport 22 -j ACCEPT");
     host.ill("drops udp 50000");
     assert!(

@@ -20,12 +20,16 @@ pub(super) fn examine(ruleset: &Ruleset, action: &str, door: &NftSet) -> Vec<Fin
             findings.push(Finding::bad(format!("there is no set {name}"), snippet.clone()));
             continue;
         };
-        let before = findings.len();
-        check_set(set, kind, &mut findings);
-        check_rules(ruleset, &table, &name, family, &snippet, &mut findings);
-        if findings.len() == before {
-            findings.push(Finding::good(format!("{name} opens and closes")));
+        let mut of_set = Vec::new();
+        check_set(set, kind, &mut of_set);
+        check_rules(ruleset, &table, &name, family, &snippet, &mut of_set);
+        if of_set.is_empty() {
+            of_set.push(Finding::good(format!("{name} opens and closes")));
         }
+        // What stands in the way of both families is told once.
+        of_set.retain(|finding| !findings.contains(finding));
+        of_set.dedup();
+        findings.extend(of_set);
     }
     if !keeps_sessions(ruleset, &table) {
         let what = format!(
@@ -63,34 +67,46 @@ fn check_rules(
     snippet: &str,
     findings: &mut Vec<Finding>,
 ) {
-    let uses: Vec<&Rule> =
-        ruleset.rules.iter().filter(|rule| rule.table == *table && rule.looks_into(set).is_some()).collect();
+    let uses = ruleset.rules.iter().filter(|rule| rule.table == *table);
+    let uses: Vec<_> = uses.filter_map(|rule| Some((rule, rule.looks_into(set)?))).collect();
     if uses.is_empty() {
         findings.push(Finding::bad(format!("no rule looks into the set {set}"), snippet));
         return;
     }
-    let source = |rule: &&&Rule| rule.looks_into(set).is_some_and(|(_, field)| field == "saddr");
-    let Some(gate) = uses.iter().find(source) else {
+    let (gates, others): (Vec<_>, Vec<_>) = uses.into_iter().partition(|(_, (_, field))| *field == "saddr");
+    if gates.is_empty() && !others.is_empty() {
         let what = format!("rules look for something else than the source address (saddr) in {set}");
         findings.push(Finding::bad(what, format!("write `{family} saddr @{set} ...`")));
-        return;
-    };
-    let entries: Vec<&Chain> = ruleset.chains.iter().filter(|chain| is_entry(ruleset, chain, gate)).collect();
-    let Some(entry) = entries.first() else {
+    }
+    for (gate, (op, _)) in gates {
+        check_gate(ruleset, gate, op, set, family, findings);
+    }
+}
+
+/// A rule that lets in who is in the set; or, with `!=`, drops who is not.
+fn check_gate(
+    ruleset: &Ruleset,
+    gate: &Rule,
+    op: &str,
+    set: &str,
+    family: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(entry) = ruleset.chains.iter().find(|chain| is_entry(ruleset, chain, gate)) else {
         let what = format!("no packet comes to the chain {} that looks into {set}", gate.chain);
         findings.push(Finding::bad(what, "jump to it from a chain with `type filter hook input`"));
         return;
     };
     let shadow = ruleset
-        .rules_of(table, &gate.chain)
-        .take_while(|rule| !std::ptr::eq(*rule, *gate))
+        .rules_of(&gate.table, &gate.chain)
+        .take_while(|rule| !std::ptr::eq(*rule, gate))
         .find(|rule| rule.is_unconditional() && rule.verdict() != Verdict::None);
     if shadow.is_some() {
         let what =
             format!("a rule of the chain {} takes every packet before {set} is looked into", gate.chain);
         findings.push(Finding::bad(what, "put the rule with the set in front of it"));
     }
-    let negated = gate.looks_into(set).is_some_and(|(op, _)| op == "!=");
+    let negated = op == "!=";
     match (gate.verdict(), negated) {
         (Verdict::Accept, false) | (Verdict::Drop, true) | (Verdict::Elsewhere, _) => {}
         (Verdict::Accept | Verdict::None, true) | (Verdict::Drop | Verdict::None, false) => {
@@ -98,12 +114,11 @@ fn check_rules(
             findings.push(Finding::bad(what, format!("end it: `{family} saddr @{set} ... accept`")));
         }
     }
-    if !negated && !closes(ruleset, table, gate, entry) {
-        let what = format!(
-            "nothing in inet {} drops those who are not in {set}: the door is always open",
-            table.name
-        );
-        findings.push(Finding::bad(what, snippet));
+    if !negated && !closes(ruleset, gate, entry) {
+        let table = &gate.table.name;
+        let what =
+            format!("nothing in inet {table} drops those who are not in {set}: the door is always open");
+        findings.push(Finding::bad(what, "drop the port behind the rule with the set"));
     }
     others::check(ruleset, gate, entry, family, findings);
 }
@@ -117,18 +132,18 @@ fn is_entry(ruleset: &Ruleset, chain: &Chain, gate: &Rule) -> bool {
 }
 
 /// Whether the table drops what the gate has not accepted: by policy, or by a rule for its ports, or for all.
-fn closes(ruleset: &Ruleset, table: &Table, gate: &Rule, entry: &Chain) -> bool {
+fn closes(ruleset: &Ruleset, gate: &Rule, entry: &Chain) -> bool {
     let by_policy = entry.base.as_ref().is_some_and(|base| base.policy == "drop");
     let reached = ruleset.reached(entry);
-    let drops = |rule: &&Rule| rule.verdict() == Verdict::Drop && reached.contains(&rule.chain.as_str());
+    let drops = |rule: &Rule| rule.verdict() == Verdict::Drop && reached.contains(&rule.chain.as_str());
     let same_port = |rule: &Rule| {
         let of_gate = gate.ports();
         rule.ports().iter().any(|(_, first, last)| {
             of_gate.is_empty() || of_gate.iter().any(|(_, low, high)| first <= high && low <= last)
         })
     };
-    let mut rules = ruleset.rules.iter().filter(|rule| rule.table == *table);
-    by_policy || rules.by_ref().filter(drops).any(|rule| rule.is_unconditional() || same_port(rule))
+    let mut rules = ruleset.rules.iter().filter(|rule| rule.table == gate.table);
+    by_policy || rules.any(|rule| drops(rule) && (rule.is_unconditional() || same_port(rule)))
 }
 
 fn keeps_sessions(ruleset: &Ruleset, table: &Table) -> bool {

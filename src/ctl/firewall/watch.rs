@@ -44,17 +44,20 @@ pub(in crate::ctl) fn watch(args: &Try) -> Result<(), Failure> {
     let after = Saved::read();
     let changed = match &after {
         Ok(after) => before.changed(after),
-        // Better all that can be put back than a door that stays shut.
+        // What is new cannot be told; all that can be put back is better than a door that stays shut.
         Err(_) => before.names().filter(|name| !frozen.contains(name)).collect(),
     };
-    let (lost, back): (Vec<&str>, Vec<&str>) = changed.into_iter().partition(|name| frozen.contains(name));
-    let why = match (&after, lost.is_empty()) {
-        (Ok(_), true) => {
-            // Who asked may be gone: then there is an end to read.
-            drop(exit::say(LOADED));
-            wait(args.revert, &stop)
-        }
-        (Err(_), _) | (Ok(_), false) => Some("it could not be taken back in full later".to_owned()),
+    let (mut lost, back): (Vec<&str>, Vec<&str>) =
+        changed.into_iter().partition(|name| frozen.contains(name));
+    if after.is_err() {
+        lost.push("what the file has added");
+    }
+    let why = if lost.is_empty() {
+        // Who asked may be gone: then there is an end to read.
+        drop(exit::say(LOADED));
+        wait(args.revert, &stop)
+    } else {
+        Some("it could not be taken back in full later".to_owned())
     };
     let Some(why) = why else {
         exit::note(
@@ -62,18 +65,30 @@ pub(in crate::ctl) fn watch(args: &Try) -> Result<(), Failure> {
         );
         return Ok(());
     };
-    match before.restore(&back) {
-        Ok(()) if lost.is_empty() => {
-            Err(Failure::new(Exit::TryAgain, format!("taken back: {why}; the firewall is as it was")))
-        }
-        done => {
-            let copy = copy.keep().map(|(_, path)| path.display().to_string()).unwrap_or_default();
-            let lost = if done.is_err() { back } else { lost };
-            let said = done.err().map_or_else(String::new, |failure| format!(" ({})", failure.what));
-            let what = format!("not taken back: {}{said}", lost.join(", "));
-            Err(Failure::new(Exit::Internal, what).hint(format!("the rules as they were are in {copy}")))
-        }
+    let restored = restore(&before, &back);
+    if restored.is_ok() && lost.is_empty() {
+        return Err(Failure::new(Exit::TryAgain, format!("taken back: {why}; the firewall is as it was")));
     }
+    let copy = copy.keep().map(|(_, path)| path.display().to_string()).unwrap_or_default();
+    let said = restored.err().map_or_else(String::new, |failure| {
+        lost = back;
+        format!(" ({})", failure.what)
+    });
+    let what = format!("not taken back: {}{said}", lost.join(", "));
+    Err(Failure::new(Exit::Internal, what).hint(format!("the rules as they were are in {copy}")))
+}
+
+/// More than once: what ends a whole session (a logout may) ends nft in the middle of it too.
+fn restore(before: &Saved, names: &[&str]) -> Result<(), Failure> {
+    let mut restored = before.restore(names);
+    for _ in 1..ATTEMPTS {
+        if restored.is_ok() {
+            break;
+        }
+        std::thread::sleep(SLICE);
+        restored = before.restore(names);
+    }
+    restored
 }
 
 /// `None`: it was confirmed. Else why it was not.
@@ -138,5 +153,7 @@ pub(super) const YES: &[u8] = b"yes\n";
 
 /// Longest file, in bytes: some have lists of networks in them.
 const FILE_MAX: u64 = 64 << 20;
+
+const ATTEMPTS: u32 = 5;
 
 const SLICE: Duration = Duration::from_millis(250);
