@@ -499,6 +499,41 @@ fn a_firewall_behind_the_door_that_drops_its_port_is_told() {
 }
 
 #[test]
+fn what_another_firewall_accepts_is_read_with_care() {
+    let Some(host) = Host::new() else { return };
+    host.desk.write("siglatchd.toml", CONFIG.split("[actions.ssh]").next().unwrap(), 0o600);
+    let good =
+        host.snippet(&["web", "--tcp", "22"]).replace("tcp dport 22 accept", "tcp dport { 22, 443 } accept");
+    let (bad, look) = ("BAD   inet mine input", "look  inet mine input");
+    let cases = [
+        ("tcp dport 20-25 accept; tcp dport 443 ct state new accept;", None, None),
+        ("accept;", None, None),
+        ("tcp dport 22 accept;", Some(bad), Some("drops tcp 443: ")),
+        ("tcp dport { 22, 443 } ct state established accept;", Some(look), Some("drops tcp 22, but for ")),
+        ("tcp dport { 22, 443 } ip saddr 10.0.0.0/8 accept;", Some(look), Some("drops tcp 22, but for ")),
+        ("tcp dport @known accept;", Some(look), Some("drops tcp 443, but for ")),
+        ("tcp dport vmap { 22 : accept, 443 : accept };", Some(look), Some("drops tcp 443, but for ")),
+        ("udp dport { 22, 443 } accept;", Some(bad), Some("drops tcp 22: ")),
+        ("th dport { 22, 443 } accept;", None, None),
+    ];
+    for (rules, level, told) in cases {
+        host.load(&format!(
+            "flush ruleset\n{good}\ntable inet mine {{ set known {{ type inet_service; elements = {{ 22, 443 }}; }}; chain input {{ type filter hook input priority 0; policy drop; udp dport 50000 accept; {rules} }}; }}"
+        ));
+        let out = host.doctor().out;
+        match (level, told) {
+            (Some(level), Some(told)) => {
+                assert!(
+                    out.lines().any(|line| line.contains(level) && line.contains(told)),
+                    "{rules}\n{out}"
+                );
+            }
+            _ => assert!(!out.contains("inet mine"), "{rules}\n{out}"),
+        }
+    }
+}
+
+#[test]
 fn without_doors_there_is_nothing_to_look_at() {
     let desk = Desk::new();
     desk.write("siglatchd.toml", CONFIG.split("[actions").next().unwrap(), 0o600);
@@ -607,7 +642,7 @@ impl Firewalld {
         let dbus = run("dbus-daemon", &["--config-file=bus.conf", "--nofork"]);
         let mut firewalld = Firewalld { bus: bus.clone(), running: vec![dbus] };
         until("the bus", || socket.exists());
-        firewalld.running.push(run("firewalld", &["--nofork", "--nopid", "--log-file", "/dev/null"]));
+        firewalld.running.push(run("firewalld", &["--nofork", "--nopid", "--log-file", "firewalld.log"]));
         until("firewalld", || firewalld.sh(host, "firewall-cmd --state 2>&1 || true") == "running\n");
         firewalld
     }

@@ -26,7 +26,12 @@ pub(super) fn check(
             continue;
         }
         if other.kind == "filter" && other.hook == base.hook {
-            findings.extend(in_the_way(ruleset, chain, &ports, "whatever the door accepts"));
+            let so = "whatever the door accepts";
+            // Each by itself: a chain may know one port of a rule and not the other.
+            findings.extend(ports.chunks(1).filter_map(|port| in_the_way(ruleset, chain, port, so)));
+            if ports.is_empty() {
+                findings.extend(in_the_way(ruleset, chain, &[], so));
+            }
         }
         if other.kind == "nat" && other.hook == "prerouting" && base.hook == "input" {
             findings.extend(elsewhere(ruleset, chain, &ports));

@@ -168,17 +168,25 @@ impl Rule {
 
     /// Whether nothing but the port, and whether the packet begins something, decides if it matches.
     pub(super) fn is_about_ports_alone(&self) -> bool {
-        let port_or_state = |(_, left, _): (&str, &Value, &Value)| {
+        let port_or_new = |(_, left, right): (&str, &Value, &Value)| {
             let is = |at: &str, word: &str| left.pointer(at).is_some_and(|value| value == word);
-            let begins = is("/ct/key", "state") || is("/&/0/payload/field", "flags");
-            begins || is("/payload/field", "dport") || is("/meta/key", "l4proto")
+            let new = is("/ct/key", "state") && right.to_string().contains("\"new\"");
+            new || is("/&/0/payload/field", "flags")
+                || is("/payload/field", "dport")
+                || is("/meta/key", "l4proto")
         };
-        self.is_plain(&["match"]) && self.matches().all(port_or_state)
+        self.is_plain(&["match"]) && self.matches().all(port_or_new)
     }
 
-    /// Whether it has something that nft itself cannot read.
+    /// Whether what it accepts cannot be told from it: nft cannot read it, or the ports are in a set or map.
     pub(super) fn is_opaque(&self) -> bool {
-        self.statements.iter().any(|statement| statement.get("xt").is_some())
+        let in_map = |map: &Value| map.to_string().contains("\"accept\"");
+        let in_set = |(_, left, right): (&str, &Value, &Value)| {
+            left.pointer("/payload/field").is_some_and(|field| field == "dport") && right.is_string()
+        };
+        let unread =
+            |statement: &Value| statement.get("xt").is_some() || statement.get("vmap").is_some_and(in_map);
+        self.statements.iter().any(unread) || self.verdict() == Verdict::Accept && self.matches().any(in_set)
     }
 
     /// The matches: operator, left, right.
