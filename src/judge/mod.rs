@@ -159,7 +159,7 @@ impl Judge {
         source: IpAddr,
         bound: Bound,
     ) -> Result<(), DropReason> {
-        policy::permit(now, &self.config, user, action, source, bound).map(|_| ())
+        policy::permit(now, &self.config, user, action, source, bound)
     }
 
     fn admit(&mut self, now: Now, verified: &Verified) -> Result<(), DropReason> {
