@@ -21,6 +21,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
         freshness: Duration::from_secs(300),
+        reply: siglatch::config::resolved::Reply::Never,
         store: StoreKind::Memory,
         sandbox: Sandbox::Off,
         listener_user: None,
@@ -57,6 +58,8 @@ fn user(id: u16, actions: u8) -> User {
         id: UserId(id),
         name: format!("user-{id}"),
         hmac_key: key(id),
+        public_key: None,
+        reply: None,
         actions: (1..=actions).map(action_id).collect(),
         allow_from: AddressList::default(),
         bind: Bound::None,
@@ -70,6 +73,7 @@ fn action(id: u8) -> Action {
     Action {
         id: action_id(id),
         name: format!("action-{id}"),
+        builtin: None,
         run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
         args: Args::Siglatch,
         env: Default::default(),
@@ -84,6 +88,7 @@ fn action(id: u8) -> Action {
         max_payload: 199,
         allow_from: AddressList::default(),
         bind: Bound::None,
+        reply: None,
         enabled: Enabled::Yes,
     }
 }

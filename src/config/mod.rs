@@ -7,6 +7,11 @@
 //! say. Each notes what is wrong and goes on with what is left.
 
 pub mod files;
+#[cfg_attr(
+    not(feature = "server"),
+    expect(dead_code, reason = "the client alone reads nothing but durations")
+)]
+pub(crate) mod units;
 
 #[cfg(feature = "server")]
 mod check;
@@ -26,8 +31,6 @@ mod resolve;
 pub mod resolved;
 #[cfg(feature = "server")]
 mod shape;
-#[cfg(feature = "server")]
-mod units;
 
 #[cfg(feature = "server")]
 pub use check::{check, load_telling};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Reads "250ms", "90s", "5m", "1h30m", "1d": whole numbers, each with its unit, the largest unit first.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     let mut units = TIMES.iter();
@@ -19,7 +19,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Reads "512B", "4KiB", "64KiB", "1MiB": bytes.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit, rest) = number_and_unit(text)?;
     let (_, bytes) = SIZES.iter().find(|(name, _)| *name == unit)?;
     rest.is_empty().then_some(())?;
@@ -27,7 +27,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// Writes a duration the way [`duration`] reads it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, length) in TIMES {
@@ -40,7 +40,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Writes a size the way [`size`] reads it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let whole = |length: u64| bytes >= length && bytes.is_multiple_of(length);
     let (unit, length) = SIZES.into_iter().find(|(_, length)| whole(*length)).unwrap_or(("B", 1));
     format!("{}{unit}", bytes.div_euclid(length))

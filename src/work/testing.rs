@@ -16,6 +16,7 @@ pub(super) fn action(id: u8, name: &str) -> Action {
     Action {
         id: ActionId::new(id).unwrap(),
         name: name.to_owned(),
+        builtin: None,
         run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
         args: Args::Siglatch,
         env: BTreeMap::new(),
@@ -30,6 +31,7 @@ pub(super) fn action(id: u8, name: &str) -> Action {
         max_payload: 199,
         allow_from: AddressList::default(),
         bind: Bound::None,
+        reply: None,
         enabled: Enabled::Yes,
     }
 }
@@ -40,6 +42,8 @@ pub(super) fn job(action: Action, payload: &[u8]) -> Job {
         id: UserId(5),
         name: "alice".to_owned(),
         hmac_key: HmacKey::new([7; 32]).unwrap(),
+        public_key: None,
+        reply: None,
         actions: vec![action.id],
         allow_from: AddressList::default(),
         stamp: Stamp::Optional,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use siglatch::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
-    Stamp, Stdin, StoreKind,
+    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Reply,
+    Sandbox, Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
@@ -185,6 +185,7 @@ impl Rules {
             freshness: Duration::from_secs(self.freshness),
             store: StoreKind::Memory,
             bind: self.bind,
+            reply: Reply::Never,
             allow_from: addresses(self.list),
             log: Log {
                 level: log::LevelFilter::Info,
@@ -215,6 +216,8 @@ impl UserRule {
             id: UserId(self.id),
             name: format!("user-{}", self.id),
             hmac_key: HmacKey::new([self.key; 32]).unwrap(),
+            public_key: None,
+            reply: None,
             actions: self.actions.iter().map(|id| action_id(*id)).collect(),
             allow_from: addresses(self.list),
             bind: self.bind,
@@ -230,6 +233,7 @@ impl ActionRule {
         Action {
             id: action_id(self.id),
             name: format!("action-{}", self.id),
+            builtin: None,
             run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
             args: Args::Siglatch,
             env: BTreeMap::new(),
@@ -244,6 +248,7 @@ impl ActionRule {
             max_payload: self.max_payload,
             allow_from: addresses(self.list),
             bind: self.bind,
+            reply: None,
             enabled: switch(self.enabled),
         }
     }

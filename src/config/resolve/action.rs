@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::section::{Bounds, Section, ServerIdGiven, enabled};
 use super::user::ActionNames;
-use super::{Taken, args, check_name, run_as, section};
+use super::{Taken, args, builtin, check_name, run_as, section};
 use crate::config::load::{Entry, Written};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
@@ -57,7 +57,8 @@ fn resolve(
     let mut action = section(&entry.document, &format!("actions.{name}"), entry.keys.span(), notes);
     let id = id(&mut action, raw, name, taken);
     later(&mut action, raw);
-    let run = args::run(&mut action, raw);
+    let builtin = builtin::resolve(&mut action, raw);
+    let run = builtin::run(&mut action, raw);
     let args = args::args(&mut action, raw);
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
@@ -72,9 +73,11 @@ fn resolve(
     let max_payload = action.number("max_payload", &raw.max_payload, MAX_PAYLOAD);
     let allow_from = action.addresses(&raw.allow_from);
     let bind = action.bind(&raw.bind, server_id);
+    let reply = action.reply(&raw.reply);
     Some(Action {
         id: id?,
         name: name.clone(),
+        builtin,
         run: run?,
         args,
         env,
@@ -89,6 +92,7 @@ fn resolve(
         max_payload,
         allow_from,
         bind,
+        reply,
         enabled: enabled(raw.enabled),
     })
 }

@@ -8,12 +8,13 @@ use toml::Value;
 
 use super::section::{Section, ServerIdGiven, enabled};
 use super::{Taken, check_name, section, stamp};
+use crate::config::files::{self, Secrecy};
 use crate::config::load::Entry;
 use crate::config::problems::Problem;
 use crate::config::raw::{Any, RawUser, Table, Text, Texts};
 use crate::config::resolved::User;
 use crate::config::shape::closest;
-use crate::wire::{ActionId, HmacKey, UserId};
+use crate::wire::{ActionId, HmacKey, PublicKey, UserId};
 
 /// Every action's name; `None` where its id is wrong, which was noted there.
 pub(super) type ActionNames = BTreeMap<String, Option<ActionId>>;
@@ -58,10 +59,9 @@ fn resolve(
     if let (Some(id), Some(number)) = (id, &raw.id) {
         taken.take(id, name, user.place(number.span()), user.notes);
     }
-    if let Some(value) = &raw.public_key {
-        user.unbuilt(value.span(), "public_key", "leave it out");
-    }
     let hmac_key = hmac_key(&mut user, raw);
+    let public_key = raw.public_key.as_ref().and_then(|text| public_key(&mut user, text));
+    let reply = user.reply(&raw.reply);
     let may_run = may_run(&mut user, &entry.name, &raw.actions, actions);
     let allow_from = user.addresses(&raw.allow_from);
     let bind = user.bind(&raw.bind, server_id);
@@ -70,6 +70,8 @@ fn resolve(
         id: id?,
         name: name.clone(),
         hmac_key: hmac_key?,
+        public_key,
+        reply,
         actions: may_run,
         allow_from,
         bind,
@@ -94,6 +96,52 @@ fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
             user.error(text.span(), format!("{}: {bad}", path.display()), hint);
         })
         .ok()
+}
+
+/// Replies to his plain knocks are sealed with it.
+fn public_key(user: &mut Section<'_>, text: &Text) -> Option<PublicKey> {
+    let path = user.path(text);
+    let pem = match files::read(&path, Secrecy::Public, PEM_MAX) {
+        Ok(pem) => pem,
+        Err(bad) => {
+            user.bad_file(text.span(), &bad);
+            return None;
+        }
+    };
+    PublicKey::from_pem(&String::from_utf8_lossy(&pem))
+        .map_err(|bad| {
+            let hint = "openssl pkey -in HIS-PRIVATE-KEY -pubout writes the half that belongs here";
+            user.error(text.span(), format!("{}: {bad}", path.display()), hint);
+        })
+        .ok()
+}
+
+/// A reply must not be longer than the knock that it answers.
+pub(super) fn check_public_keys(
+    entries: &[Entry<RawUser>],
+    users: &BTreeMap<UserId, Arc<User>>,
+    server: &PublicKey,
+    notes: &mut Vec<Problem>,
+) {
+    for entry in entries {
+        let Table(raw) = entry.keys.get_ref();
+        let user = users.values().find(|user| user.name == *entry.name.get_ref());
+        let key = user.and_then(|user| user.public_key.as_ref());
+        let (Some(text), Some(key)) = (&raw.public_key, key) else {
+            continue;
+        };
+        let (own, most) = (key.modulus().len(), server.modulus().len());
+        if own > most {
+            let bits = |bytes: usize| bytes.saturating_mul(8);
+            let what = format!(
+                "`public_key` has {} bits, the server's key {}: a reply would be longer than its knock",
+                bits(own),
+                bits(most)
+            );
+            let hint = format!("give the user a key of {} bits", bits(most));
+            notes.push(Problem::error(entry.document.place(text.span()), what).hint(hint));
+        }
+    }
 }
 
 fn may_run(
@@ -169,3 +217,6 @@ fn warn_of_shared_keys(mut users: Vec<(Arc<User>, &Entry<RawUser>)>, notes: &mut
 
 /// Longest HMAC key file, in bytes: 64 digits and room for white space.
 const KEY_FILE_MAX: u64 = 1024;
+
+/// Longest public key file, in bytes.
+const PEM_MAX: u64 = 16 * 1024;
