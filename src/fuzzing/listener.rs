@@ -162,6 +162,7 @@ impl World {
         self.ledger.delivered(self.keeper.config(), knock.source, &datagram);
         let opened = Opened {
             source: knock.source,
+            local: [127, 0, 0, 1].into(),
             socket,
             lane,
             digest: Sha256::digest(&datagram).into(),

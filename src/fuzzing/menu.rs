@@ -110,6 +110,7 @@ fn variants() -> Vec<Arc<Config>> {
 fn plain() -> Config {
     let switched_off = Enabled::No;
     let mut config = Config {
+        reply: crate::config::resolved::Reply::Never,
         path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: recorded().private_key.public().clone() },
@@ -175,6 +176,8 @@ fn a_user(id: u16) -> User {
         id: UserId(id),
         name: format!("user{id}"),
         hmac_key: key(u8::try_from(id - 1).unwrap_or(0)),
+        public_key: None,
+        reply: None,
         actions: (1..=6).filter_map(ActionId::new).collect(),
         allow_from: AddressList::default(),
         bind: Bound::None,
@@ -188,6 +191,8 @@ fn an_action(id: ActionId) -> Action {
     Action {
         id,
         name: format!("action{id}"),
+        builtin: None,
+        reply: None,
         run: Program { path: PathBuf::from("/bin/sh"), args: Vec::new() },
         args: Args::Siglatch,
         env: BTreeMap::new(),

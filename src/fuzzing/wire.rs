@@ -80,8 +80,8 @@ pub fn invite(data: &[u8]) {
     let written = invite.to_toml().expect("a key that was read");
     let again = Invite::parse(&written).expect("what was written");
     assert_eq!(
-        (&again.name, &again.host, again.port, again.server_id, again.postage),
-        (&invite.name, &invite.host, invite.port, invite.server_id, invite.postage),
+        (&again.name, &again.host, again.port, again.server_id, (again.postage, again.answers)),
+        (&invite.name, &invite.host, invite.port, invite.server_id, (invite.postage, invite.answers)),
     );
     assert_eq!(
         (&again.user, again.user_id, &again.hmac_key, &again.server_key, &again.actions),

@@ -123,6 +123,7 @@ fn config() -> Config {
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
         freshness: Duration::from_secs(300),
+        reply: crate::config::resolved::Reply::Never,
         store: StoreKind::Memory,
         bind: Bound::None,
         allow_from: AddressList::default(),
@@ -152,6 +153,8 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         id,
         name: format!("user-{id}"),
         hmac_key,
+        public_key: None,
+        reply: None,
         actions: vec![ActionId::new(1).unwrap()],
         allow_from: AddressList::default(),
         stamp: Stamp::Optional,
@@ -165,6 +168,7 @@ fn action(id: u8) -> Action {
     Action {
         id: ActionId::new(id).unwrap(),
         name: format!("action-{id}"),
+        builtin: None,
         run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
         args: Args::Siglatch,
         env: Default::default(),
@@ -179,6 +183,7 @@ fn action(id: u8) -> Action {
         max_payload: 199,
         allow_from: AddressList::default(),
         bind: Bound::None,
+        reply: None,
         enabled: Enabled::Yes,
     }
 }
@@ -229,6 +234,7 @@ fn opened(plain: &Plain, from: &str) -> Opened {
     let message = ToKeeper::Opened(Opened {
         lane: Lane::Plain,
         source: from.parse().unwrap(),
+        local: [192, 0, 2, 1].into(),
         socket: SocketId(0),
         digest: Sha256::digest(plain).into(),
         plaintext: Zeroizing::new(*plain),

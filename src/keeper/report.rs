@@ -19,7 +19,7 @@ use crate::bucket::{Bucket, Taken};
 use crate::channel;
 use crate::clock::Now;
 use crate::config::Config;
-use crate::judge::{DropReason, Refusal, Verified};
+use crate::judge::{DropReason, Grant, Refusal, Verified};
 use crate::store::StoreError;
 use crate::wire::{ActionId, Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, StartError};
@@ -87,6 +87,16 @@ impl Report {
             code = refusal.reason.code(), knock:% = verified.knock, user = verified.user.name, action,
             from:% = verified.source, bound:% = verified.bound, why = why(now, refusal.reason, verified);
             "knock refused"
+        );
+    }
+
+    /// A knock that the daemon served itself.
+    pub(super) fn served(&mut self, grant: &Grant) {
+        self.counts.ran();
+        let (knock, user, action) = (grant.knock, &grant.user.name, &grant.action.name);
+        log::info!(
+            code = "ran", knock:%, user, action, from:% = grant.source, bound:% = grant.bound;
+            "knock accepted"
         );
     }
 
@@ -167,7 +177,11 @@ impl Report {
             unspoken.fold(0, |sum: u64, (_, count)| sum.saturating_add(count))
         };
         let dropped = drops.wrapping_sub(self.drops);
-        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 && dropped == 0 {
+        if unspoken(&self.counts) == unspoken(&self.told)
+            && self.muted == 0
+            && dropped == 0
+            && self.counts.send_errors() == self.told.send_errors()
+        {
             return;
         }
         let seconds = now.mono.saturating_sub(self.since).as_secs();
@@ -178,6 +192,10 @@ impl Report {
                 .iter()
                 .filter_map(|(lane, since)| Some((*lane, now.mono.saturating_sub((*since)?).as_secs()))),
         );
+        let unsent = self.counts.send_errors().saturating_sub(self.told.send_errors());
+        if unsent > 0 {
+            more.push(("send-errors", unsent));
+        }
         if dropped > 0 {
             more.push(("kernel-drops", dropped.into()));
         }
@@ -195,7 +213,7 @@ impl Report {
             "stopped",
             &self.counts,
             &Counts::ZERO,
-            &[("receive-errors", self.counts.receive_errors())],
+            &[("receive-errors", self.counts.receive_errors()), ("send-errors", self.counts.send_errors())],
         );
     }
 

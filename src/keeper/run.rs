@@ -12,17 +12,19 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
+use super::receipts::Receipts;
 use super::reload::Reload;
 use super::report::Report;
 use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
-use crate::channel::Opened;
+use crate::channel::{self, Opened, Sent};
 use crate::clock::{self, Clock, Now};
-use crate::config::Config;
+use crate::config::resolved::{Builtin, Enabled};
+use crate::config::{Config, User};
 use crate::crash;
 use crate::exit::Failure;
-use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
 use crate::store::StoreThread;
 use crate::store::thread::{Busy, QUEUE, Reply};
 use crate::work::{About, Drained, Job, Runner};
@@ -42,6 +44,7 @@ struct Keeper {
     /// Claims that the store has not answered.
     claims: usize,
     runner: Runner,
+    receipts: Receipts,
     reload: Reload,
     report: Report,
     notify: Notify,
@@ -105,6 +108,7 @@ impl Keeper {
             store,
             claims: 0,
             runner,
+            receipts: Receipts::default(),
             reload,
             phase: Phase::Serving,
             unread: Drained::All,
@@ -151,6 +155,7 @@ impl Keeper {
             Some(self.summary_at),
             Some(self.forget_at),
             self.runner.next_deadline(),
+            self.receipts.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
         ];
@@ -209,6 +214,9 @@ impl Keeper {
 
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
+        while let Some(reply) = self.receipts.due(now) {
+            self.answer(Some(reply));
+        }
         if now.mono >= self.summary_at {
             self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
@@ -282,9 +290,12 @@ impl Keeper {
                     match self.judge.claimed(now, claim, outcome.ok()) {
                         Verdict::Grant(grant) => {
                             self.listener.settled(grant.source.ip());
-                            self.runner.start(now, Job::from(grant));
+                            self.granted(now, grant);
                         }
-                        Verdict::Refuse(refusal) => self.report.refused(now, &refusal, &self.config),
+                        Verdict::Refuse(refusal) => {
+                            self.answer(Receipts::refused(now, &refusal, &self.config));
+                            self.report.refused(now, &refusal, &self.config);
+                        }
                     }
                     crash::point("keeper-started");
                 }
@@ -299,8 +310,31 @@ impl Keeper {
         }
     }
 
+    fn granted(&mut self, now: Now, grant: Grant) {
+        self.receipts.granted(now, &grant, &self.config);
+        match grant.action.builtin {
+            None => self.runner.start(now, Job::from(grant)),
+            Some(Builtin::Whoami) => {
+                self.report.served(&grant);
+                let text = whoami(&grant.user, &self.config);
+                let reply = self.receipts.served(now, grant.knock, 0, &text);
+                self.answer(reply);
+            }
+        }
+    }
+
+    /// Has the listener send it; what it does not take is counted and forgotten.
+    fn answer(&mut self, reply: Option<channel::Reply>) {
+        match reply.map(|reply| self.listener.reply(reply)) {
+            None | Some(Sent::Yes) => {}
+            Some(Sent::Full | Sent::Closed) => self.report.counts.unsent(),
+        }
+    }
+
     fn scripts(&mut self, now: Now) {
         for event in self.runner.events() {
+            let reply = self.receipts.job(now, &event, 0);
+            self.answer(reply);
             self.report.job(now, &event);
         }
     }
@@ -319,6 +353,14 @@ impl Keeper {
         }
         self.report.stopped();
     }
+}
+
+/// Who he is here, and what he may knock for: by the configuration of now.
+fn whoami(user: &User, config: &Config) -> String {
+    let actions = user.actions.iter().filter_map(|id| config.actions.get(id));
+    let actions = actions.filter(|action| action.enabled == Enabled::Yes);
+    let list: Vec<String> = actions.map(|action| format!("{} ({})", action.name, action.id)).collect();
+    format!("{} ({}) may knock for {}", user.name, user.id, list.join(", "))
 }
 
 /// Judges an opened datagram; what it claims is the store's to answer.

@@ -150,7 +150,11 @@ impl World {
         let bytes = bytes.get(..=MODULUS.len() + STAMP_LEN).unwrap_or(bytes);
         let socket = SocketId(0);
         self.ledger.delivered(self.keeper.config(), source, bytes);
-        self.listener.datagram(self.now, self.supply, Datagram { source, socket, takes: Takes::Both, bytes });
+        self.listener.datagram(
+            self.now,
+            self.supply,
+            Datagram { source, local: [127, 0, 0, 1].into(), socket, takes: Takes::Both, bytes },
+        );
         self.sent.push(bytes.to_vec());
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::channel::Channel;
 use crate::config::files;
-use crate::judge::{Decoys, Grant};
+use crate::judge::Decoys;
 use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
 use crate::store::thread::by_hand::Engine;
@@ -215,7 +215,7 @@ impl Keeper {
     }
 
     /// The listener's totals, for one that could not be told.
-    pub(crate) fn listener_counts(&mut self, counts: crate::channel::Counts) {
+    pub(crate) fn listener_counts(&mut self, counts: channel::Counts) {
         self.report.counts.listener(counts);
     }
 
