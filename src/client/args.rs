@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::config::units;
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
 
@@ -20,6 +22,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Knock(Box<Knock>),
+    Whoami(Whoami),
     Join(Join),
     /// Lists the profiles and what they may knock for
     Profiles,
@@ -27,8 +30,8 @@ pub(super) enum Command {
 
 /// Sends a knock
 ///
-/// Says what was sent and where: a server answers nobody it does not know, so nothing else can be said.
-#[derive(Args, Debug)]
+/// Says what was sent and where, and what the server says of it, if it is one that answers.
+#[derive(Args, Debug, Default)]
 #[command(
     override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
         siglatch knock [OPTIONS] --host H --port P --user-id N --server-key PEM --hmac-key FILE ACTION_ID [-]",
@@ -50,6 +53,13 @@ pub(super) struct Knock {
     /// Send it plain: a server of siglatch v1 takes no other
     #[arg(long)]
     pub(super) no_stamp: bool,
+
+    /// Wait so long for the answer; 0s: not at all [default: 2s where the profile says that the server answers]
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    pub(super) wait: Option<Duration>,
+    /// Say it as one line of JSON for each address that was knocked
+    #[arg(long, conflicts_with_all = ["quiet", "verbose"])]
+    pub(super) json: bool,
 
     /// Keep the sent datagram in a new file as well
     #[arg(long, value_name = "FILE")]
@@ -81,8 +91,28 @@ pub(super) struct Knock {
     pub(super) direct: Direct,
 }
 
-/// What the action gets.
+/// Asks a server how it sees you
+///
+/// Your address as it arrives there, how far your clock is off, and what you may knock for. The server needs an action that
+/// is built in for this, and your profile a name for it.
 #[derive(Args, Debug)]
+pub(super) struct Whoami {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub(super) profile: String,
+    /// The action's name or number, if it is called otherwise
+    #[arg(long, value_name = "NAME", default_value = "whoami")]
+    pub(super) action: String,
+    /// Wait so long for the answer
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "2s")]
+    pub(super) wait: Duration,
+    /// Say it as one line of JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What the action gets.
+#[derive(Args, Debug, Default)]
 #[group(multiple = false)]
 pub(super) struct Payload {
     /// Send this text, at most 199 bytes
@@ -94,7 +124,7 @@ pub(super) struct Payload {
 }
 
 /// A server without a profile.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Without a profile")]
 pub(super) struct Direct {
     /// The server's name or address
@@ -134,6 +164,12 @@ pub(super) struct Join {
     pub(super) force: bool,
 }
 
+/// A minute is longer than any answer takes.
+fn wait(text: &str) -> Result<Duration, &'static str> {
+    let time = if text == "0" { Some(Duration::ZERO) } else { units::duration(text) };
+    time.filter(|time| *time <= WAIT_MAX).ok_or("no time up to 1m, as in 2s or 500ms")
+}
+
 fn host(text: &str) -> Result<Host, &'static str> {
     Host::parse(text).ok_or("no host name and no IP address")
 }
@@ -152,12 +188,16 @@ fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
 
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 const EXAMPLES: &str = "Examples:
   siglatch join alice.invite.toml      install what the administrator handed over
+  siglatch whoami office               how the server sees you
   siglatch profiles                    what may be knocked for
   siglatch knock office ssh            knock
 
-Exit codes: 0 sent, 64 usage, 70 internal, 75 try again, 77 permission, 78 a file is wrong";
+Exit codes: 0 sent, or done; 64 usage; 70 internal, or the action failed; 75 try again: no answer, busy, over
+quota; 77 permission, or refused; 78 a file is wrong";
 
 const KNOCK_EXAMPLES: &str = "Examples:
   siglatch knock office ssh

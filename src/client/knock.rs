@@ -8,21 +8,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::answer::{self, Sent};
 use super::args;
 use super::target::{Dash, NoTarget, Target, usage};
 use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use crate::sys::{self, ClockSync};
 use crate::wire::address::folded;
-use crate::wire::packet::{Knock, PayloadTooLong};
+use crate::wire::invite::Answers;
+use crate::wire::packet::{Knock, Packet, PayloadTooLong};
 use crate::wire::stamp::{Postage, Stamper, stamp};
-use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, StampKey};
+use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, Receipt, StampKey};
 
 /// Runs the command.
 pub(super) fn knock(args: &args::Knock) -> ExitCode {
@@ -31,6 +35,12 @@ pub(super) fn knock(args: &args::Knock) -> ExitCode {
         Err(NoTarget::Usage(error)) => exit::usage(&error),
         Err(NoTarget::Failure(failure)) => exit::end(Err(failure)),
     }
+}
+
+/// Runs `siglatch whoami`: a knock whose answer is all that it is for.
+pub(super) fn whoami(args: args::Whoami) -> ExitCode {
+    let args::Whoami { profile, action, wait, json } = args;
+    knock(&args::Knock { words: vec![profile, action], wait: Some(wait), json, ..args::Knock::default() })
 }
 
 fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), NoTarget> {
@@ -138,11 +148,67 @@ fn send_one(
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     });
-    emit(from, to, &datagram)?;
-    if args.quiet {
-        return Ok(());
+    let socket = emit(from, to, &datagram)?;
+    if !args.quiet && !args.json {
+        exit::say(&sent_words(args, target, &knock, binding, (id, to)))?;
     }
+    let patience = match (args.wait, target.answers, target.postage) {
+        (Some(patience), ..) => patience,
+        (None, Answers::Receipt, Postage::Stamped) => WAIT,
+        (None, Answers::Receipt | Answers::Nothing, _) => Duration::ZERO,
+    };
+    let hmac = Packet::decode(&*plain).map(|packet| *packet.hmac).map_err(|error| internal(&error))?;
+    let sent = Sent { socket: &socket, to, datagram: &datagram, key: &target.hmac_key, hmac };
+    let receipt = if patience.is_zero() { None } else { sent.wait(patience) };
+    tell(args, target, (id, to), patience, receipt.as_ref())
+}
 
+/// What came of it.
+fn tell(
+    args: &args::Knock,
+    target: &Target,
+    (id, to): (KnockId, SocketAddr),
+    patience: Duration,
+    receipt: Option<&Receipt>,
+) -> Result<(), Failure> {
+    if args.json {
+        let status = match receipt {
+            Some(receipt) => receipt.status.to_string(),
+            None if patience.is_zero() => "sent".to_owned(),
+            None => "no-answer".to_owned(),
+        };
+        let line = json!({
+            "profile": target.label, "action": target.action.number(), "to": to.to_string(),
+            "knock": id.to_string(), "status": status,
+            "text": receipt.map(|receipt| &receipt.text),
+            "seen_from": receipt.map(|receipt| receipt.source.to_string()),
+            "lease_seconds": receipt.map(|receipt| receipt.lease_seconds),
+            "server_time": receipt.map(|receipt| receipt.server_time),
+            "clock_ahead": receipt.map(answer::clock_off),
+        });
+        exit::say(&format!("{line}\n"))?;
+    }
+    let Some(receipt) = receipt else {
+        return if patience.is_zero() { Ok(()) } else { Err(answer::none(to, patience)) };
+    };
+    let words = answer::words(&target.what, receipt);
+    match answer::exit(receipt.status) {
+        Exit::Ok if args.quiet || args.json => Ok(()),
+        Exit::Ok => exit::say(&format!("{words}\n")),
+        exit @ (Exit::Usage | Exit::Internal | Exit::TryAgain | Exit::Permission | Exit::Config) => {
+            Err(Failure::new(exit, words))
+        }
+    }
+}
+
+fn sent_words(
+    args: &args::Knock,
+    target: &Target,
+    knock: &Knock<'_>,
+    binding: Binding,
+    (id, to): (KnockId, SocketAddr),
+) -> String {
+    let Knock { timestamp, challenge, payload, .. } = knock;
     let Target { label, who, what, postage, .. } = target;
     let bound = match binding {
         Binding::None => ", not bound to a server".to_owned(),
@@ -157,7 +223,7 @@ fn send_one(
     } else {
         String::new()
     };
-    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}"))
+    format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}")
 }
 
 /// For the timestamp that is in the sealed packet.
@@ -167,11 +233,11 @@ fn stamped(target: &Target, sealed: Vec<u8>, timestamp: u32) -> Vec<u8> {
     stamp(sealed, *user, timestamp, &BeaconKey::of(server_key), &stamper)
 }
 
-fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
+fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind((from, 0))
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot send from {from}: {error}")))?;
     match socket.send_to(datagram, to) {
-        Ok(len) if len == datagram.len() => Ok(()),
+        Ok(len) if len == datagram.len() => Ok(socket),
         Ok(len) => Err(Failure::new(Exit::Internal, format!("{len} bytes were sent to {to}"))),
         Err(error) => Err(Failure::new(Exit::TryAgain, format!("cannot send to {to}: {error}"))
             .hint("is the network up, and does it reach that address?")),
@@ -202,3 +268,6 @@ fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, 
     }
     Ok(chosen)
 }
+
+/// For the answer of a server that answers.
+const WAIT: Duration = Duration::from_secs(2);

@@ -1,14 +1,14 @@
 //! `siglatch`, the knock client.
 //!
 //! In: a command line, and a profile or what stands in its place. Out: one datagram for each knock, lines for people,
-//! an exit code. Never: a fall-back to a weaker binding or to no stamp, a payload that was cut, an answer that is waited
-//! for.
+//! an exit code. Never: a fall-back to a weaker binding or to no stamp, a payload that was cut, a wait without an end.
 //!
 //! # Security considerations
 //!
 //! The challenge and the padding come from the operating system's generator, nothing else does. A key or profile that
 //! others can read is refused. Profiles come from invites, which are hostile until parsed.
 
+mod answer;
 mod args;
 mod knock;
 mod profile;
@@ -32,6 +32,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match exit::parse::<Cli>(args) {
         Ok(cli) => match cli.command {
             Command::Knock(args) => knock::knock(&args),
+            Command::Whoami(args) => knock::whoami(args),
             Command::Join(args) => exit::end(join(args)),
             Command::Profiles => exit::end(profiles()),
         },

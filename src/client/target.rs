@@ -7,7 +7,7 @@ use super::args::{Cli, Direct, Knock};
 use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Host, Name};
+use crate::wire::invite::{Answers, Host, Name};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
 
@@ -27,6 +27,7 @@ pub(super) struct Target {
     pub(super) server_key: PublicKey,
     pub(super) action: ActionId,
     pub(super) postage: Postage,
+    pub(super) answers: Answers,
 }
 
 /// Where the payload comes from besides the options.
@@ -105,6 +106,7 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
         server_key: invite.server_key,
         action,
         postage: invite.postage,
+        answers: invite.answers,
     })
 }
 
@@ -156,6 +158,7 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         server_key: PublicKey::from_pem(&pem).map_err(|error| wrong(server_key, &error))?,
         action,
         // A server that has an id takes stamps; siglatch v1 has none and takes none.
+        answers: Answers::Nothing,
         postage: if args.server_id.is_some() { Postage::Stamped } else { Postage::Plain },
     })
 }
