@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_burst_and_fills_at_its_rate() {
-        let at = |millis| Now { mono: Duration::from_millis(millis), wall: Duration::ZERO };
+        let at =
+            |millis| Now { mono: Duration::from_millis(millis), boot: Duration::ZERO, wall: Duration::ZERO };
         let mut bucket = Bucket::default();
         let mut taken =
             |millis, tries| (0..tries).filter(|_| bucket.take(at(millis), 10, 50) == Taken::Yes).count();

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Now {
     /// Since an arbitrary moment in this process; never steps back. For deadlines.
     pub mono: Duration,
+    /// Since the machine booted, the time that it slept included (CLOCK_BOOTTIME); never steps back. For leases, whose
+    /// deadlines outlive this process.
+    pub boot: Duration,
     /// Wall clock: since the Unix epoch. May step either way.
     pub wall: Duration,
 }
@@ -31,10 +34,23 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
-    /// Reads both clocks.
+    /// Reads the clocks.
     pub fn now(&self) -> Now {
-        Now { mono: self.start.elapsed(), wall: wall() }
+        Now { mono: self.start.elapsed(), boot: boot(), wall: wall() }
     }
+}
+
+/// Since the machine booted; zero where the kernel has no such clock.
+#[cfg(feature = "server")]
+pub fn boot() -> Duration {
+    let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    read.map(Duration::from).unwrap_or_default()
+}
+
+/// A client holds no leases.
+#[cfg(not(feature = "server"))]
+fn boot() -> Duration {
+    Duration::ZERO
 }
 
 /// The wall clock, since the Unix epoch; a clock set before the epoch reads as the epoch.

@@ -1,7 +1,7 @@
 //! What a test may make a program do.
 //!
 //! With the feature `crash-points`, SIGLATCH_CRASH_AT=STEP in the environment makes the process end itself with SIGKILL
-//! at its first [`point`] of that name, SIGLATCH_LACKS=LAYER,... makes the kernel seem to lack a layer of the sandbox, and
+//! at its first [`point`] of that name, STEP:N at its Nth, SIGLATCH_LACKS=LAYER,... makes the kernel seem to lack a layer of the sandbox, and
 //! SIGLATCH_MISBEHAVE=NUMBER:WHAT makes that listener hostile, counted from 1. Without the feature all of it compiles to
 //! nothing.
 
@@ -17,11 +17,21 @@ pub(crate) fn point(_step: &str) {}
 pub(crate) fn point(step: &str) {
     use std::sync::OnceLock;
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use nix::sys::signal::{Signal, raise};
 
-    static WANTED: OnceLock<Option<String>> = OnceLock::new();
-    let wanted = WANTED.get_or_init(|| std::env::var("SIGLATCH_CRASH_AT").ok());
-    if wanted.as_deref() == Some(step) {
+    static WANTED: OnceLock<Option<(String, usize)>> = OnceLock::new();
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    let wanted = WANTED.get_or_init(|| {
+        let wanted = std::env::var("SIGLATCH_CRASH_AT").ok()?;
+        let (step, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+        Some((step.to_owned(), nth.parse().ok()?))
+    });
+    let Some((_, nth)) = wanted.as_ref().filter(|(wanted, _)| wanted == step) else {
+        return;
+    };
+    if SEEN.fetch_add(1, Ordering::Relaxed).wrapping_add(1) == *nth {
         // raise(3) sends to this thread: it runs no further instruction.
         if raise(Signal::SIGKILL).is_err() {
             std::process::abort();

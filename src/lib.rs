@@ -11,13 +11,15 @@
 //! 4. [`store`]: its thread records the claim, many in one transaction. A nonce is claimed once, ever.
 //! 5. [`judge`]: the claimed knock is `Fresh`; binding, user, action and source decide. A [`judge::Grant`]
 //!    comes out, or a [`reason::DropReason`] that is counted.
-//! 6. [`work`]: the grant becomes a job, the runner starts the script, its output goes to the log line by line.
+//! 6. [`work`]: the grant becomes a job, the runner starts the script, its output goes to the log line by line. That of a
+//!    door is recorded by the [`store`] first, and another job closes the door when the last lease on it has ended.
 //!
 //! Every stage can be built only by the stage before it, so what was not verified cannot be run. The pure rooms
 //! ([`wire`], [`channel`], [`judge`], parts of [`listener`] and [`work`]) take time and bytes as arguments and
 //! open no socket, read no clock, start no process and log nothing; `tests/layering.rs` holds them to it.
 //!
-//! [`client`] is the knock client, [`ctl`] the administrator's tool, [`config`] what both and the daemon read. Any room may
+//! [`client`] is the knock client, [`ctl`] the administrator's tool, [`control`] what it asks of the daemon, [`config`] what
+//! both and the daemon read. Any room may
 //! use [`exit`]; [`clock`] alone reads clocks, and [`sys`] alone is `unsafe`.
 
 pub mod clock;
@@ -33,6 +35,8 @@ pub mod client;
 pub(crate) mod bucket;
 #[cfg(feature = "server")]
 pub mod channel;
+#[cfg(feature = "server")]
+pub mod control;
 #[cfg(feature = "server")]
 pub(crate) mod crash;
 #[cfg(feature = "server")]
@@ -51,5 +55,7 @@ pub mod listener;
 pub mod reason;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 #[cfg(feature = "server")]
 pub mod work;

@@ -92,6 +92,31 @@ pub fn choose_socket(socket: &impl std::os::fd::AsRawFd, program: &[libc::sock_f
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Takes that program away again: SO_DETACH_REUSEPORT_BPF, socket(7).
+///
+/// # Errors
+///
+/// The operating system's; there was none, for one.
+#[cfg(feature = "server")]
+pub fn leave_choice(socket: &impl std::os::fd::AsRawFd) -> io::Result<()> {
+    #![expect(unsafe_code, reason = "setsockopt(SO_DETACH_REUSEPORT_BPF) is wrapped by no safe crate")]
+    /// The crate libc has it for glibc only.
+    const SO_DETACH_REUSEPORT_BPF: libc::c_int = 68;
+    let unused: libc::c_int = 0;
+    let size = libc::socklen_t::try_from(size_of_val(&unused)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel reads an integer, which outlives the call, and writes nothing.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_DETACH_REUSEPORT_BPF,
+            (&raw const unused).cast(),
+            size,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// How many datagrams the kernel has dropped in front of a socket, for want of room or by its filter, modulo 2^32:
 /// SO_MEMINFO. `None`: it does not say.
 #[cfg(feature = "server")]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rsa::pkcs8::EncodePrivateKey as _;
-use siglatch::config::resolved::{Arg, Args, OnBusy};
+use siglatch::config::resolved::{Again, Arg, Args, OnBusy, OnShutdown};
 use siglatch::config::{self, Colours, Loaded, Problems};
 use siglatch::wire::{ActionId, PrivateKey, UserId};
 
@@ -70,6 +70,22 @@ fn a_configuration_as_the_design_writes_it_is_understood() {
     assert_eq!(ssh.env["PORT"], "22");
     assert_eq!((ssh.timeout, ssh.max_output), (Duration::from_secs(5400), 0));
     assert_eq!(ssh.on_busy, OnBusy::Queue(16));
+}
+
+#[test]
+fn an_action_that_is_held_and_undone_is_a_door_with_an_id_to_release_it() {
+    let folder = Folder::new();
+    let door = "hold = \"30m\"\nundo = [\"HERE/open\", \"--close\"]\nmax_hold = \"2h\"\nagain = \"restart\"\non_shutdown = \"undo\"";
+    let text = format!("{SERVER}[actions.ssh]\nid = 200\nrun = [\"HERE/open\"]\n{door}\nrelease_id = 201\n");
+    let config = folder.load(&text).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let door = config.actions[&ActionId::new(200).unwrap()].door.as_ref().unwrap();
+    assert_eq!((door.hold, door.max_hold), (Duration::from_secs(1800), Duration::from_secs(7200)));
+    assert_eq!((&door.undo.path, &door.undo.args[..]), (&folder.path("open"), &["--close".to_owned()][..]));
+    assert_eq!((door.again, door.on_shutdown), (Again::Restart, OnShutdown::Undo));
+    for (id, named) in [(200, Some("ssh")), (201, Some("ssh")), (202, None)] {
+        let action = config.action(ActionId::new(id).unwrap());
+        assert_eq!(action.map(|action| action.name.as_str()), named, "{id}");
+    }
 }
 
 #[test]
@@ -167,7 +183,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 81);
+    assert_eq!(cases, 86);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -485,7 +501,31 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"",
-        "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`\nerror: `hold` is not built yet @ 6:8 => leave it out; what works is a program in `run`",
+        "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhold = \"1h\"",
+        "error: `hold` without `undo`: nothing would end it @ 6:8 => write undo = [\"/etc/siglatch/actions/...\"], the program that closes it",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nundo = [\"HERE/open\"]",
+        "error: `undo` without `hold`: it would never run @ 6:8 => write hold = \"1h\"",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhold = \"1h\"\nundo = [\"HERE/open\", \"{ip}\"]\nmax_hold = \"10m\"\nagain = \"extent\"",
+        "error: {ip} stands for nothing in `undo` @ 7:33 => placeholders go into `args`\n\
+         error: `max_hold` is below `hold` @ 8:12 => leave it out for as long as `hold`\n\
+         error: `again` takes \"extend\", \"restart\" or \"refuse\" @ 9:9 => did you mean \"extend\"?",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nundo = []\nhold = \"31d\"\nrelease_id = 1",
+        "error: `undo` is empty @ 6:8 => write undo = [\"/etc/siglatch/actions/...\"]\n\
+         error: `hold` takes a time from 1s to 30d @ 7:8 => a time is written \"250ms\", \"90s\", \"5m\" or \"1h30m\"\n\
+         error: action id 1 is used by `a` (line 4) and `a` (line 8) @ 8:14 => give one of them an id of its own",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\non_shutdown = \"undo\"",
+        "warning: `on_shutdown` does nothing without a lease @ 6:15 => write `hold` and `undo` as well",
     ),
 ];
 
@@ -493,8 +533,10 @@ const MISTAKES: &[(&str, &str)] = &[
 fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     let folder = Folder::new();
     folder.write("keys/alice.hmac", 0o600, &[7; 32]);
-    folder.write("keys/alice.pub.pem", 0o644, SERVER_KEY.public());
+    let public = PrivateKey::from_pem(&SERVER_KEY).unwrap().public().to_pem().unwrap();
+    folder.write("keys/alice.pub.pem", 0o644, public.as_bytes());
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
+    folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);

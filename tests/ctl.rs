@@ -68,6 +68,7 @@ fn init_makes_all_that_a_server_needs_with_the_right_modes() {
     let config: toml::Table = desk.read("srv/siglatchd.toml").parse().unwrap();
     assert_eq!(config["listen"].to_string(), "[\"127.0.0.1:1234\", \"[::1]:1234\"]");
     assert_eq!(config["state_dir"].as_str(), Some("state"));
+    assert_eq!(config["runtime_dir"].as_str(), Some("run"));
     assert!(!desk.read("srv/siglatchd.toml").contains('@'), "the template is filled in");
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
             nonce_cache: 2_000_000,
             max_claims: 0,
             max_jobs: 0,
+            max_doors: 0,
             prefix_rate: 10,
             prefix_burst: 50,
             prefixes: 64,
@@ -90,6 +91,7 @@ fn action(id: u8) -> Action {
         bind: Bound::None,
         reply: None,
         enabled: Enabled::Yes,
+        door: None,
     }
 }
 

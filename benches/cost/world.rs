@@ -199,7 +199,7 @@ fn server_key() -> PrivateKey {
 }
 
 fn now() -> Now {
-    Now { mono: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) }
+    Now { mono: Duration::from_secs(1000), boot: Duration::ZERO, wall: Duration::from_secs(1_700_000_000) }
 }
 
 const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4000);

@@ -109,7 +109,11 @@ impl Desk {
         };
         Desk {
             judge: Judge::new(Arc::new(common::config(key.public(), USERS, 10)), decoys),
-            now: Now { mono: Duration::from_secs(1000), wall: Duration::from_secs(1_700_000_000) },
+            now: Now {
+                mono: Duration::from_secs(1000),
+                boot: Duration::ZERO,
+                wall: Duration::from_secs(1_700_000_000),
+            },
             ciphertext: [0; class::MODULUS],
             opened,
         }

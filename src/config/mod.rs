@@ -44,3 +44,5 @@ pub use problems::{Colours, Problem, Problems};
 pub use resolve::missing_listener;
 #[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};
+#[cfg(feature = "server")]
+pub(crate) use units::show_duration;

@@ -76,6 +76,7 @@ pub(super) struct RawLimits {
     pub(super) prefix_burst: Option<Number>,
     pub(super) prefixes: Option<Number>,
     pub(super) max_jobs: Option<Number>,
+    pub(super) max_doors: Option<Number>,
     pub(super) workers: Option<Number>,
     pub(super) queue: Option<Number>,
 }
@@ -119,8 +120,12 @@ pub(super) struct RawAction {
     pub(super) bind: Option<Text>,
     pub(super) reply: Option<Text>,
     pub(super) enabled: Option<bool>,
-    pub(super) undo: Option<Any>,
     pub(super) hold: Option<Any>,
+    pub(super) undo: Option<Texts>,
+    pub(super) max_hold: Option<Any>,
+    pub(super) again: Option<Text>,
+    pub(super) on_shutdown: Option<Text>,
+    pub(super) release_id: Option<Number>,
     pub(super) nft: Option<Any>,
 }
 

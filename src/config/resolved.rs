@@ -54,6 +54,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The action that a packet names: by its id, or by its `release_id`.
+    pub fn action(&self, id: ActionId) -> Option<&Arc<Action>> {
+        let released =
+            |action: &&Arc<Action>| action.door.as_ref().is_some_and(|door| door.release_id == Some(id));
+        self.actions.get(&id).or_else(|| self.actions.values().find(released))
+    }
+
     /// The settings that differ in `new` but take effect at a restart only.
     pub fn restart_changes(&self, new: &Config) -> Vec<&'static str> {
         let changes = [
@@ -160,6 +167,8 @@ pub struct Limits {
     pub max_claims: u64,
     /// Scripts that run at once, over all actions.
     pub max_jobs: usize,
+    /// Doors that are held, or not closed yet.
+    pub max_doors: usize,
     /// Plain datagrams per second and prefix (/32 or /64) that are opened when private-key operations are short.
     pub prefix_rate: u32,
     /// And at once.
@@ -249,12 +258,17 @@ pub struct Action {
     pub reply: Option<Reply>,
     /// Whether it may be knocked at all.
     pub enabled: Enabled,
+    /// What makes it a door: something that is undone again.
+    pub door: Option<Door>,
 }
 
 impl Action {
     /// The options that may stand in front of its payload. None: whatever comes is payload.
     pub fn takes(&self) -> &'static [Kind] {
-        &[]
+        match self.door {
+            Some(_) => &[Kind::Hold, Kind::Release],
+            None => &[],
+        }
     }
 }
 
@@ -263,6 +277,44 @@ impl Action {
 pub enum Builtin {
     /// Says who knocked, and what he may knock for; harms nobody.
     Whoami,
+}
+
+/// How an action is held and undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// For how long, if the knock does not say.
+    pub hold: Duration,
+    /// The longest that a knock may ask for; not below `hold`.
+    pub max_hold: Duration,
+    /// What runs when it is over.
+    pub undo: Program,
+    /// What another knock of the same user does meanwhile.
+    pub again: Again,
+    /// What becomes of it when the daemon stops.
+    pub on_shutdown: OnShutdown,
+    /// A knock for this id instead of the action's ends the lease; no action has it as its own.
+    pub release_id: Option<ActionId>,
+}
+
+/// What a knock does whose user holds a lease on the door already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It moves the end of the lease back, never forward.
+    Extend,
+    /// The lease ends when it would if this were the first knock.
+    Restart,
+    /// Nothing: it is refused.
+    Refuse,
+}
+
+/// What becomes of an open door when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnShutdown {
+    /// It stays open; who starts next closes it in time.
+    Keep,
+    /// It is closed.
+    Undo,
 }
 
 /// A program and its first arguments.
@@ -314,7 +366,7 @@ pub enum Stdin {
 }
 
 /// As whom a script runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RunAs {
     /// User id.
     pub uid: u32,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::wire::KnockId;
 use crate::wire::invite::{Host, Name};
 
 /// Sets up and looks after a siglatch server.
@@ -24,6 +25,8 @@ pub(super) enum Command {
     /// Lists actions
     #[command(subcommand)]
     Action(Action),
+    Leases(Leases),
+    Revoke(Revoke),
     Check(Check),
 }
 
@@ -102,6 +105,35 @@ pub(super) struct UserAdd {
     pub(super) at: At,
 }
 
+/// Lists who holds which door, from where and until when
+///
+/// Reads the store, so it works while siglatchd is down, too.
+#[derive(Args, Debug)]
+pub(super) struct Leases {
+    /// As JSON: a list of objects
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+/// Ends leases now: doors that nobody else holds are closed
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("whom").required(true))]
+pub(super) struct Revoke {
+    /// The lease with this id, as `siglatchctl leases` shows it
+    #[arg(value_name = "LEASE", value_parser = lease, group = "whom")]
+    pub(super) lease: Option<KnockId>,
+    /// All leases of this user
+    #[arg(long, value_name = "NAME", value_parser = name, group = "whom")]
+    pub(super) user: Option<Name>,
+    /// All leases
+    #[arg(long, group = "whom")]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
 /// Says everything that is wrong with a configuration
 ///
 /// The same check that siglatchd makes at start and at a reload: exit code 78 if it would refuse the file.
@@ -129,6 +161,10 @@ fn host(text: &str) -> Result<Host, &'static str> {
     Host::parse(text).ok_or("no host name and no IP address")
 }
 
+fn lease(text: &str) -> Result<KnockId, &'static str> {
+    KnockId::parse(text).ok_or("no lease: one has 16 hex digits")
+}
+
 fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
@@ -142,6 +178,8 @@ const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org
   siglatchctl user add alice --action hello
   siglatchctl user list
+  siglatchctl leases
+  siglatchctl revoke --user alice
   siglatchctl check
 
 Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";

@@ -29,11 +29,12 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
         None => PathBuf::from("state"),
     };
 
+    let runtime_dir = if args.dir == Path::new(FOLDER) { "/run/siglatch" } else { "run" };
     let private = PrivateKey::generate(&mut OsRng).map_err(|error| internal(&error))?;
     let private_pem = private.to_pem().map_err(|error| internal(&error))?;
     let public_pem = private.public().to_pem().map_err(|error| internal(&error))?;
     let hello = actions.join("hello");
-    let config = configuration(args, &state_dir, &hello)?;
+    let config = configuration(args, &state_dir, Path::new(runtime_dir), &hello)?;
     let files: [(PathBuf, &[u8], u32); 4] = [
         (dir.join("server.key.pem"), private_pem.as_bytes(), 0o600),
         (dir.join("server.pub.pem"), public_pem.as_bytes(), 0o644),
@@ -73,7 +74,7 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
 }
 
 /// The template, filled in.
-fn configuration(args: &Init, state_dir: &Path, hello: &Path) -> Result<String, Failure> {
+fn configuration(args: &Init, state_dir: &Path, runtime_dir: &Path, hello: &Path) -> Result<String, Failure> {
     let listen: Array = args.listen.iter().map(ToString::to_string).collect();
     let public_host = match &args.host {
         Some(host) => format!("public_host = \"{host}\""),
@@ -84,6 +85,7 @@ fn configuration(args: &Init, state_dir: &Path, hello: &Path) -> Result<String, 
         .replace("@server_id@", &ServerId(random()?).to_string())
         .replace("@public_host@", &public_host)
         .replace("@state_dir@", &toml_path(state_dir)?)
+        .replace("@runtime_dir@", &toml_path(runtime_dir)?)
         .replace("@hello@", &toml_path(hello)?))
 }
 

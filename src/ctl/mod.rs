@@ -11,6 +11,7 @@
 mod args;
 mod document;
 mod init;
+mod leases;
 mod list;
 mod user;
 
@@ -36,6 +37,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::User(User::Add(args)) => user::add(&args),
             Command::User(User::List(at)) => list::users(&at.config),
             Command::Action(Action::List(at)) => list::actions(&at.config),
+            Command::Leases(args) => leases::leases(&args),
+            Command::Revoke(args) => leases::revoke(&args),
             Command::Check(args) => config::check(&args.file),
         }),
         Err(code) => code,

@@ -93,7 +93,7 @@ enum Phase {
 
 impl World {
     fn new(config: &Arc<Config>) -> World {
-        let now = Now { mono: Duration::from_secs(1), wall: menu::START };
+        let now = Now { mono: Duration::from_secs(1), boot: Duration::ZERO, wall: menu::START };
         let disk = Disk::new(now.unix() - 600);
         let (ours, theirs) = Channel::pair().expect("a socket pair");
         World {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::recorded::recorded;
 use crate::clock::Now;
 use crate::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
-    Stamp, Stdin, StoreKind,
+    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
+    PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, Config, User};
 use crate::judge::Decoys;
@@ -108,9 +108,8 @@ fn variants() -> Vec<Arc<Config>> {
 }
 
 fn plain() -> Config {
-    let switched_off = Enabled::No;
     let mut config = Config {
-        reply: crate::config::resolved::Reply::Never,
+        reply: Reply::ReceiptAndOutput,
         path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: recorded().private_key.public().clone() },
@@ -131,6 +130,7 @@ fn plain() -> Config {
             nonce_cache: 4,
             max_claims: 8,
             max_jobs: 4,
+            max_doors: 1,
             workers: 1,
             prefix_rate: 10,
             prefix_burst: 2,
@@ -138,9 +138,14 @@ fn plain() -> Config {
             queue: 2,
         },
         users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
-        actions: (1..=7).filter_map(ActionId::new).map(|id| (id, Arc::new(an_action(id)))).collect(),
+        actions: (1..=7)
+            .chain([DOOR])
+            .filter_map(ActionId::new)
+            .map(|id| (id, Arc::new(an_action(id))))
+            .collect(),
     };
-    user(&mut config, 2, |bob| bob.enabled = switched_off);
+    user(&mut config, 1, |alice| alice.public_key = Some(recorded().private_key.public().clone()));
+    user(&mut config, 2, |bob| bob.enabled = Enabled::No);
     user(&mut config, 3, |carol| {
         carol.not_after = Some(START + Duration::from_secs(10));
     });
@@ -148,27 +153,45 @@ fn plain() -> Config {
         dave.bind = Bound::Source;
         dave.allow_from = net("2001:db8::/32");
     });
-    action(&mut config, 2, |short| {
+    set_up_actions(&mut config);
+    config
+}
+
+fn set_up_actions(config: &mut Config) {
+    action(config, 2, |short| {
         short.payload = PayloadKind::Ascii;
         short.max_payload = 8;
     });
-    action(&mut config, 3, |off| off.enabled = switched_off);
-    action(&mut config, 4, |gone| {
+    action(config, 3, |off| off.enabled = Enabled::No);
+    action(config, 4, |gone| {
         gone.run.path = PathBuf::from("/nowhere/gone");
         gone.on_busy = OnBusy::Queue(1);
     });
-    action(&mut config, 5, |queued| {
+    action(config, 5, |queued| {
         queued.max_running = 1;
         queued.on_busy = OnBusy::Queue(1);
         queued.payload = PayloadKind::Utf8;
     });
-    action(&mut config, 6, |bound| {
+    action(config, 6, |bound| {
         bound.bind = Bound::Server;
         bound.allow_from = net("192.0.2.7/32");
         bound.payload = PayloadKind::None;
     });
-    config
+    action(config, DOOR, |door| {
+        door.door = Some(Door {
+            hold: Duration::from_secs(10),
+            max_hold: Duration::from_secs(20),
+            undo: door.run.clone(),
+            again: Again::Refuse,
+            on_shutdown: OnShutdown::Undo,
+            release_id: ActionId::new(RELEASE),
+        });
+    });
 }
+
+/// An action that is held and undone, and the id that ends its lease.
+pub(super) const DOOR: u8 = 77;
+pub(super) const RELEASE: u8 = 78;
 
 /// May run all actions but the seventh.
 fn a_user(id: u16) -> User {
@@ -178,7 +201,7 @@ fn a_user(id: u16) -> User {
         hmac_key: key(u8::try_from(id - 1).unwrap_or(0)),
         public_key: None,
         reply: None,
-        actions: (1..=6).filter_map(ActionId::new).collect(),
+        actions: (1..=6).chain([DOOR]).filter_map(ActionId::new).collect(),
         allow_from: AddressList::default(),
         bind: Bound::None,
         stamp: Stamp::Optional,
@@ -208,6 +231,7 @@ fn an_action(id: ActionId) -> Action {
         allow_from: AddressList::default(),
         bind: Bound::None,
         enabled: Enabled::Yes,
+        door: None,
     }
 }
 

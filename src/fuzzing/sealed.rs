@@ -35,7 +35,7 @@ pub fn sealed(data: &[u8]) {
 fn datagram(bytes: &[u8]) {
     let modulus = recorded().private_key.public().modulus();
     let source = ([192, 0, 2, 7], 7).into();
-    let now = Now { mono: Duration::ZERO, wall: menu::START };
+    let now = Now { mono: Duration::ZERO, boot: Duration::ZERO, wall: menu::START };
     let mut admission = menu::admission(now, modulus.clone(), &menu::configs()[0]);
     let takes = Takes::Plain;
     let step = admission.datagram(

@@ -28,7 +28,8 @@ pub fn sieve(data: &[u8]) -> Option<Lane> {
     let made = menu::START.as_secs() + u64::from(operands.u8()?);
     let epoch = Epoch::SECONDS.cast_signed();
     let later = i64::from(operands.u8()?.cast_signed()).clamp(-epoch, epoch);
-    let at = |unix| Now { mono: Duration::from_secs(600), wall: Duration::from_secs(unix) };
+    let at =
+        |unix| Now { mono: Duration::from_secs(600), boot: Duration::ZERO, wall: Duration::from_secs(unix) };
     let (made, now) = (at(made), at(made.saturating_add_signed(later)));
     let takes = [Takes::Plain, Takes::Stamped, Takes::Both][usize::from(operands.u8()? % 3)];
     let share = Some(u32::MAX >> (operands.u8()? % 11)).filter(|share| *share < u32::MAX);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::exit::Exit;
+use crate::store::doors::{DoorKey, DoorRow};
 use crate::store::{MemoryStore, Outcome, Record, Store, StoreError};
 
 /// What is on the disk.
@@ -50,6 +51,14 @@ impl Store for Disk {
 
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError> {
         self.with(|store| store.forget(wall, before))
+    }
+
+    fn keep(&mut self, wall: u64, rows: &[DoorRow]) -> Result<(), StoreError> {
+        self.with(|store| store.keep(wall, rows))
+    }
+
+    fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+        self.with(|store| store.doors(wall))
     }
 
     fn close(self: Box<Self>, _wall: u64) -> Result<(), StoreError> {

@@ -57,6 +57,7 @@ impl Grant {
             asked: Box::new(Asked {
                 digest: [3; 32],
                 hmac: [4; 32],
+                action: 1,
                 socket: crate::channel::SocketId(0),
                 local: [192, 0, 2, 1].into(),
             }),

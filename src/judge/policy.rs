@@ -10,6 +10,7 @@ use crate::channel::Lane;
 use crate::clock::Now;
 use crate::config::resolved::{Enabled, PayloadKind, Stamp};
 use crate::config::{Action, Config, User};
+use crate::wire::options::Release;
 use crate::wire::{ActionId, Bound, Options};
 
 impl Fresh {
@@ -45,8 +46,12 @@ fn authorize<'a>(
     let (user, action) = permit(now, config, &verified.user, id, verified.source.ip(), verified.bound)?;
     let own_stamp = verified.lane == Lane::Stamped(user.id);
     ensure(own_stamp || user.stamp == Stamp::Optional, DropReason::StampMissing)?;
-    let (options, payload) =
+    let (mut options, payload) =
         Options::split(&verified.payload, action.takes()).map_err(|_| DropReason::Options)?;
+    if action.id != id {
+        // Its `release_id`: all that a plain siglatch v1 client can say.
+        options.release = Some(Release);
+    }
     ensure(takes(action, payload), DropReason::Payload)?;
     Ok(((user, action), options, payload))
 }
@@ -65,8 +70,8 @@ pub(super) fn permit<'a>(
     ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
     ensure(user.not_after.is_none_or(|last| now.wall <= last), DropReason::UserExpired)?;
 
-    let action = config.actions.get(&id).ok_or(DropReason::ActionUnknown)?;
-    ensure(user.actions.contains(&id), DropReason::NotPermitted)?;
+    let action = config.action(id).ok_or(DropReason::ActionUnknown)?;
+    ensure(user.actions.contains(&action.id), DropReason::NotPermitted)?;
     ensure(action.enabled == Enabled::Yes, DropReason::ActionDisabled)?;
 
     let least = config.bind.max(user.bind).max(action.bind);

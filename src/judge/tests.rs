@@ -99,7 +99,7 @@ fn checked(refusal: Refusal) -> DropReason {
 }
 
 fn at(wall: u64) -> Now {
-    Now { mono: Duration::from_secs(1000), wall: Duration::from_secs(wall) }
+    Now { mono: Duration::from_secs(1000), boot: Duration::ZERO, wall: Duration::from_secs(wall) }
 }
 
 fn decoys() -> Decoys {
@@ -134,6 +134,7 @@ fn config() -> Config {
             nonce_cache: 1000,
             max_claims: 1000,
             max_jobs: 64,
+            max_doors: 64,
             workers: 1,
             prefix_rate: 10,
             prefix_burst: 50,
@@ -185,6 +186,7 @@ fn action(id: u8) -> Action {
         bind: Bound::None,
         reply: None,
         enabled: Enabled::Yes,
+        door: None,
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Asked {
     pub digest: [u8; 32],
     /// The packet's.
     pub hmac: [u8; 32],
+    /// The action's number as the packet has it: its own, or its `release_id`.
+    pub action: u8,
     /// The socket that was knocked.
     pub socket: SocketId,
     /// The address that was knocked; unspecified where it is not known.
@@ -101,6 +103,7 @@ impl Signers {
             asked: Box::new(Asked {
                 digest: opened.digest,
                 hmac: *packet.hmac,
+                action: packet.action,
                 socket: opened.socket,
                 local: opened.local,
             }),

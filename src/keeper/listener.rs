@@ -235,8 +235,9 @@ impl Listener {
     pub(super) fn give_back(&mut self) {
         self.end();
         for (socket, _) in &self.sockets {
-            // There need not be one.
+            // There need not be any.
             socket2::SockRef::from(socket).detach_filter().ok();
+            sys::leave_choice(socket).ok();
         }
     }
 

@@ -4,7 +4,9 @@
 //! work together in one loop, starts the listener and takes nothing from it on trust. Never: bytes from the network.
 
 mod args;
+mod control;
 mod counts;
+mod doors;
 mod inherited;
 mod listener;
 mod logging;
@@ -38,6 +40,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let program = args.next();
     if args.peek().is_some_and(|arg| arg == listener::FLAG) {
         return listener::main();
+    }
+    #[cfg(feature = "webhook")]
+    if args.peek().is_some_and(|arg| arg == crate::webhook::FLAG) {
+        return crate::webhook::main();
     }
     let args = program.into_iter().chain(args);
     let args = match exit::parse::<args::Args>(args) {

@@ -8,7 +8,7 @@
 //! Only a knock that verified, and whose nonce was claimed by it, is answered: nothing here is reached by any other. An
 //! answer is never longer than its knock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +18,21 @@ use rsa::rand_core::{OsRng, RngCore as _};
 use crate::channel::{self, Lane};
 use crate::clock::Now;
 use crate::config::resolved::Reply;
-use crate::config::{Action, Config, User};
+use crate::config::{Config, User};
 use crate::judge::{Asked, DropReason, Grant, Refusal};
+use crate::store::doors::DoorKey;
 use crate::wire::receipt::{self, Status};
 use crate::wire::reply::{self, Outcome};
 use crate::wire::{ActionId, KnockId, Nonce, Receipt};
-use crate::work::{Happened, How, JobEvent, StartError};
+use crate::work::{About, Happened, How, JobEvent, Whose};
 
-/// Of knocks that were granted, and of which it is not known yet how they end: as many as there are jobs.
+/// Of knocks that were granted, and of which it is not known yet how they end: as many as there are jobs, and as hold a
+/// door that just opens.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
     open: HashMap<KnockId, Open>,
+    /// When (monotonic) whose sender is told that it still runs.
+    patience: VecDeque<(Duration, KnockId)>,
 }
 
 /// A knock that will be answered.
@@ -36,8 +40,8 @@ pub(super) struct Receipts {
 struct Open {
     letter: Letter,
     output: Option<String>,
-    /// When (monotonic) its sender is told that it still runs.
-    tell_at: Option<Duration>,
+    /// It waits for this door, which another knock opens.
+    door: Option<DoorKey>,
 }
 
 /// An answer but for its words.
@@ -58,8 +62,8 @@ struct Letter {
 #[derive(Clone, Debug)]
 enum Form {
     Receipt,
-    /// For this action.
-    V1(Arc<Action>),
+    /// For the action of this name.
+    V1(String),
 }
 
 impl Receipts {
@@ -71,20 +75,23 @@ impl Receipts {
             Lane::Stamped(user) if user == grant.user.id => Form::Receipt,
             Lane::Stamped(_) => return,
             Lane::Plain if grant.user.public_key.is_none() => return,
-            Lane::Plain => Form::V1(Arc::clone(&grant.action)),
+            Lane::Plain => Form::V1(grant.action.name.clone()),
         };
         let request = Nonce { timestamp: grant.timestamp, user: grant.user.id, challenge: grant.challenge };
         let letter = Letter::new(grant.knock, &grant.user, request, grant.source, *grant.asked, form, config);
+        // A reply of v1 is sent once.
+        if let Form::Receipt = letter.form {
+            self.patience.push_back((now.mono.saturating_add(PATIENCE), grant.knock));
+        }
         let output = (reply == Reply::ReceiptAndOutput).then(String::new);
-        let tell_at = Some(now.mono.saturating_add(PATIENCE));
-        self.open.insert(grant.knock, Open { letter, output, tell_at });
+        self.open.insert(grant.knock, Open { letter, output, door: None });
     }
 
     /// Of a claimed knock that may not run; `None` where silence is the answer.
     pub(super) fn refused(now: Now, refusal: &Refusal, config: &Config) -> Option<channel::Reply> {
         let verified = refusal.verified.as_ref()?;
         let status = status(refusal.reason)?;
-        let action = ActionId::new(verified.action).and_then(|id| config.actions.get(&id));
+        let action = ActionId::new(verified.action).and_then(|id| config.action(id));
         let own_stamp = verified.lane == Lane::Stamped(verified.user.id);
         if !own_stamp || config.reply(&verified.user, action.map(Arc::as_ref)) == Reply::Never {
             return None;
@@ -101,45 +108,7 @@ impl Receipts {
         letter.receipt(now, status, 0, &words(refusal.reason))
     }
 
-    /// What became of a job; `lease` is for how many seconds its door is open now.
-    pub(super) fn job(&mut self, now: Now, event: &JobEvent, lease: u32) -> Option<channel::Reply> {
-        let knock = event.about.knock;
-        match &event.what {
-            Happened::Queued
-            | Happened::Started
-            | Happened::OutputCut
-            | Happened::TimedOut
-            | Happened::NotSignalled(_) => None,
-            Happened::Line(_, line) => {
-                if let Some(output) = self.open.get_mut(&knock).and_then(|open| open.output.as_mut())
-                    && output.len() < receipt::TEXT_MAX
-                {
-                    output.push_str(if output.is_empty() { "" } else { "\n" });
-                    output.push_str(receipt::cut(line, receipt::TEXT_MAX));
-                }
-                None
-            }
-            Happened::Refused(error) => {
-                let Open { letter, .. } = self.open.remove(&knock)?;
-                let status = match error {
-                    StartError::Busy | StartError::Stopping => Status::Busy,
-                    StartError::Withdrawn(reason) => status(*reason)?,
-                    StartError::File(_) | StartError::Spawn { .. } => Status::Failed,
-                };
-                match letter.form {
-                    Form::Receipt => letter.receipt(now, status, 0, &words(error.reason())),
-                    // It did not run.
-                    Form::V1(_) => None,
-                }
-            }
-            Happened::Finished { how, .. } => {
-                let Open { letter, output, .. } = self.open.remove(&knock)?;
-                letter.finished(now, *how, lease, &output.unwrap_or_default())
-            }
-        }
-    }
-
-    /// A knock for which no script runs has been served.
+    /// A granted knock is served, and no script runs for it.
     pub(super) fn served(
         &mut self,
         now: Now,
@@ -150,25 +119,105 @@ impl Receipts {
         let Open { letter, .. } = self.open.remove(&knock)?;
         match &letter.form {
             Form::Receipt => letter.receipt(now, Status::Done, lease, text),
-            Form::V1(action) => letter.v1(action, Outcome::Ok, &format!("{}: OK {text}", action.id)),
+            Form::V1(name) => {
+                letter.v1(Outcome::Ok, &format!("OK {}", if text.is_empty() { name } else { text }))
+            }
         }
+    }
+
+    /// A granted knock holds a door that another one opens: it is answered as that one is.
+    pub(super) fn follows(&mut self, knock: KnockId, door: DoorKey) {
+        if let Some(open) = self.open.get_mut(&knock) {
+            open.door = Some(door);
+        }
+    }
+
+    /// Something happened to a job; `left` is for how many seconds a user holds a door.
+    pub(super) fn job(
+        &mut self,
+        now: Now,
+        event: &JobEvent,
+        left: impl Fn(&DoorKey, &str) -> u32,
+    ) -> Vec<channel::Reply> {
+        let Whose::Knock(about) = &event.whose else {
+            return Vec::new();
+        };
+        match &event.what {
+            Happened::Queued
+            | Happened::Started
+            | Happened::OutputCut
+            | Happened::TimedOut
+            | Happened::NotSignalled(_) => Vec::new(),
+            Happened::Line(_, line) => {
+                self.printed(about.knock, line);
+                Vec::new()
+            }
+            Happened::Refused(error) => self.withdrawn(now, about, error.reason()),
+            Happened::Finished { how, .. } => {
+                let door = DoorKey::of(about);
+                let finished = |open: Open| {
+                    let Open { letter, output, .. } = open;
+                    let lease = if about.action.door.is_some() { left(&door, &letter.user.name) } else { 0 };
+                    letter.finished(now, *how, lease, &output.unwrap_or_default())
+                };
+                self.settled(about).into_iter().filter_map(finished).collect()
+            }
+        }
+    }
+
+    /// A granted knock does not run after all, nor do those that follow it.
+    pub(super) fn withdrawn(&mut self, now: Now, about: &About, reason: DropReason) -> Vec<channel::Reply> {
+        self.settled(about).iter().filter_map(|open| open.letter.unserved(now, reason)).collect()
+    }
+
+    /// A granted knock is refused by its door.
+    pub(super) fn unserved(
+        &mut self,
+        now: Now,
+        knock: KnockId,
+        reason: DropReason,
+    ) -> Option<channel::Reply> {
+        self.open.remove(&knock)?.letter.unserved(now, reason)
     }
 
     /// One whose sender is to be told now that it still runs; ask until there is none.
     pub(super) fn due(&mut self, now: Now) -> Option<channel::Reply> {
-        let is_due = |open: &&mut Open| open.tell_at.is_some_and(|at| at <= now.mono);
-        let open = self.open.values_mut().find(is_due)?;
-        open.tell_at = None;
-        match open.letter.form {
-            Form::Receipt => open.letter.receipt(now, Status::Running, 0, ""),
-            // It is sent once.
-            Form::V1(_) => self.due(now),
+        while self.next_deadline().is_some_and(|at| at <= now.mono) {
+            let (_, knock) = self.patience.pop_front()?;
+            if let Some(open) = self.open.get(&knock) {
+                return open.letter.receipt(now, Status::Running, 0, "");
+            }
         }
+        None
     }
 
     /// When (monotonic) [`due`](Self::due) has something.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.open.values().filter_map(|open| open.tell_at).min()
+        self.patience.front().map(|(at, _)| *at)
+    }
+
+    /// How many wait for their answer.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// This knock, and those that follow it through its door.
+    fn settled(&mut self, about: &About) -> Vec<Open> {
+        let mut settled: Vec<Open> = self.open.remove(&about.knock).into_iter().collect();
+        if about.action.door.is_some() {
+            let door = Some(DoorKey::of(about));
+            settled.extend(self.open.extract_if(|_, open| open.door == door).map(|(_, open)| open));
+        }
+        settled
+    }
+
+    fn printed(&mut self, knock: KnockId, line: &str) {
+        let output = self.open.get_mut(&knock).and_then(|open| open.output.as_mut());
+        if let Some(output) = output.filter(|output| output.len() < receipt::TEXT_MAX) {
+            output.push_str(if output.is_empty() { "" } else { "\n" });
+            output.push_str(receipt::cut(line, receipt::TEXT_MAX));
+        }
     }
 }
 
@@ -202,14 +251,20 @@ impl Letter {
             (Form::Receipt, None) => self.receipt(now, Status::Done, lease, output),
             (Form::Receipt, Some((_, how))) => {
                 let text = if output.is_empty() { how } else { format!("{how}\n{output}") };
-                self.receipt(now, Status::Failed, lease, &text)
+                self.receipt(now, Status::Failed, 0, &text)
             }
-            (Form::V1(action), None) => {
-                self.v1(action, Outcome::Ok, &format!("{}: OK {}", action.id, action.name))
-            }
-            (Form::V1(action), Some((rc, _))) => {
-                self.v1(action, Outcome::Error, &format!("{}: ERROR {} rc={rc}", action.id, action.name))
-            }
+            (Form::V1(name), None) => self.v1(Outcome::Ok, &format!("OK {name}")),
+            (Form::V1(name), Some((rc, _))) => self.v1(Outcome::Error, &format!("ERROR {name} rc={rc}")),
+        }
+    }
+
+    fn unserved(&self, now: Now, reason: DropReason) -> Option<channel::Reply> {
+        // That it was claimed, and was refused for the want of a store, is another matter than that it was not.
+        let status = if reason == DropReason::StoreFailed { Some(Status::Failed) } else { status(reason) };
+        match self.form {
+            Form::Receipt => self.receipt(now, status?, 0, &words(reason)),
+            // It did not run.
+            Form::V1(_) => None,
         }
     }
 
@@ -227,15 +282,17 @@ impl Letter {
         self.sealed(receipt.seal(&self.user.hmac_key, &self.asked.hmac, nonce))
     }
 
-    fn v1(&self, action: &Action, outcome: Outcome, text: &str) -> Option<channel::Reply> {
-        let reply = reply::Reply { request: self.request, action: action.id, outcome, text };
+    fn v1(&self, outcome: Outcome, text: &str) -> Option<channel::Reply> {
+        let action = ActionId::new(self.asked.action)?;
+        let text = &format!("{action}: {text}");
+        let reply = reply::Reply { request: self.request, action, outcome, text };
         let plain = reply.encode(&self.user.hmac_key);
         self.sealed(self.user.public_key.as_ref()?.seal(&mut OsRng, &plain).ok()?)
     }
 
     fn sealed(&self, bytes: Vec<u8>) -> Option<channel::Reply> {
         let Letter { source, asked, until, .. } = *self;
-        let Asked { digest, socket, local, hmac: _ } = asked;
+        let Asked { digest, socket, local, .. } = asked;
         let reply = channel::Reply { digest, socket, to: source, from: local, until, bytes };
         (reply.bytes.len() <= self.max).then_some(reply)
     }
@@ -281,10 +338,10 @@ fn status(reason: DropReason) -> Option<Status> {
         | DropReason::StampMissing
         | DropReason::Options
         | DropReason::Payload => Some(Status::Denied),
-        DropReason::Busy => Some(Status::Busy),
+        // Claimed, waiting its turn: one that was not is not answered.
+        DropReason::Held => Some(Status::Quota),
+        DropReason::Busy | DropReason::DoorsFull | DropReason::Stopping => Some(Status::Busy),
         DropReason::StartFailed => Some(Status::Failed),
-        // Not claimed.
-        DropReason::Stopping => None,
     }
 }
 

@@ -7,6 +7,7 @@
 //! told in the summary.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,10 +20,12 @@ use crate::bucket::{Bucket, Taken};
 use crate::channel;
 use crate::clock::Now;
 use crate::config::Config;
-use crate::judge::{DropReason, Grant, Refusal, Verified};
+use crate::judge::{DropReason, Refusal, Verified};
 use crate::store::StoreError;
 use crate::wire::{ActionId, Bound, UserId};
-use crate::work::{About, Happened, How, JobEvent, StartError};
+use crate::work::{About, Happened, How, JobEvent, Whose};
+
+mod doors;
 
 /// Counts and speaks.
 #[derive(Debug)]
@@ -90,25 +93,18 @@ impl Report {
         );
     }
 
-    /// A knock that the daemon served itself.
-    pub(super) fn served(&mut self, grant: &Grant) {
-        self.counts.ran();
-        let (knock, user, action) = (grant.knock, &grant.user.name, &grant.action.name);
-        log::info!(
-            code = "ran", knock:%, user, action, from:% = grant.source, bound:% = grant.bound;
-            "knock accepted"
-        );
-    }
-
     /// What became of a granted knock.
     pub(super) fn job(&mut self, now: Now, event: &JobEvent) {
-        let about = &event.about;
+        let about = match &event.whose {
+            Whose::Knock(about) => about,
+            Whose::Undo(undoing) => return self.undo(undoing, &event.what),
+        };
         let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
         match &event.what {
             Happened::Queued => {
                 log::info!(code = "queued", knock:%, user, action; "knock accepted, waits its turn")
             }
-            Happened::Refused(error) => self.not_started(now, about, error),
+            Happened::Refused(error) => self.refused_later(now, about, error.reason(), error),
             Happened::Started => {
                 self.counts.ran();
                 let (from, bound) = (about.source, about.bound);
@@ -221,13 +217,19 @@ impl Report {
         self.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
     }
 
-    fn not_started(&mut self, now: Now, about: &About, error: &StartError) {
-        let reason = error.reason();
+    /// A knock that was granted and does nothing.
+    pub(super) fn refused_later(
+        &mut self,
+        now: Now,
+        about: &About,
+        reason: DropReason,
+        why: impl fmt::Display,
+    ) {
         self.counts.refused(reason);
         if self.may_speak(now, about.user.id, reason) {
             log::warn!(
                 code = reason.code(), knock:% = about.knock, user = about.user.name, action = about.action.name,
-                from:% = about.source, bound:% = about.bound, why:% = error;
+                from:% = about.source, bound:% = about.bound, why:%;
                 "knock refused"
             );
         }

@@ -10,6 +10,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
+use super::control::{self, Control};
+use super::doors::Doors;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
 use super::receipts::Receipts;
@@ -18,19 +20,20 @@ use super::report::Report;
 use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
-use crate::channel::{self, Opened, Sent};
+use crate::channel::{self, Opened};
 use crate::clock::{self, Clock, Now};
-use crate::config::resolved::{Builtin, Enabled};
-use crate::config::{Config, User};
+use crate::config::Config;
+use crate::control::{Reply, Request};
 use crate::crash;
 use crate::exit::Failure;
 use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
 use crate::store::StoreThread;
-use crate::store::thread::{Busy, QUEUE, Reply};
+use crate::store::thread::{self, Busy, QUEUE};
 use crate::work::{About, Drained, Job, Runner};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+mod granted;
 
 struct Keeper {
     config: Arc<Config>,
@@ -45,6 +48,9 @@ struct Keeper {
     claims: usize,
     runner: Runner,
     receipts: Receipts,
+    doors: Doors,
+    /// `None`: it could not be opened.
+    control: Option<Control>,
     reload: Reload,
     report: Report,
     notify: Notify,
@@ -79,7 +85,7 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, sockets } = started;
+        let Started { config, clock, judge, store, leases, sockets } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -91,6 +97,12 @@ impl Keeper {
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
         let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
+        let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config.runtime_dir);
+        let control = control
+            .inspect_err(|what| {
+                log::error!(code = "control-failed", what; "no control socket: `siglatchctl revoke` will not work");
+            })
+            .ok();
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {
@@ -109,6 +121,8 @@ impl Keeper {
             claims: 0,
             runner,
             receipts: Receipts::default(),
+            doors: Doors::new(leases),
+            control,
             reload,
             phase: Phase::Serving,
             unread: Drained::All,
@@ -132,6 +146,7 @@ impl Keeper {
             self.listener(now)?;
             self.claimed(now);
             events.iter().for_each(|event| self.runner.ready(event.token()));
+            events.iter().for_each(|event| self.control(now, event.token()));
             self.runner.read();
             self.scripts(now);
         }
@@ -141,7 +156,7 @@ impl Keeper {
     fn is_done(&self) -> bool {
         match self.phase {
             Phase::Serving | Phase::Stopping => false,
-            Phase::Alone => self.claims == 0 && self.runner.is_idle(),
+            Phase::Alone => self.claims == 0 && self.runner.is_idle() && self.doors.is_settled(),
             Phase::Hurried => true,
         }
     }
@@ -151,6 +166,7 @@ impl Keeper {
         if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
             return Duration::ZERO;
         }
+        let now = self.clock.now();
         let due = [
             Some(self.summary_at),
             Some(self.forget_at),
@@ -158,10 +174,12 @@ impl Keeper {
             self.receipts.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
+            self.doors.next_deadline(now),
+            self.control.as_ref().and_then(Control::next_deadline),
         ];
         let next = due.into_iter().flatten().min().unwrap_or_default();
         // A millisecond is added because the poll counts whole ones, and one too early would spin.
-        next.saturating_sub(self.clock.now().mono).saturating_add(Duration::from_millis(1))
+        next.saturating_sub(now.mono).saturating_add(Duration::from_millis(1))
     }
 
     fn signals(&mut self, now: Now) {
@@ -195,6 +213,7 @@ impl Keeper {
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
         };
         self.runner.reload(now, config.limits.max_jobs, permits);
+        self.doors.reload(config.limits.max_doors, permits);
         logging::level(config.log.level);
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
@@ -208,6 +227,7 @@ impl Keeper {
         log::info!(code = "stopping", signal, running = self.runner.running(); "stopping");
         self.phase = Phase::Stopping;
         self.runner.stop();
+        self.doors.shutdown();
         self.listener.stop(now);
         self.notify.stopping();
     }
@@ -217,6 +237,8 @@ impl Keeper {
         while let Some(reply) = self.receipts.due(now) {
             self.answer(Some(reply));
         }
+        self.doors.due(now);
+        self.control.iter_mut().for_each(|control| control.due(now));
         if now.mono >= self.summary_at {
             self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
@@ -283,14 +305,15 @@ impl Keeper {
     fn claimed(&mut self, now: Now) {
         self.unheard = Drained::More;
         for _ in 0..STARTS {
-            match self.store.try_recv() {
-                Some(Reply::Claimed(claim, outcome)) => {
+            match self.reply() {
+                Some(thread::Reply::Claimed(claim, outcome)) => {
                     self.claims = self.claims.saturating_sub(1);
                     crash::point("keeper-claimed");
                     match self.judge.claimed(now, claim, outcome.ok()) {
                         Verdict::Grant(grant) => {
-                            self.listener.settled(grant.source.ip());
+                            let source = grant.source.ip();
                             self.granted(now, grant);
+                            self.listener.settled(source);
                         }
                         Verdict::Refuse(refusal) => {
                             self.answer(Receipts::refused(now, &refusal, &self.config));
@@ -299,9 +322,12 @@ impl Keeper {
                     }
                     crash::point("keeper-started");
                 }
-                Some(Reply::Forgotten(left)) => log::debug!(code = "forgot", left; "claims forgotten"),
-                Some(Reply::Failing(error)) => self.report.store_failing(&error),
-                Some(Reply::Recovered { refused }) => self.report.store_recovered(refused),
+                Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
+                Some(thread::Reply::Forgotten(left)) => {
+                    log::debug!(code = "forgot", left; "claims forgotten")
+                }
+                Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
+                Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),
                 None => {
                     self.unheard = Drained::All;
                     return;
@@ -310,32 +336,24 @@ impl Keeper {
         }
     }
 
-    fn granted(&mut self, now: Now, grant: Grant) {
-        self.receipts.granted(now, &grant, &self.config);
-        match grant.action.builtin {
-            None => self.runner.start(now, Job::from(grant)),
-            Some(Builtin::Whoami) => {
-                self.report.served(&grant);
-                let text = whoami(&grant.user, &self.config);
-                let reply = self.receipts.served(now, grant.knock, 0, &text);
-                self.answer(reply);
+    /// The store's next reply. With nothing else to do a claim is waited for a little: it is answered in less time than it
+    /// takes to be woken.
+    fn reply(&self) -> Option<thread::Reply<Claim>> {
+        let busy = self.claims == 0 || self.unread == Drained::More || self.runner.more() == Drained::More;
+        let looks = if busy { 1 } else { LOOKS };
+        (0..looks).find_map(|look| {
+            if look > 0 {
+                std::thread::yield_now();
             }
-        }
+            self.store.try_recv()
+        })
     }
 
-    /// Has the listener send it; what it does not take is counted and forgotten.
-    fn answer(&mut self, reply: Option<channel::Reply>) {
-        match reply.map(|reply| self.listener.reply(reply)) {
-            None | Some(Sent::Yes) => {}
-            Some(Sent::Full | Sent::Closed) => self.report.counts.unsent(),
-        }
-    }
-
-    fn scripts(&mut self, now: Now) {
-        for event in self.runner.events() {
-            let reply = self.receipts.job(now, &event, 0);
-            self.answer(reply);
-            self.report.job(now, &event);
+    fn control(&mut self, now: Now, token: Token) {
+        if let Some(control) = &mut self.control {
+            control.ready(now, token, |request| match request {
+                Request::Revoke(whom) => Reply::Revoked(self.doors.revoke(&whom)),
+            });
         }
     }
 
@@ -347,20 +365,12 @@ impl Keeper {
         }
         drop(self.listener);
         for reply in self.store.close() {
-            if let Reply::Failing(error) = reply {
+            if let thread::Reply::Failing(error) = reply {
                 self.report.store_failing(&error);
             }
         }
         self.report.stopped();
     }
-}
-
-/// Who he is here, and what he may knock for: by the configuration of now.
-fn whoami(user: &User, config: &Config) -> String {
-    let actions = user.actions.iter().filter_map(|id| config.actions.get(id));
-    let actions = actions.filter(|action| action.enabled == Enabled::Yes);
-    let list: Vec<String> = actions.map(|action| format!("{} ({})", action.name, action.id)).collect();
-    format!("{} ({}) may knock for {}", user.name, user.id, list.join(", "))
 }
 
 /// Judges an opened datagram; what it claims is the store's to answer.
@@ -385,13 +395,17 @@ const CHANNEL: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The store has answered, or a configuration was read.
 const THREADS: Token = Token(2);
-const SCRIPTS: usize = 3;
+const CONTROL: usize = 3;
+const SCRIPTS: usize = CONTROL + control::TOKENS;
 
 /// Messages of the listener per wake.
 const BUDGET: usize = 256;
 
 /// Replies of the store per wake: each may start a script, which takes half a millisecond.
 const STARTS: usize = 32;
+
+/// For a reply of the store before the loop goes to sleep: some 50 microseconds.
+const LOOKS: usize = 100;
 
 /// Time between two prunings of the store.
 const FORGET: Duration = Duration::from_secs(30);

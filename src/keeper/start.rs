@@ -7,17 +7,19 @@ use listenfd::ListenFd;
 
 use super::sockets::{self, Sockets};
 use super::{cannot, inherited};
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Now};
 use crate::config::resolved::{Sandbox, StoreKind};
 use crate::config::{Config, Loaded};
 use crate::exit::{Exit, Failure};
 use crate::judge::{Decoys, Judge};
 use crate::layers::Layer;
+use crate::store::doors::DoorKey;
+use crate::store::{Boot, MemoryStore, Store};
 #[cfg(feature = "sqlite")]
-use crate::store::{Boot, SqliteStore, sqlite::Found};
-use crate::store::{MemoryStore, Store};
+use crate::store::{SqliteStore, sqlite::Found};
 use crate::sys;
 use crate::wire::{HmacKey, ServerId};
+use crate::work::leases::{Leases, Record};
 
 /// What [`super::run`] runs.
 pub(super) struct Started {
@@ -25,6 +27,7 @@ pub(super) struct Started {
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
+    pub(super) leases: Leases,
     pub(super) sockets: Sockets,
 }
 
@@ -50,9 +53,10 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
         }
         None => bind(&config, modulus_len)?,
     };
-    let store = open_store(&config)?;
+    let mut store = open_store(&config)?;
+    let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let judge = Judge::new(Arc::clone(&config), decoys());
-    Ok(Started { config, clock, judge, store, sockets })
+    Ok(Started { config, clock, judge, store, leases, sockets })
 }
 
 /// What is not there is said once.
@@ -82,6 +86,26 @@ fn bind(config: &Config, modulus_len: usize) -> Result<Sockets, Failure> {
             _ => "see `listen`",
         })
     })
+}
+
+/// What the daemon before this one has left open, or in the middle of something.
+fn recover(store: &mut dyn Store, now: Now, max: usize) -> Result<Leases, Failure> {
+    let mut leases = Leases::new(&Boot::read(now.unix()).id, max);
+    let read = |(key, text): (DoorKey, String)| match Record::parse(&text) {
+        Ok(record) => Ok((key, record)),
+        Err(bad) => {
+            let what = format!("the store holds a door ({key}) that cannot be read: {bad}");
+            Err(Failure::new(Exit::Config, what).hint(
+                "close that door by hand and move the store away; a new one refuses every knock made before it",
+            ))
+        }
+    };
+    let rows = store.doors(now.unix())?.into_iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
+    if !rows.is_empty() {
+        log::info!(code = "doors-found", doors = rows.len(); "doors that were open or are to be closed");
+    }
+    leases.recover(now, rows);
+    Ok(leases)
 }
 
 fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {

@@ -74,7 +74,7 @@ mod tests {
     const HERE: ([u8; 4], u16) = ([192, 0, 2, 7], 9);
 
     fn at(unix: u64) -> Now {
-        Now { mono: Duration::ZERO, wall: Duration::from_secs(unix) }
+        Now { mono: Duration::ZERO, boot: Duration::ZERO, wall: Duration::from_secs(unix) }
     }
 
     fn reply(number: u32, text: &[u8]) -> Reply {

@@ -1,12 +1,13 @@
-//! Claims in memory: for tests and throw-away machines.
+//! Claims and doors in memory: for tests and throw-away machines.
 //!
 //! It forgets at exit, so its floor is the time at which it started. What was claimed ahead of that clock can run
-//! again after a restart.
+//! again after a restart, and a door that was open then stays so.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
+use super::doors::{DoorKey, DoorRow};
 use super::{Outcome, Record, Store, StoreError, seconds};
 use crate::wire::{Nonce, UserId};
 
@@ -16,12 +17,13 @@ pub struct MemoryStore {
     claims: BTreeMap<Nonce, IpAddr>,
     max_claims: u64,
     floor: u32,
+    doors: BTreeMap<DoorKey, String>,
 }
 
 impl MemoryStore {
     /// Holds at most `max_claims`, refuses what is not later than `wall` (now, Unix seconds).
     pub fn new(max_claims: u64, wall: u64) -> MemoryStore {
-        MemoryStore { claims: BTreeMap::new(), max_claims, floor: seconds(wall) }
+        MemoryStore { claims: BTreeMap::new(), max_claims, floor: seconds(wall), doors: BTreeMap::new() }
     }
 
     fn claim_one(&mut self, record: &Record) -> Outcome {
@@ -53,6 +55,20 @@ impl Store for MemoryStore {
         }
         self.claims = kept;
         Ok(self.claims.len() as u64)
+    }
+
+    fn keep(&mut self, _wall: u64, rows: &[DoorRow]) -> Result<(), StoreError> {
+        for row in rows {
+            match &row.record {
+                Some(record) => self.doors.insert(row.key.clone(), record.clone()),
+                None => self.doors.remove(&row.key),
+            };
+        }
+        Ok(())
+    }
+
+    fn doors(&mut self, _wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+        Ok(self.doors.clone().into_iter().collect())
     }
 
     fn close(self: Box<Self>, _wall: u64) -> Result<(), StoreError> {

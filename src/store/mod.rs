@@ -1,6 +1,7 @@
-//! What must outlive the process: claimed nonces.
+//! What must outlive the process: claimed nonces, and doors that are to be closed.
 //!
-//! In: batches of claims. Out: for each, whether it is the first ever. Never: the network, policy.
+//! In: batches of claims. Out: for each, whether it is the first ever. In: doors as they are to be kept; out: that they
+//! are on the disk. Never: the network, policy.
 //!
 //! # Promise
 //!
@@ -16,6 +17,7 @@
 //! stands between the keeper and its next event.
 
 pub mod boot;
+pub mod doors;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -24,6 +26,7 @@ pub mod thread;
 use std::net::IpAddr;
 
 pub use boot::Boot;
+use doors::{DoorKey, DoorRow};
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -83,6 +86,20 @@ pub trait Store: Send {
     ///
     /// [`StoreError`]: nothing is forgotten.
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError>;
+
+    /// Keeps these doors, the last of equal ones, in one transaction, synced to the disk before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: none of them is kept.
+    fn keep(&mut self, wall: u64, rows: &[DoorRow]) -> Result<(), StoreError>;
+
+    /// All doors that are kept, each with its record.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError>;
 
     /// Ends in order: what is recorded is on the disk.
     ///

@@ -1,11 +1,12 @@
 //! An engine on a thread of its own.
 //!
-//! In: claims, one by one, each with a ticket of the caller's. Out: the tickets, each with its outcome. Whatever
-//! arrived while a commit ran shares the next one. Never blocks the caller, but in [`StoreThread::close`].
+//! In: claims, one by one, each with a ticket of the caller's, and doors. Out: the tickets, each with its outcome, and
+//! which doors are kept. Whatever arrived while a commit ran shares the next one. Never blocks the caller, but in [`StoreThread::close`].
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use super::doors::{DoorKey, DoorRow};
 use super::{Outcome, Record, Store, StoreError};
 
 #[cfg(feature = "fuzzing")]
@@ -22,6 +23,8 @@ pub const GROUP: usize = 512;
 pub enum Reply<T> {
     /// What became of the claim with this ticket.
     Claimed(T, Result<Outcome, NotRecorded>),
+    /// Whether this door is kept as it was given; in the order of giving.
+    Kept(DoorKey, Result<(), NotRecorded>),
     /// A `forget` was carried out; so many claims are left.
     Forgotten(u64),
     /// The engine fails, or fails differently than before. Said once, not per claim.
@@ -33,9 +36,9 @@ pub enum Reply<T> {
     },
 }
 
-/// The claim could not be recorded: it must not run.
+/// The claim or door could not be recorded: it must not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store could not record the claim")]
+#[error("the store could not record it")]
 pub struct NotRecorded;
 
 /// The queue is full, or the thread is gone.
@@ -79,8 +82,17 @@ impl<T: Send + 'static> StoreThread<T> {
     pub fn submit(&self, record: Record, ticket: T) -> Result<(), T> {
         match self.send(Request::Claim(record, ticket)) {
             Err(Request::Claim(_, ticket)) => Err(ticket),
-            Ok(()) | Err(Request::Forget(_)) => Ok(()),
+            Ok(()) | Err(Request::Keep(_) | Request::Forget(_)) => Ok(()),
         }
+    }
+
+    /// Asks to keep a door.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: it is not kept.
+    pub fn keep(&self, row: DoorRow) -> Result<(), Busy> {
+        self.send(Request::Keep(row)).map_err(|_| Busy)
     }
 
     /// Asks to forget claims with a timestamp below `before`.
@@ -134,6 +146,7 @@ impl<T> Drop for StoreThread<T> {
 #[derive(Debug)]
 enum Request<T> {
     Claim(Record, T),
+    Keep(DoorRow),
     Forget(u32),
 }
 
@@ -177,23 +190,43 @@ impl<T> Worker<T> {
         }
     }
 
-    /// One transaction for `first` and the claims behind it, and one for the `forget` that ends them.
+    /// For `first` and what is behind it one transaction of claims, one of doors, and one for the `forget` that ends
+    /// them. No claim depends on a door, nor a door on a claim: what a door is for was claimed long ago.
     fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
-        let (mut batch, mut tickets) = (Vec::new(), Vec::new());
-        let mut next = Some(first);
-        while let Some(Request::Claim(record, ticket)) = next {
-            batch.push(record);
-            tickets.push(ticket);
-            next = (batch.len() < GROUP).then(|| queue.try_recv().ok()).flatten();
+        let (mut batch, mut tickets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut next, mut forget) = (Some(first), None);
+        while let Some(request) = next {
+            match request {
+                Request::Claim(record, ticket) => {
+                    batch.push(record);
+                    tickets.push(ticket);
+                }
+                Request::Keep(row) => rows.push(row),
+                Request::Forget(before) => forget = Some(before),
+            }
+            let room = forget.is_none() && batch.len().max(rows.len()) < GROUP;
+            next = room.then(|| queue.try_recv().ok()).flatten();
         }
         let served = if batch.is_empty() { Served::NoClaim } else { Served::Claims };
         if served == Served::Claims {
             self.claim(wall(), &batch, tickets);
         }
-        if let Some(Request::Forget(before)) = next {
+        if !rows.is_empty() {
+            self.keep(wall(), rows);
+        }
+        if let Some(before) = forget {
             self.forget(wall(), before);
         }
         served
+    }
+
+    fn keep(&mut self, wall: u64, rows: Vec<DoorRow>) {
+        let result = self.store.keep(wall, &rows);
+        crate::crash::point("store-keep-before-reply");
+        let kept = self.settle(result, 0).ok_or(NotRecorded);
+        for row in rows {
+            say(&self.outbox, Reply::Kept(row.key, kept));
+        }
     }
 
     fn claim(&mut self, wall: u64, batch: &[Record], tickets: Vec<T>) {

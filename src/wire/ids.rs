@@ -47,13 +47,33 @@ pub struct Nonce {
 
 /// One knock's name in logs and in a script's environment: the first 8 bytes of the sealed packet's SHA-256, so that
 /// copies of one datagram carry one name, and keep it when their stamp is taken off. Shown as 16 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct KnockId(pub [u8; 8]);
 
 impl KnockId {
     /// Of the sealed packet with this SHA-256.
     pub fn of([a, b, c, d, e, f, g, h, ..]: [u8; 32]) -> KnockId {
         KnockId([a, b, c, d, e, f, g, h])
+    }
+
+    /// Reads 16 hex digits.
+    pub fn parse(text: &str) -> Option<KnockId> {
+        super::key::unhex(text.as_bytes()).map(KnockId)
+    }
+}
+
+impl From<KnockId> for String {
+    fn from(id: KnockId) -> String {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for KnockId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<KnockId, &'static str> {
+        KnockId::parse(&text).ok_or("no 16 hex digits")
     }
 }
 

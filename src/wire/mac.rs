@@ -120,12 +120,13 @@ struct Suffix {
     addr: [u8; 16],
 }
 
-fn mac(key: &HmacKey, digest: &[u8; 32]) -> [u8; 32] {
+/// HMAC-SHA256.
+pub(crate) fn mac(key: &HmacKey, message: &[u8]) -> [u8; 32] {
     // HMAC pads a key to the hash's block with zeros; padded here, `new` takes it without a length to check.
     let mut block = Zeroizing::new([0; 64]);
     block.iter_mut().zip(key.bytes()).for_each(|(to, from)| *to = *from);
     let mut mac = Hmac::<Sha256>::new((&*block).into());
-    mac.update(digest);
+    mac.update(message);
     mac.finalize().into_bytes().into()
 }
 

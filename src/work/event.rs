@@ -2,12 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::job::About;
+use super::job::Whose;
 use super::output::{Piece, Stream};
 use crate::config::files::BadFile;
 use crate::judge::DropReason;
@@ -17,7 +16,7 @@ use crate::judge::DropReason;
 #[derive(Debug)]
 pub struct JobEvent {
     /// Whose job.
-    pub about: Arc<About>,
+    pub whose: Whose,
     /// What.
     pub what: Happened,
 }

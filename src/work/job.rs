@@ -3,24 +3,34 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 
-use crate::config::resolved::{Arg, Args, Stdin};
+use super::leases::Undoing;
+use crate::config::resolved::{Arg, Args, Door, Program, RunAs, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
 use crate::wire::{Bound, KnockId};
 
-/// What is to be executed. Made from a [`Grant`] and from nothing else; keeps the configuration it was granted under
-/// over a reload.
+/// What is to be executed. Made from a [`Grant`], or from what was recorded of one, and from nothing else; keeps the
+/// configuration it was granted under over a reload.
 #[derive(Debug)]
 pub struct Job {
-    about: Arc<About>,
-    program: PathBuf,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
+    whose: Whose,
+    exec: Exec,
     stdin: Option<Vec<u8>>,
+}
+
+/// What a job is there for.
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// A knock.
+    Knock(Arc<About>),
+    /// The end of a door.
+    Undo(Arc<Undoing>),
 }
 
 /// Whose job it is, for the log.
@@ -38,52 +48,110 @@ pub struct About {
     pub bound: Bound,
 }
 
-impl From<Grant> for Job {
-    fn from(grant: Grant) -> Job {
-        let payload_base64 = STANDARD.encode(&grant.payload);
-        Job {
-            program: grant.action.run.path.clone(),
-            args: args(&grant, &payload_base64),
-            env: env(&grant, payload_base64),
-            stdin: match grant.action.stdin {
-                Stdin::Null => None,
-                Stdin::Payload => Some(grant.payload),
-            },
-            about: Arc::new(About {
-                knock: grant.knock,
-                user: grant.user,
-                action: grant.action,
-                source: grant.source,
-                bound: grant.bound,
-            }),
+/// A process to be: all of it that outlives the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    program: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    /// As whom it runs; as the daemon if not told.
+    pub run_as: Option<RunAs>,
+    /// Until it is told to end (TERM).
+    pub timeout: Duration,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// Bytes of output that go to the log.
+    pub max_output: usize,
+}
+
+impl From<Grant> for About {
+    fn from(grant: Grant) -> About {
+        About {
+            knock: grant.knock,
+            user: grant.user,
+            action: grant.action,
+            source: grant.source,
+            bound: grant.bound,
         }
     }
 }
 
+impl Whose {
+    /// The knock, if it is one's.
+    pub fn knock(&self) -> Option<&Arc<About>> {
+        match self {
+            Whose::Knock(about) => Some(about),
+            Whose::Undo(_) => None,
+        }
+    }
+}
+
+impl From<Grant> for Job {
+    fn from(grant: Grant) -> Job {
+        let exec = Exec::of(&grant, &grant.action.run);
+        Job::new(grant, exec).1
+    }
+}
+
 impl Job {
-    /// Whose it is.
-    pub fn about(&self) -> &Arc<About> {
-        &self.about
+    /// What opens a door, and what closes it: of the same arguments and environment, with SIGLATCH_LEASE_ID in both.
+    pub fn of_door(grant: Grant, door: &Door) -> (Arc<About>, Job, Exec) {
+        let lease = ("SIGLATCH_LEASE_ID", grant.knock.to_string());
+        let run = Exec::of(&grant, &grant.action.run).with([lease.clone()]);
+        let undo = Exec::of(&grant, &door.undo).with([lease]);
+        let (about, job) = Job::new(grant, run);
+        (about, job, undo)
     }
 
-    /// What runs; its `run_as`, `timeout`, `grace` and `max_output` hold for this job.
-    pub fn action(&self) -> &Action {
-        &self.about.action
+    /// What closes a door, this time.
+    pub fn undo(undoing: Undoing, recorded: &Exec) -> Job {
+        let exec = recorded.clone().with([
+            ("SIGLATCH_ATTEMPT", undoing.attempt.to_string()),
+            ("SIGLATCH_LEASE_REASON", undoing.reason.to_string()),
+        ]);
+        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin: None }
+    }
+
+    fn new(grant: Grant, exec: Exec) -> (Arc<About>, Job) {
+        let stdin = match grant.action.stdin {
+            Stdin::Null => None,
+            Stdin::Payload => Some(grant.payload.clone()),
+        };
+        let about = Arc::new(About::from(grant));
+        (Arc::clone(&about), Job { whose: Whose::Knock(about), exec, stdin })
+    }
+
+    /// Whose it is.
+    pub fn whose(&self) -> &Whose {
+        &self.whose
+    }
+
+    /// The action that limits how many of it run at once; `None`: nothing may hold it up.
+    pub fn limited_by(&self) -> Option<&Action> {
+        match &self.whose {
+            Whose::Knock(about) => Some(&about.action),
+            Whose::Undo(_) => None,
+        }
+    }
+
+    /// What holds for its process.
+    pub fn exec(&self) -> &Exec {
+        &self.exec
     }
 
     /// Absolute.
     pub fn program(&self) -> &Path {
-        &self.program
+        &self.exec.program
     }
 
     /// The arguments behind the program's name.
     pub fn args(&self) -> &[String] {
-        &self.args
+        &self.exec.args
     }
 
     /// The whole environment, each name once.
     pub fn env(&self) -> &[(String, String)] {
-        &self.env
+        &self.exec.env
     }
 
     /// What it reads, 0 to 199 bytes; `None`: /dev/null.
@@ -92,8 +160,29 @@ impl Job {
     }
 }
 
+impl Exec {
+    fn of(grant: &Grant, program: &Program) -> Exec {
+        let payload_base64 = STANDARD.encode(&grant.payload);
+        Exec {
+            program: program.path.clone(),
+            args: args(grant, program, &payload_base64),
+            env: env(grant, payload_base64),
+            run_as: grant.action.run_as,
+            timeout: grant.action.timeout,
+            grace: grant.action.grace,
+            max_output: grant.action.max_output,
+        }
+    }
+
+    /// With more environment variables. None of them can be there: an action's own cannot begin with SIGLATCH_.
+    fn with<const N: usize>(mut self, more: [(&str, String); N]) -> Exec {
+        self.env.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        self
+    }
+}
+
 /// WIRE.md "What an action script gets".
-fn args(grant: &Grant, payload_base64: &str) -> Vec<String> {
+fn args(grant: &Grant, program: &Program, payload_base64: &str) -> Vec<String> {
     let one = |arg: &Arg| match arg {
         Arg::Literal(text) => text.clone(),
         Arg::Ip => grant.source.ip().to_string(),
@@ -105,7 +194,7 @@ fn args(grant: &Grant, payload_base64: &str) -> Vec<String> {
         Arg::KnockId => grant.knock.to_string(),
     };
     let encrypted = Arg::Literal("1".to_owned());
-    let fixed = grant.action.run.args.iter().cloned();
+    let fixed = program.args.iter().cloned();
     match &grant.action.args {
         Args::List(list) => fixed.chain(list.iter().map(one)).collect(),
         Args::Siglatch => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::StartError;
-use super::job::{About, Job};
+use super::job::{About, Job, Whose};
 use crate::config::Action;
 use crate::config::resolved::OnBusy;
 use crate::judge::DropReason;
@@ -25,6 +25,8 @@ pub struct Jobs {
     max: usize,
     running: BTreeMap<Slot, Running>,
     waiting: VecDeque<Job>,
+    /// Those that nothing but `max` may hold up.
+    undos: VecDeque<Job>,
     doors: Doors,
 }
 
@@ -68,7 +70,8 @@ pub enum Phase {
 
 #[derive(Debug)]
 struct Running {
-    action: ActionId,
+    /// `None`: it undoes something.
+    action: Option<ActionId>,
     grace: Duration,
     phase: Phase,
 }
@@ -80,9 +83,15 @@ enum Doors {
 }
 
 impl Jobs {
-    /// Nothing runs, and never more than `max` at once.
+    /// Nothing runs, and never more than `max` at once; beside them as many that undo something.
     pub fn new(max: usize) -> Jobs {
-        Jobs { max, running: BTreeMap::new(), waiting: VecDeque::new(), doors: Doors::Open }
+        Jobs {
+            max,
+            running: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            undos: VecDeque::new(),
+            doors: Doors::Open,
+        }
     }
 
     /// After a reload: from now on no job is started while `max` run.
@@ -90,17 +99,25 @@ impl Jobs {
         self.max = max;
     }
 
-    /// Decides about a new job. Nobody overtakes a waiting job of the same action.
+    /// Decides about a new job. Nobody overtakes a waiting job of the same action. What undoes something is never
+    /// refused, and starts while the daemon stops.
     pub fn admit(&mut self, job: Job) -> Admit {
+        let Some(action) = job.limited_by() else {
+            if self.has_room_to_undo() {
+                return Admit::Start(job);
+            }
+            self.undos.push_back(job);
+            return Admit::Wait;
+        };
         if self.doors == Doors::Closed {
             return Admit::Refuse(StartError::Stopping);
         }
-        let id = job.action().id;
-        let ahead = self.waiting.iter().filter(|job| job.action().id == id).count();
-        if ahead == 0 && self.has_room(job.action()) {
+        let same = |job: &&Job| job.limited_by().is_some_and(|other| other.id == action.id);
+        let ahead = self.waiting.iter().filter(same).count();
+        if ahead == 0 && self.has_room(action) {
             return Admit::Start(job);
         }
-        match job.action().on_busy {
+        match action.on_busy {
             OnBusy::Queue(most) if ahead < most => {
                 self.waiting.push_back(job);
                 Admit::Wait
@@ -111,7 +128,13 @@ impl Jobs {
 
     /// The longest-waiting job that there is room for, to be started now.
     pub fn next_waiting(&mut self) -> Option<Job> {
-        let place = self.waiting.iter().position(|job| self.has_room(job.action()))?;
+        if !self.undos.is_empty() && self.has_room_to_undo() {
+            return self.undos.pop_front();
+        }
+        let place = self
+            .waiting
+            .iter()
+            .position(|job| job.limited_by().is_some_and(|action| self.has_room(action)))?;
         self.waiting.remove(place)
     }
 
@@ -121,12 +144,15 @@ impl Jobs {
         permits: impl Fn(&About) -> Result<(), DropReason>,
     ) -> Vec<(Arc<About>, DropReason)> {
         let mut withdrawn = Vec::new();
-        self.waiting.retain(|job| match permits(job.about()) {
-            Ok(()) => true,
-            Err(reason) => {
-                withdrawn.push((Arc::clone(job.about()), reason));
-                false
-            }
+        self.waiting.retain(|job| match job.whose() {
+            Whose::Undo(_) => true,
+            Whose::Knock(about) => match permits(about) {
+                Ok(()) => true,
+                Err(reason) => {
+                    withdrawn.push((Arc::clone(about), reason));
+                    false
+                }
+            },
         });
         withdrawn
     }
@@ -138,13 +164,14 @@ impl Jobs {
     }
 
     /// A job runs in [`Jobs::free_slot`] as of `now` (monotonic).
-    pub fn started(&mut self, now: Duration, action: &Action) {
+    pub fn started(&mut self, now: Duration, job: &Job) {
+        let exec = job.exec();
         self.running.insert(
             self.free_slot(),
             Running {
-                action: action.id,
-                grace: action.grace,
-                phase: Phase::Running { deadline: now.saturating_add(action.timeout) },
+                action: job.limited_by().map(|action| action.id),
+                grace: exec.grace,
+                phase: Phase::Running { deadline: now.saturating_add(exec.timeout) },
             },
         );
     }
@@ -187,7 +214,8 @@ impl Jobs {
         self.running.get(&slot).map(|job| job.phase)
     }
 
-    /// From now on nothing is admitted. What runs keeps its deadline; what waited is returned, to be refused.
+    /// From now on nothing is admitted but what undoes something. What runs keeps its deadline; what waited is returned,
+    /// to be refused.
     pub fn stop(&mut self) -> impl Iterator<Item = Job> + use<> {
         self.doors = Doors::Closed;
         std::mem::take(&mut self.waiting).into_iter()
@@ -200,12 +228,20 @@ impl Jobs {
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len().saturating_add(self.undos.len())
     }
 
     fn has_room(&self, action: &Action) -> bool {
-        let same = self.running.values().filter(|job| job.action == action.id).count();
-        same < action.max_running && self.running.len() < self.max
+        let same = self.running.values().filter(|job| job.action == Some(action.id)).count();
+        same < action.max_running && self.running.len().saturating_sub(self.undoing()) < self.max
+    }
+
+    fn has_room_to_undo(&self) -> bool {
+        self.undoing() < self.max
+    }
+
+    fn undoing(&self) -> usize {
+        self.running.values().filter(|job| job.action.is_none()).count()
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a grant becomes.
 //!
-//! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event.
+//! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event; for a
+//! door, later, another that closes it.
 //!
-//! [`job`], [`jobs`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
+//! [`job`], [`jobs`], [`leases`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
 //! nothing. [`runner`] is the only place in the package that starts a script.
 //!
 //! # Security considerations
@@ -15,11 +16,12 @@
 pub mod event;
 pub mod job;
 pub mod jobs;
+pub mod leases;
 pub mod output;
 pub mod runner;
 
 pub use event::{Happened, How, JobEvent, StartError};
-pub use job::{About, Job};
+pub use job::{About, Job, Whose};
 pub use runner::{Drained, Runner};
 
 #[cfg(test)]

@@ -16,14 +16,13 @@
 //! nobody waits for them. A script that floods its output is read a bounded piece per wake.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Registry, Token};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 
 use super::event::{Happened, JobEvent, StartError};
-use super::job::{About, Job};
+use super::job::{About, Job, Whose};
 use super::jobs::{Admit, Jobs, Order, Phase, Slot};
 use crate::clock::Now;
 use crate::judge::DropReason;
@@ -54,7 +53,7 @@ pub enum Drained {
 }
 
 impl Runner {
-    /// Runs at most `max_jobs` at once, and uses the tokens from `first_token` to `first_token + 2 * max_jobs`.
+    /// Runs at most `max_jobs` at once, and as many that undo something; uses the tokens from `first_token`, two for each.
     pub fn new(registry: Registry, first_token: usize, max_jobs: usize) -> Runner {
         Runner {
             registry,
@@ -71,18 +70,18 @@ impl Runner {
     pub fn reload(&mut self, now: Now, max_jobs: usize, permits: impl Fn(&About) -> Result<(), DropReason>) {
         self.jobs.set_max(max_jobs);
         for (about, reason) in self.jobs.withdraw(permits) {
-            self.tell(&about, Happened::Refused(StartError::Withdrawn(reason)));
+            self.tell(&Whose::Knock(about), Happened::Refused(StartError::Withdrawn(reason)));
         }
         self.start_waiting(now);
     }
 
     /// Starts the job, queues it or refuses it; which of them is the first event about it.
     pub fn start(&mut self, now: Now, job: Job) {
-        let about = Arc::clone(job.about());
+        let whose = job.whose().clone();
         match self.jobs.admit(job) {
             Admit::Start(job) => self.spawn(now, &job),
-            Admit::Wait => self.tell(&about, Happened::Queued),
-            Admit::Refuse(error) => self.tell(&about, Happened::Refused(error)),
+            Admit::Wait => self.tell(&whose, Happened::Queued),
+            Admit::Refuse(error) => self.tell(&whose, Happened::Refused(error)),
         }
     }
 
@@ -132,11 +131,11 @@ impl Runner {
                 continue;
             };
             script.read_rest(&mut self.buffer, &mut self.events);
-            let about = Arc::clone(&script.about);
+            let whose = script.whose.clone();
             let took = now.mono.saturating_sub(script.started);
             self.scripts.remove(&slot);
             self.jobs.ended(slot);
-            self.tell(&about, Happened::Finished { how, took });
+            self.tell(&whose, Happened::Finished { how, took });
         }
         if std::process::id() == INIT {
             self.reap_orphans();
@@ -151,13 +150,13 @@ impl Runner {
                 continue;
             };
             let sent = script.signal(order);
-            let about = Arc::clone(&script.about);
+            let whose = script.whose.clone();
             match order {
-                Order::Terminate => self.tell(&about, Happened::TimedOut),
+                Order::Terminate => self.tell(&whose, Happened::TimedOut),
                 Order::Kill => {}
             }
             if let Err(errno) = sent {
-                self.tell(&about, Happened::NotSignalled(errno));
+                self.tell(&whose, Happened::NotSignalled(errno));
             }
         }
     }
@@ -167,11 +166,11 @@ impl Runner {
         self.jobs.next_deadline()
     }
 
-    /// The daemon stops: nothing is started from now on, what waited is refused, what runs keeps its deadline. Done
-    /// when [`Runner::is_idle`].
+    /// The daemon stops: nothing is started from now on but what undoes something, what waited is refused, what runs
+    /// keeps its deadline. Done when [`Runner::is_idle`].
     pub fn stop(&mut self) {
         for job in self.jobs.stop() {
-            self.tell(job.about(), Happened::Refused(StartError::Stopping));
+            self.tell(job.whose(), Happened::Refused(StartError::Stopping));
         }
     }
 
@@ -214,17 +213,17 @@ impl Runner {
         let tokens = [Token(token), Token(token.saturating_add(1))];
         let what = match Script::start(&self.registry, tokens, now, job) {
             Ok(script) => {
-                self.jobs.started(now.mono, job.action());
+                self.jobs.started(now.mono, job);
                 self.scripts.insert(slot, script);
                 Happened::Started
             }
             Err(error) => Happened::Refused(error),
         };
-        self.tell(job.about(), what);
+        self.tell(job.whose(), what);
     }
 
-    fn tell(&mut self, about: &Arc<About>, what: Happened) {
-        self.events.push(JobEvent { about: Arc::clone(about), what });
+    fn tell(&mut self, whose: &Whose, what: Happened) {
+        self.events.push(JobEvent { whose: whose.clone(), what });
     }
 }
 

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Job;
-use crate::config::resolved::{AddressList, Args, Enabled, OnBusy, PayloadKind, Program, Stamp, Stdin};
+use super::leases::{Opening, Reason, Undoing};
+use crate::config::resolved::{
+    AddressList, Again, Args, Door, Enabled, OnBusy, OnShutdown, PayloadKind, Program, Stamp, Stdin,
+};
 use crate::config::{Action, User};
 use crate::judge::Grant;
-use crate::wire::{ActionId, Bound, HmacKey, UserId};
+use crate::store::doors::DoorKey;
+use crate::wire::{ActionId, Bound, HmacKey, KnockId, UserId};
 
 /// Runs /bin/true, one at a time, for a minute.
 pub(super) fn action(id: u8, name: &str) -> Action {
@@ -33,6 +37,7 @@ pub(super) fn action(id: u8, name: &str) -> Action {
         bind: Bound::None,
         reply: None,
         enabled: Enabled::Yes,
+        door: None,
     }
 }
 
@@ -52,4 +57,47 @@ pub(super) fn job(action: Action, payload: &[u8]) -> Job {
         not_after: None,
     };
     Job::from(Grant::forged(Arc::new(user), Arc::new(action), payload))
+}
+
+/// A knock of `user`'s for a door of `action`'s terms, from 192.0.2.`host`, with an id of its own.
+pub(super) fn opening(action: &Action, user: &str, host: u8, knock: u64, hold: Option<u32>) -> Opening {
+    let who = User {
+        id: UserId(5),
+        name: user.to_owned(),
+        hmac_key: HmacKey::new([7; 32]).unwrap(),
+        public_key: None,
+        reply: None,
+        actions: vec![action.id],
+        allow_from: AddressList::default(),
+        stamp: Stamp::Optional,
+        bind: Bound::None,
+        enabled: Enabled::Yes,
+        not_after: None,
+    };
+    let mut grant = Grant::forged(Arc::new(who), Arc::new(action.clone()), b"hi");
+    grant.knock = KnockId(knock.to_be_bytes());
+    grant.source.set_ip([192, 0, 2, host].into());
+    grant.options.hold = hold;
+    Opening::of(grant, action.door.as_ref().unwrap())
+}
+
+/// The same action as a door, held for a minute, for ten at most.
+pub(super) fn door(again: Again) -> Action {
+    let door = Door {
+        hold: Duration::from_secs(60),
+        max_hold: Duration::from_secs(600),
+        undo: Program { path: PathBuf::from("/bin/false"), args: vec!["-u".to_owned()] },
+        again,
+        on_shutdown: OnShutdown::Keep,
+        release_id: None,
+    };
+    Action { door: Some(door), ..action(3, "open") }
+}
+
+/// What closes a door.
+pub(super) fn undo() -> Job {
+    let exec = job(action(3, "open"), b"").exec().clone();
+    let door = DoorKey { action: "open".to_owned(), source: [192, 0, 2, 7].into() };
+    let (lease, user) = (KnockId([7; 8]), "alice".to_owned());
+    Job::undo(Undoing { door, lease, user, attempt: 1, reason: Reason::Expired }, &exec)
 }

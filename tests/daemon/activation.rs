@@ -86,6 +86,28 @@ fn a_filter_does_not_stay_on_a_socket_that_is_given_back() {
 }
 
 #[test]
+fn two_sockets_that_are_given_back_share_their_address_as_before() {
+    let site = Site::new().with_run();
+    let first = shared("127.0.0.1:0".parse().unwrap());
+    let address = first.local_addr().unwrap();
+    let second = shared(address);
+    let given_away = [&first, &second].map(|socket| socket.try_clone().unwrap().into());
+    let mut daemon = given(&site, given_away.into());
+    ready(&mut daemon, address);
+    daemon.stop();
+
+    // Short ones all go to the first while the daemon's program chooses; without it the sender's port does.
+    for _ in 0..64 {
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"later", address).unwrap();
+    }
+    for socket in [first, second] {
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(socket.recv(&mut [0; 16]).unwrap(), 5);
+    }
+}
+
+#[test]
 fn two_sockets_on_one_address_are_one_address() {
     let site = Site::new().with_run();
     let first = shared("127.0.0.1:0".parse().unwrap());

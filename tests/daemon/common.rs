@@ -49,7 +49,10 @@ impl Site {
             key,
             hmac,
             server_id: ServerId([7; 16]),
-            top: format!("listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\n{}", listener_user()),
+            top: format!(
+                "listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\nruntime_dir = \"runtime\"\n{}",
+                listener_user()
+            ),
             tables: String::new(),
             dir,
         };
@@ -104,6 +107,29 @@ impl Site {
         let script = format!("{{ printf '%s\\n' \"$@\"; echo --; }} >> {}", out.display());
         self.action("run", 1, &script).user("alice", 1, &["run"], "");
         self
+    }
+
+    /// A door that alice may open: `run` and `undo` write a line each to `said`, with what `keys` say beside `hold`.
+    pub(crate) fn with_door(mut self, hold: &str, keys: &str) -> Site {
+        let said = self.path("said");
+        let line = |what: &str, more: &str| {
+            format!("echo {what} $1 $3 $SIGLATCH_LEASE_ID{more} >> {}", said.display())
+        };
+        let undo = line("undo", " $SIGLATCH_LEASE_REASON $SIGLATCH_ATTEMPT");
+        let undo = self.file("actions/undo", format!("#!/bin/sh\n{undo}\n").as_bytes(), 0o755);
+        let keys = format!("hold = {hold:?}\nundo = [{undo:?}]\n{keys}");
+        self.action_with("door", 1, &line("run", ""), &keys).user("alice", 1, &["door"], "");
+        self
+    }
+
+    /// What the scripts of [`Site::with_door`] said: "run IP USER", "undo IP USER REASON ATTEMPT".
+    pub(crate) fn said(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("said")).unwrap_or_default();
+        let without_id = |line: &str| {
+            let words = line.split(' ').enumerate().filter(|(at, _)| *at != 3).map(|(_, word)| word);
+            words.collect::<Vec<_>>().join(" ")
+        };
+        text.lines().map(without_id).collect()
     }
 
     /// How often the script of [`Site::with_run`] ran.

@@ -261,3 +261,130 @@ fn a_store_in_memory_refuses_what_was_knocked_before_its_start() {
     });
     daemon.stop();
 }
+
+/// Every step at which a door's way can be cut, and how often it comes: the door is kept as opening, open, closing and
+/// closed.
+const DOOR_STEPS: &[(&str, usize)] = &[
+    ("keeper-claimed", 1),
+    ("store-keep-before", 4),
+    ("store-keep-before-commit", 4),
+    ("store-keep-after-commit", 4),
+    ("store-keep-before-reply", 4),
+    ("keeper-kept", 4),
+    ("keeper-door-started", 2),
+    ("keeper-ran", 1),
+    ("keeper-undone", 1),
+];
+
+#[test]
+fn kill_9_at_every_step_opens_a_door_at_most_once_and_never_leaves_it_open() {
+    let mut cuts = 0;
+    for (step, nth) in DOOR_STEPS.iter().flat_map(|(step, times)| (1..=*times).map(move |nth| (step, nth))) {
+        cuts += 1;
+        let step = &format!("{step}:{nth}");
+        let site = Site::new().with_door("1s", "");
+        let datagram = site.datagram();
+        let daemon = site.start_with(|command| {
+            command.env("SIGLATCH_CRASH_AT", step);
+        });
+        daemon.send(&datagram);
+        assert_eq!(daemon.ended().status.signal(), Some(9), "{step}");
+        // A `run` that was on its way is over by now, as systemd would see to.
+        std::thread::sleep(Duration::from_millis(200));
+
+        let mut daemon = site.start();
+        daemon.send(&datagram);
+        daemon.wait("the knock's fate", |line| {
+            line.contains("code=replay") || line.contains("code=lease-began")
+        });
+        until("a closed door", || (doors(&site) == 0).then_some(()));
+        daemon.stop();
+        let said = site.said();
+        let runs = said.iter().filter(|line| line.starts_with("run")).count();
+        assert!(runs <= 1, "{step}: {said:?}");
+        assert!(runs == 0 || said.last().unwrap().starts_with("undo"), "{step}: {said:?}");
+        let undos = said.len() - runs;
+        assert!(undos <= 2, "{step}: {said:?}");
+    }
+    assert_eq!(cuts, 25);
+}
+
+fn doors(site: &Site) -> usize {
+    siglatch::store::sqlite::read_doors(&site.path("state")).unwrap().len()
+}
+
+#[test]
+fn a_door_over_a_reboot_is_closed_by_the_wall_clock_and_what_was_cut_short_is_undone() {
+    if !root() {
+        return;
+    }
+    let site = Site::new().with_door("1s", "");
+    let mut daemon = site.start();
+    daemon.send(&site.datagram());
+    daemon.wait("run's end", |line| line.contains("code=finished"));
+    until("that it is kept as open", || {
+        let kept = siglatch::store::sqlite::read_doors(&site.path("state")).unwrap();
+        kept.first().is_some_and(|(_, record)| record.contains("\"open\"")).then_some(())
+    });
+    daemon.kill();
+    std::thread::sleep(Duration::from_secs(1));
+    let daemon = after_a_reboot(&site);
+    until("a closed door", || (doors(&site) == 0).then_some(()));
+    assert_eq!(site.said(), ["run 127.0.0.1 alice", "undo 127.0.0.1 alice expired 1"]);
+    drop(daemon);
+}
+
+#[test]
+fn a_full_disk_opens_no_door_and_leaves_none_open() {
+    if !root() {
+        return;
+    }
+    let site = Site::new().with_door("3s", "");
+    fs::remove_dir_all(site.path("state")).unwrap();
+    let disk = Disk::mount(site.path("state"));
+    site.fresh_store();
+    let mut daemon = site.start();
+    daemon.send(&site.datagram());
+    daemon.wait("run's end", |line| line.contains("code=finished"));
+    until("that it is kept as open", || (doors(&site) == 1).then_some(()));
+    disk.fill();
+    until("undo all the same", || (site.said().len() == 2).then_some(()));
+    assert_eq!(site.said()[1], "undo 127.0.0.1 alice expired 1");
+    until("a knock that is refused", || {
+        daemon.send(&site.datagram());
+        std::thread::sleep(Duration::from_millis(50));
+        daemon.log().iter().any(|line| line.contains("code=store-failed")).then_some(())
+    });
+    disk.empty();
+    until("nothing to be left", || {
+        std::thread::sleep(Duration::from_millis(100));
+        (doors(&site) == 0).then_some(())
+    });
+    let said = site.said();
+    assert_eq!(said.iter().filter(|line| line.starts_with("run")).count() * 2, said.len(), "{said:?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_clock_that_steps_neither_closes_a_door_early_nor_leaves_it_open() {
+    for step in [86_400, -86_400] {
+        let site = Site::new().with_door("4s", "");
+        let clock = site.file("clock", b"0", 0o644);
+        let with_clock = |command: &mut Command| {
+            command.env("SIGLATCH_CLOCK_FILE", &clock);
+        };
+        let mut daemon = site.start_with(with_clock);
+        daemon.send(&site.datagram());
+        let begun = std::time::Instant::now();
+        daemon.wait("run's end", |line| line.contains("code=finished"));
+        fs::write(&clock, step.to_string()).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        daemon.kill();
+        let mut daemon = site.start_with(with_clock);
+        daemon.wait("the end", |line| line.contains("reason=expired"));
+        let took = begun.elapsed();
+        assert!((4.0..8.0).contains(&took.as_secs_f64()), "{step}: {took:?}");
+        until("undo", || (site.said().len() == 2).then_some(()));
+        daemon.stop();
+    }
+}

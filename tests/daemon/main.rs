@@ -22,6 +22,7 @@ mod flood;
 mod hardening;
 mod hostile;
 mod knock;
+mod leases;
 #[cfg(feature = "crash-points")]
 mod misbehave;
 mod reload;

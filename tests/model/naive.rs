@@ -4,7 +4,7 @@ use siglatch::reason::DropReason;
 use siglatch::wire::Bound;
 
 use crate::packet::{Sent, SignedFor};
-use crate::rules::{LISTS, PAYLOADS, Rules};
+use crate::rules::{LISTS, PAYLOADS, Rules, behind_options};
 
 /// Ran, or why not.
 pub(crate) type Verdict = Result<(), DropReason>;
@@ -178,9 +178,15 @@ fn permitted(rules: &Rules, wall: u64, claimed: &Claimed) -> Verdict {
             if !listed(action.list) {
                 broken.push(DropReason::Source);
             }
-            let payload = &PAYLOADS[sent.payload];
-            if !payload.kinds.contains(&action.kind) || payload.bytes.len() > action.max_payload {
-                broken.push(DropReason::Payload);
+            let payload =
+                if action.door { behind_options(sent.payload) } else { Some(&PAYLOADS[sent.payload]) };
+            match payload {
+                None => broken.push(DropReason::Options),
+                Some(payload) => {
+                    if !payload.kinds.contains(&action.kind) || payload.bytes.len() > action.max_payload {
+                        broken.push(DropReason::Payload);
+                    }
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use siglatch::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Reply,
-    Sandbox, Stamp, Stdin, StoreKind,
+    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
+    PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
@@ -31,7 +31,16 @@ pub(crate) struct Payload {
     pub(crate) kinds: &'static [PayloadKind],
 }
 
-pub(crate) const PAYLOADS: [Payload; 5] = {
+/// What an action that takes options makes of a payload; all others take it as it is.
+pub(crate) fn behind_options(payload: usize) -> Option<&'static Payload> {
+    match payload {
+        5 => Some(&PAYLOADS[1]),
+        6 => None,
+        _ => Some(&PAYLOADS[payload]),
+    }
+}
+
+pub(crate) const PAYLOADS: [Payload; 7] = {
     use PayloadKind::{Any, Ascii, None, Utf8};
     const LONGEST: &[u8] = &[b'x'; 199];
     [
@@ -40,6 +49,9 @@ pub(crate) const PAYLOADS: [Payload; 5] = {
         Payload { bytes: "gr\u{fc}\u{df}e".as_bytes(), kinds: &[Any, Utf8] },
         Payload { bytes: b"\xff\0", kinds: &[Any] },
         Payload { bytes: LONGEST, kinds: &[Any, Ascii, Utf8] },
+        // Hold for 600 s, in front of the second; and an option that a door does not take.
+        Payload { bytes: b"\0SLO\x01\x01\x01\x04\0\0\x02\x58open 22", kinds: &[Any, Utf8] },
+        Payload { bytes: b"\0SLO\x01\x01\x02\x06123456", kinds: &[Any, Utf8] },
     ]
 };
 
@@ -77,6 +89,8 @@ pub(crate) struct ActionRule {
     pub(crate) list: usize,
     pub(crate) bind: Bound,
     pub(crate) enabled: bool,
+    /// Whether it is one, and takes options.
+    pub(crate) door: bool,
 }
 
 pub(crate) const NOON: u64 = 1_700_000_000;
@@ -137,14 +151,16 @@ fn action(id: u8) -> impl Strategy<Value = Option<ActionRule>> {
         1 => Just(PayloadKind::None),
     ];
     let max_payload = prop_oneof![3 => Just(199_usize), 1 => prop::sample::select(vec![0, 7, 198])];
-    let rule = (kind, max_payload, list(), bind(), enabled()).prop_map(
-        move |(kind, max_payload, list, bind, enabled)| ActionRule {
+    let door = prop::bool::weighted(0.3);
+    let rule = (kind, max_payload, list(), bind(), enabled(), door).prop_map(
+        move |(kind, max_payload, list, bind, enabled, door)| ActionRule {
             id,
             kind,
             max_payload,
             list,
             bind,
             enabled,
+            door,
         },
     );
     prop_oneof![19 => rule.prop_map(Some), 1 => Just(None)]
@@ -201,6 +217,7 @@ impl Rules {
                 nonce_cache: self.nonce_cache,
                 max_claims: 0,
                 max_jobs: 0,
+                max_doors: 0,
                 workers: 0,
                 queue: 0,
             },
@@ -250,6 +267,14 @@ impl ActionRule {
             bind: self.bind,
             reply: None,
             enabled: switch(self.enabled),
+            door: self.door.then(|| Door {
+                hold: Duration::from_secs(60),
+                max_hold: Duration::from_secs(60),
+                undo: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
+                again: Again::Extend,
+                on_shutdown: OnShutdown::Keep,
+                release_id: None,
+            }),
         }
     }
 }

@@ -170,7 +170,7 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { mono: Duration::from_secs(1), wall: Duration::from_secs(self.wall) }
+        Now { mono: Duration::from_secs(1), boot: Duration::ZERO, wall: Duration::from_secs(self.wall) }
     }
 
     fn receive(&mut self, sent: Sent, source: usize) {

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use siglatch::exit::Exit;
+use siglatch::store::doors::{DoorKey, DoorRow};
 use siglatch::store::{Outcome, Record, SqliteStore, Store as _, StoreError};
 
 use super::{NOON, WALL, boot, open, record, refusal};
@@ -96,6 +97,29 @@ fn a_full_disk_refuses_claims_and_service_returns_by_itself() {
             [Outcome::Known(_), Outcome::Known(_)]
         ));
     }
+}
+
+#[test]
+fn a_full_disk_keeps_no_door_and_says_so() {
+    let Some(disk) = Disk::mount("a_full_disk_keeps_no_door_and_says_so") else {
+        return;
+    };
+    SqliteStore::create(&disk.folder(), WALL, &boot("a")).unwrap();
+    let mut store = open(&disk.folder(), WALL).0;
+    let row = |host: u8| DoorRow {
+        key: DoorKey { action: "ssh".to_owned(), source: [192, 0, 2, host].into() },
+        record: Some("x".repeat(2000)),
+    };
+    store.keep(WALL, &[row(0)]).unwrap();
+    disk.fill();
+    let many: Vec<DoorRow> = (1..100).map(row).collect();
+    for _ in 0..3 {
+        assert_full(&store.keep(WALL, &many).unwrap_err());
+    }
+    disk.make_room();
+    assert_eq!(store.doors(WALL).unwrap().len(), 1);
+    store.keep(WALL, &many).unwrap();
+    assert_eq!(store.doors(WALL).unwrap().len(), 100);
 }
 
 #[test]

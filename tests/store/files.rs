@@ -128,7 +128,10 @@ fn a_file_from_an_older_version_keeps_its_claims() {
     let mut store = open(&made.folder, WALL).0;
     store.claim(WALL, &[record(NOON + 20, 1)]).unwrap();
     Box::new(store).close(WALL).unwrap();
-    edit(&made.folder, "ALTER TABLE state RENAME COLUMN reserved TO synced_at; PRAGMA user_version = 1");
+    edit(
+        &made.folder,
+        "DROP TABLE doors; ALTER TABLE state RENAME COLUMN reserved TO synced_at; PRAGMA user_version = 1",
+    );
     let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL, &boot("b")).unwrap();
     assert_eq!(found, Found::Intact);
     assert_eq!(store.claim(WALL, &[record(NOON + 20, 1)]).unwrap(), [known()]);
@@ -137,11 +140,11 @@ fn a_file_from_an_older_version_keeps_its_claims() {
 #[test]
 fn a_file_from_a_newer_version_is_refused_and_left_alone() {
     let made = made();
-    edit(&made.folder, "PRAGMA user_version = 3");
+    edit(&made.folder, "PRAGMA user_version = 4");
     let before = fs::read(made.folder.join("claims.db")).unwrap();
     let error = refusal(&made.folder);
     assert_eq!(error.exit, Exit::Config);
-    assert!(error.what.contains("newer siglatch (format 3, this one knows 2)"), "{}", error.what);
+    assert!(error.what.contains("newer siglatch (format 4, this one knows 3)"), "{}", error.what);
     assert_eq!(fs::read(made.folder.join("claims.db")).unwrap(), before);
 }
 

@@ -7,6 +7,7 @@
 
 mod claims;
 mod disk;
+mod doors;
 mod files;
 #[cfg(feature = "crash-points")]
 mod killed;

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use siglatch::exit::Exit;
+use siglatch::store::doors::{DoorKey, DoorRow};
 use siglatch::store::thread::{GROUP, NotRecorded, QUEUE, Reply};
 use siglatch::store::{MemoryStore, Outcome, Record, Store, StoreError, StoreThread};
 
@@ -59,6 +60,15 @@ impl Store for Watched {
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError> {
         self.enter(wall, 0)?;
         self.inner.forget(wall, before)
+    }
+
+    fn keep(&mut self, wall: u64, rows: &[DoorRow]) -> Result<(), StoreError> {
+        self.enter(wall, rows.len())?;
+        self.inner.keep(wall, rows)
+    }
+
+    fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+        self.inner.doors(wall)
     }
 
     fn close(self: Box<Self>, wall: u64) -> Result<(), StoreError> {
@@ -165,7 +175,7 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 }
                 Reply::Failing(error) => said.push(error.what),
                 Reply::Recovered { refused } => said.push(format!("recovered, {refused} refused")),
-                Reply::Forgotten(_) => panic!(),
+                Reply::Forgotten(_) | Reply::Kept(..) => panic!(),
             }
         }
     }
@@ -209,6 +219,14 @@ impl Store for Broken {
         Ok(0)
     }
 
+    fn keep(&mut self, _: u64, _: &[DoorRow]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn doors(&mut self, _: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn close(self: Box<Self>, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
@@ -236,6 +254,12 @@ fn an_engine_that_answers_too_little_lets_nothing_run() {
         }
         fn forget(&mut self, _: u64, _: u32) -> Result<u64, StoreError> {
             Ok(0)
+        }
+        fn keep(&mut self, _: u64, _: &[DoorRow]) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn doors(&mut self, _: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+            Ok(Vec::new())
         }
         fn close(self: Box<Self>, _: u64) -> Result<(), StoreError> {
             Ok(())

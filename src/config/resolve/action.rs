@@ -1,12 +1,13 @@
 //! `[actions.NAME]`
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::section::{Bounds, Section, ServerIdGiven, enabled};
 use super::user::ActionNames;
-use super::{Taken, args, builtin, check_name, run_as, section};
+use super::{Taken, args, builtin, check_name, door, run_as, section};
 use crate::config::load::{Entry, Written};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
@@ -62,8 +63,13 @@ fn resolve(
     let args = args::args(&mut action, raw);
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
-    let program = run.as_ref().map(|program| program.path.as_path());
-    let run_as = raw.run_as.as_ref().and_then(|text| run_as::resolve(&mut action, text, program));
+    let door = door::resolve(&mut action, raw, name, taken);
+    let programs: Vec<&Path> = run
+        .iter()
+        .chain(door.as_ref().map(|door| &door.undo))
+        .map(|program| program.path.as_path())
+        .collect();
+    let run_as = raw.run_as.as_ref().and_then(|text| run_as::resolve(&mut action, text, &programs));
     let timeout = action.duration("timeout", &raw.timeout, TIMEOUT);
     let grace = action.duration("grace", &raw.grace, GRACE);
     let max_running = action.number("max_running", &raw.max_running, MAX_RUNNING);
@@ -94,6 +100,7 @@ fn resolve(
         bind,
         reply,
         enabled: enabled(raw.enabled),
+        door,
     })
 }
 
@@ -113,10 +120,8 @@ fn id(
 
 /// Keys whose features aren't built yet.
 fn later(action: &mut Section<'_>, raw: &RawAction) {
-    for (key, value) in [("undo", &raw.undo), ("hold", &raw.hold), ("nft", &raw.nft)] {
-        if let Some(value) = value {
-            action.unbuilt(value.span(), key, "leave it out; what works is a program in `run`");
-        }
+    if let Some(value) = &raw.nft {
+        action.unbuilt(value.span(), "nft", "leave it out; what works is a program in `run`");
     }
 }
 

@@ -1,11 +1,11 @@
-//! What a script is given: `run`, `args` and `env`.
+//! What a script is given: `run` or `undo`, `args` and `env`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::section::Section;
 use crate::config::files;
-use crate::config::raw::{RawAction, Text};
+use crate::config::raw::{RawAction, Text, Texts};
 use crate::config::resolved::{Arg, Args, Program};
 
 /// The program and the arguments in `run` behind it.
@@ -16,22 +16,28 @@ pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<Program> 
     }
     let hint = "write run = [\"/etc/siglatch/actions/...\"]";
     let texts = action.required("run", &raw.run, hint)?;
+    program(action, "run", texts)
+}
+
+/// The program of `key` and the arguments behind it.
+pub(super) fn program(action: &mut Section<'_>, key: &str, texts: &Texts) -> Option<Program> {
     let Some((program, fixed)) = texts.get_ref().split_first() else {
-        action.error(texts.span(), "`run` is empty", hint);
+        let hint = format!("write {key} = [\"/etc/siglatch/actions/...\"]");
+        action.error(texts.span(), format!("`{key}` is empty"), hint);
         return None;
     };
     let path = PathBuf::from(program.get_ref());
     if let Err(mut bad) = files::check_program(&path) {
         if program.get_ref().contains(' ') && path.symlink_metadata().is_err() {
             let words: Vec<String> = program.get_ref().split(' ').map(|word| format!("{word:?}")).collect();
-            bad.hint = Some(format!("each argument is a text of its own: run = [{}]", words.join(", ")));
+            bad.hint = Some(format!("each argument is a text of its own: {key} = [{}]", words.join(", ")));
         }
         action.bad_file(program.span(), &bad);
     }
     for text in fixed {
         action.no_nul(text);
         if placeholder(text.get_ref()).is_some() {
-            let what = format!("{text} stands for nothing in `run`");
+            let what = format!("{text} stands for nothing in `{key}`");
             action.error(text.span(), what, "placeholders go into `args`");
         }
     }

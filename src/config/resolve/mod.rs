@@ -3,6 +3,7 @@
 mod action;
 mod args;
 mod builtin;
+mod door;
 mod listen;
 mod run_as;
 mod section;
@@ -194,6 +195,7 @@ fn limits(document: &Document, raw: &Option<Keys<RawLimits>>, notes: &mut Vec<Pr
         nonce_cache: limits.number("nonce_cache", &raw.nonce_cache, NONCE_CACHE),
         max_claims: limits.number("max_claims", &raw.max_claims, MAX_CLAIMS),
         max_jobs: limits.number("max_jobs", &raw.max_jobs, MAX_JOBS),
+        max_doors: limits.number("max_doors", &raw.max_doors, MAX_DOORS),
         prefix_rate: limits.number("prefix_rate", &raw.prefix_rate, USER_RATE),
         prefix_burst: limits.number("prefix_burst", &raw.prefix_burst, USER_BURST),
         prefixes: limits.number("prefixes", &raw.prefixes, PREFIXES),
@@ -252,5 +254,6 @@ const PREFIXES: Bounds<u32> = Bounds { default: 65_536, min: 1, max: 1_000_000 }
 const NONCE_CACHE: Bounds<usize> = Bounds { default: 10_000, min: 1, max: 10_000_000 };
 const MAX_CLAIMS: Bounds<u64> = Bounds { default: 1_000_000, min: 1, max: 100_000_000 };
 const MAX_JOBS: Bounds<usize> = Bounds { default: 64, min: 1, max: 4096 };
+const MAX_DOORS: Bounds<usize> = Bounds { default: 4096, min: 1, max: 65_536 };
 const QUEUE: Bounds<usize> = Bounds { default: 2048, min: 1, max: 65_536 };
 const WORKERS_MAX: usize = 256;

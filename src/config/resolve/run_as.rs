@@ -10,7 +10,7 @@ use crate::config::raw::Text;
 use crate::config::resolved::{RunAs, Sandbox};
 
 /// `None` where nothing is to change, which is all that a daemon without root can do.
-pub(super) fn resolve(action: &mut Section<'_>, text: &Text, program: Option<&Path>) -> Option<RunAs> {
+pub(super) fn resolve(action: &mut Section<'_>, text: &Text, programs: &[&Path]) -> Option<RunAs> {
     let (user, group) = match text.get_ref().split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text.get_ref().as_str(), None),
@@ -29,7 +29,7 @@ pub(super) fn resolve(action: &mut Section<'_>, text: &Text, program: Option<&Pa
             }
         },
     };
-    if let Some(program) = program.filter(|program| !may_start(program, uid, gid)) {
+    for program in programs.iter().filter(|program| !may_start(program, uid, gid)) {
         let what = format!("{text} may not execute {}", program.display());
         action.warning(text.span(), what, format!("chmod o+x {}", program.display()));
     }

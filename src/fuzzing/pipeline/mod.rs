@@ -34,6 +34,8 @@ pub struct Seen {
     pub refused: BTreeSet<DropReason>,
     /// Knocks that were granted.
     pub granted: u64,
+    /// What they and others were answered, in the receipt's words; "v1" for replies to plain ones.
+    pub answers: BTreeSet<String>,
 }
 
 /// Runs `data` as a program.
@@ -41,7 +43,7 @@ pub struct Seen {
 /// # Panics
 ///
 /// Where something was granted that nobody signed, that is stale, or that was granted before; where a datagram is not
-/// counted exactly once.
+/// counted exactly once; where somebody is answered who should not be, or more often or at more length than he may.
 pub fn pipeline(data: &[u8]) -> Seen {
     let mut world = World::new();
     for operation in Program::new(data) {
@@ -71,7 +73,7 @@ struct World {
 impl World {
     fn new() -> World {
         let configs = menu::configs();
-        let now = Now { mono: Duration::from_secs(1), wall: menu::START };
+        let now = Now { mono: Duration::from_secs(1), boot: Duration::ZERO, wall: menu::START };
         let disk = Disk::new(now.unix() - 600);
         let (ours, theirs) = Channel::pair().expect("a socket pair");
         World {
@@ -115,6 +117,7 @@ impl World {
             }
             Operation::Wait(time) => {
                 self.now.mono += time;
+                self.now.boot += time;
                 self.now.wall += time;
             }
             Operation::StepClock(seconds) => {
@@ -187,6 +190,7 @@ impl World {
         for about in self.keeper.started() {
             Ledger::started(self.keeper.config(), &about);
         }
+        self.keeper.answers().iter().for_each(|answer| self.ledger.answered(answer));
     }
 
     /// Everything to its end; then what came is what ran and what was refused.
@@ -195,6 +199,16 @@ impl World {
         self.keeper.stop(self.now);
         let counts = self.listener.report();
         self.flow(Stages::ALL);
+        // A door that closes may have a knock behind it, and the store a word about each.
+        for nth in 0..SETTLES {
+            if self.keeper.is_settled() {
+                break;
+            }
+            assert!(nth + 1 < SETTLES, "a door that is never opened or closed");
+            self.keeper.exit(self.now, 0);
+            self.flow(Stages::ALL);
+        }
+        assert_eq!(self.keeper.unanswered(), 0, "what is over is answered");
         self.keeper.listener_counts(counts);
         self.ledger.balance(self.keeper.counts());
     }
@@ -252,6 +266,9 @@ impl Decrypt for NoRsa {
         Some(block)
     }
 }
+
+/// Far more than what runs and waits.
+const SETTLES: usize = 100;
 
 /// What may wait for a worker, and for the store.
 const QUEUE: usize = 2;

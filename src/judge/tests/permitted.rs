@@ -1,4 +1,7 @@
 use super::*;
+use crate::config::resolved::{Again, Door, OnShutdown};
+use crate::wire::Options;
+use crate::wire::options::Release;
 
 /// One thing that is wrong, and how it shows.
 type Fault = (DropReason, fn(&mut Config));
@@ -211,4 +214,41 @@ fn a_user_may_knock_until_not_after_and_on_it() {
         desk.now.wall = wall;
         assert_eq!(desk.outcome(&plain(1), HOME), expected, "{wall:?}");
     }
+}
+
+#[test]
+fn a_door_takes_hold_and_release_in_front_of_its_payload_and_release_by_an_id_of_its_own() {
+    let door = Door {
+        hold: Duration::from_secs(60),
+        max_hold: Duration::from_secs(60),
+        undo: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
+        again: Again::Extend,
+        on_shutdown: OnShutdown::Keep,
+        release_id: ActionId::new(101),
+    };
+    let config = with_action(config(), |action| action.door = Some(door));
+    let held = Options { hold: Some(600), ..Options::default() };
+    let released = Options { release: Some(Release), ..Options::default() };
+    let asked = [
+        (1, Options::default(), Ok(Options::default())),
+        (1, held.clone(), Ok(held.clone())),
+        (1, released.clone(), Ok(released.clone())),
+        (101, Options::default(), Ok(released.clone())),
+        (101, held.clone(), Ok(Options { hold: Some(600), ..released.clone() })),
+        (102, Options::default(), Err(DropReason::ActionUnknown)),
+        (1, Options { argument: Some(Vec::new()), ..Options::default() }, Err(DropReason::Options)),
+    ];
+    for (action, options, expected) in asked {
+        let payload = options.join(b"hi").unwrap();
+        let knock = Knock { payload: &payload, ..knock(action) };
+        let granted = Desk::new(config.clone()).knock(&signed(&knock, Binding::None), HOME);
+        let granted = granted.map(|grant| (grant.action.id.number(), grant.options, grant.payload));
+        assert_eq!(granted, expected.map(|options| (1, options, b"hi".to_vec())), "{action} {options:?}");
+    }
+    let without = with_alice(config, |alice| alice.actions.clear());
+    let knock = Knock { payload: b"", ..knock(101) };
+    assert_eq!(
+        Desk::new(without).outcome(&signed(&knock, Binding::None), HOME),
+        Err(DropReason::NotPermitted)
+    );
 }

@@ -129,7 +129,7 @@ mod tests {
     use crate::wire::PLAINTEXT_LEN;
 
     fn at(millis: u64) -> Now {
-        Now { mono: Duration::from_millis(millis), wall: Duration::ZERO }
+        Now { mono: Duration::from_millis(millis), boot: Duration::ZERO, wall: Duration::ZERO }
     }
 
     #[test]

@@ -8,9 +8,10 @@ use crate::config::files;
 use crate::judge::Decoys;
 use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
-use crate::store::thread::by_hand::Engine;
+use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
-use crate::work::{About, Happened, How, JobEvent, StartError};
+use crate::work::leases::{Leases, Record};
+use crate::work::{About, Happened, How, JobEvent, StartError, Whose};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {
@@ -21,7 +22,10 @@ pub(crate) struct Keeper {
     store: StoreThread<Claim>,
     engine: Engine<Claim>,
     jobs: Jobs,
-    scripts: BTreeMap<Slot, Arc<About>>,
+    doors: Doors,
+    receipts: Receipts,
+    answers: Vec<channel::Reply>,
+    scripts: BTreeMap<Slot, Whose>,
     started: Vec<Arc<About>>,
     report: Report,
     phase: Phase,
@@ -44,14 +48,21 @@ impl Keeper {
         now: Now,
         config: Arc<Config>,
         decoys: Decoys,
-        store: Box<dyn Store>,
+        mut store: Box<dyn Store>,
         queue: usize,
         channel: Channel,
     ) -> Keeper {
+        let rows = store.doors(now.unix()).unwrap_or_default();
+        let rows = rows.into_iter().filter_map(|(key, text)| Some((key, Record::parse(&text).ok()?)));
+        let mut leases = Leases::new("this boot", config.limits.max_doors);
+        leases.recover(now, rows);
         let (store, engine) = StoreThread::by_hand(store, queue);
         Keeper {
             judge: Judge::new(Arc::clone(&config), decoys),
             jobs: Jobs::new(config.limits.max_jobs),
+            doors: Doors::new(leases),
+            receipts: Receipts::default(),
+            answers: Vec::new(),
             ear: Some(Ear::new(now, channel, config.limits.workers, config.limits.queue)),
             config,
             store,
@@ -129,18 +140,21 @@ impl Keeper {
                 Reply::Claimed(claim, outcome) => match self.judge.claimed(now, claim, outcome.ok()) {
                     Verdict::Grant(grant) => {
                         grants(&self.config, Some(&grant));
-                        self.start(now, Job::from(grant));
+                        self.granted(now, grant);
                     }
                     Verdict::Refuse(refusal) => {
                         grants(&self.config, None);
+                        self.answers.extend(Receipts::refused(now, &refusal, &self.config));
                         self.report.refused(now, &refusal, &self.config);
                     }
                 },
                 Reply::Failing(error) => self.report.store_failing(&error),
                 Reply::Recovered { refused } => self.report.store_recovered(refused),
+                Reply::Kept(key, result) => self.doors.kept(now, &key, result),
                 Reply::Forgotten(_) => {}
             }
         }
+        self.carry_out(now);
     }
 
     /// The script in the `nth` place exits.
@@ -148,13 +162,14 @@ impl Keeper {
         let Some(slot) = self.scripts.keys().nth(nth).copied() else {
             return;
         };
-        let about = self.scripts.remove(&slot);
+        let whose = self.scripts.remove(&slot);
         self.jobs.ended(slot);
-        if let Some(about) = about {
+        if let Some(whose) = whose {
             let (how, took) = (How::Exited(0), Duration::ZERO);
-            self.tell(now, about, Happened::Finished { how, took });
+            self.tell(now, whose, Happened::Finished { how, took });
         }
         self.start_waiting(now);
+        self.carry_out(now);
     }
 
     /// Deadlines: who is killed is gone.
@@ -166,12 +181,27 @@ impl Keeper {
                 (Order::Kill | Order::Terminate, _) => {}
             }
         }
+        while let Some(answer) = self.receipts.due(now) {
+            self.answers.push(answer);
+        }
+        self.doors.due(now);
+        self.carry_out(now);
         self.report.summary(now, 0);
     }
 
     /// What was started since the last call.
     pub(crate) fn started(&mut self) -> Vec<Arc<About>> {
         std::mem::take(&mut self.started)
+    }
+
+    /// What was answered since the last call.
+    pub(crate) fn answers(&mut self) -> Vec<channel::Reply> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// How many knocks are still to be answered.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.receipts.len()
     }
 
     /// Prunes the store.
@@ -191,10 +221,16 @@ impl Keeper {
             self.judge.permits(now, user, action, about.source.ip(), about.bound)
         });
         for (about, reason) in withdrawn {
-            self.tell(now, about, Happened::Refused(StartError::Withdrawn(reason)));
+            self.tell(now, Whose::Knock(about), Happened::Refused(StartError::Withdrawn(reason)));
         }
+        let permits = |about: &About| {
+            let (user, action) = (&about.user, about.action.id);
+            self.judge.permits(now, user, action, about.source.ip(), about.bound)
+        };
+        self.doors.reload(config.limits.max_doors, permits);
         self.config = config;
         self.start_waiting(now);
+        self.carry_out(now);
     }
 
     /// The signal to stop.
@@ -204,9 +240,10 @@ impl Keeper {
             ear.stop(now);
         }
         for job in self.jobs.stop() {
-            let about = Arc::clone(job.about());
-            self.tell(now, about, Happened::Refused(StartError::Stopping));
+            self.tell(now, job.whose().clone(), Happened::Refused(StartError::Stopping));
         }
+        self.doors.shutdown();
+        self.carry_out(now);
     }
 
     /// Takes no more messages: the other end of its channel is closed.
@@ -225,12 +262,38 @@ impl Keeper {
         (counts.received(), counts.all_ran(), counts.by_reason().collect())
     }
 
+    /// Whether nothing runs, and no door is just being opened or closed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.scripts.is_empty() && self.doors.is_settled()
+    }
+
+    fn granted(&mut self, now: Now, grant: Grant) {
+        let Keeper { receipts, doors, report, config, .. } = self;
+        let (job, reply) = granted::take(now, grant, receipts, doors, report, config);
+        job.into_iter().for_each(|job| self.start(now, job));
+        self.answers.extend(reply);
+    }
+
+    fn carry_out(&mut self, now: Now) {
+        loop {
+            let mut jobs = Vec::new();
+            let refused = self.doors.carry_out(now, &self.store, |job| jobs.push(job), &mut self.report);
+            for (about, reason) in refused {
+                self.answers.extend(self.receipts.withdrawn(now, &about, reason));
+            }
+            if jobs.is_empty() {
+                return;
+            }
+            jobs.into_iter().for_each(|job| self.start(now, job));
+        }
+    }
+
     fn start(&mut self, now: Now, job: Job) {
-        let about = Arc::clone(job.about());
+        let whose = job.whose().clone();
         match self.jobs.admit(job) {
             Admit::Start(job) => self.spawn(now, &job),
-            Admit::Wait => self.tell(now, about, Happened::Queued),
-            Admit::Refuse(error) => self.tell(now, about, Happened::Refused(error)),
+            Admit::Wait => self.tell(now, whose, Happened::Queued),
+            Admit::Refuse(error) => self.tell(now, whose, Happened::Refused(error)),
         }
     }
 
@@ -243,18 +306,22 @@ impl Keeper {
     fn spawn(&mut self, now: Now, job: &Job) {
         let what = match files::check_program(job.program()) {
             Ok(()) => {
-                self.scripts.insert(self.jobs.free_slot(), Arc::clone(job.about()));
-                self.jobs.started(now.mono, job.action());
-                self.started.push(Arc::clone(job.about()));
+                self.scripts.insert(self.jobs.free_slot(), job.whose().clone());
+                self.jobs.started(now.mono, job);
+                self.started.extend(job.whose().knock().cloned());
                 Happened::Started
             }
             Err(file) => Happened::Refused(file.into()),
         };
-        self.tell(now, Arc::clone(job.about()), what);
+        self.tell(now, job.whose().clone(), what);
     }
 
-    fn tell(&mut self, now: Now, about: Arc<About>, what: Happened) {
-        self.report.job(now, &JobEvent { about, what });
+    fn tell(&mut self, now: Now, whose: Whose, what: Happened) {
+        let event = JobEvent { whose, what };
+        self.report.job(now, &event);
+        let answers = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));
+        self.answers.extend(answers);
+        self.doors.happened(now, &event);
     }
 }
 

@@ -43,7 +43,8 @@ struct Rig {
 
 impl Rig {
     fn new(limits: Limits) -> Rig {
-        let now = Now { mono: Duration::from_secs(1), wall: Duration::from_secs(START) };
+        let now =
+            Now { mono: Duration::from_secs(1), boot: Duration::ZERO, wall: Duration::from_secs(START) };
         let mut admission = Admission::new(now, MODULUS.to_vec(), beacon(), limits);
         let added = vec![(UserId(1), key(1)), (UserId(2), key(2))];
         admission.stamp_keys(&StampKeys { removed: Vec::new(), added });

@@ -42,7 +42,11 @@ impl Rig {
         let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
         let key = PrivateKey::from_pem(vectors["private_key_pem"].as_str().unwrap()).unwrap();
         let beacon = BeaconKey::of(key.public());
-        let now = Now { mono: Duration::from_secs(1), wall: Duration::from_secs(1_700_000_000) };
+        let now = Now {
+            mono: Duration::from_secs(1),
+            boot: Duration::ZERO,
+            wall: Duration::from_secs(1_700_000_000),
+        };
         let mut admission = Admission::new(now, vec![0xb0; 256], beacon.clone(), LIMITS);
         let added = vec![(UserId(1), StampKey::from_bytes([1; 32]))];
         admission.stamp_keys(&StampKeys { removed: Vec::new(), added });
@@ -206,7 +210,7 @@ fn what_arrives_is_opened_or_counted() {
 
 #[test]
 fn operations_are_short_from_a_half_full_queue_until_a_second_after_nobody_was_held_back() {
-    let at = |millis| Now { mono: Duration::from_millis(millis), wall: Duration::ZERO };
+    let at = |millis| Now { mono: Duration::from_millis(millis), boot: Duration::ZERO, wall: Duration::ZERO };
     let mut shortage = Shortage::new(100);
     assert_eq!(shortage.supply(at(0), 50), Supply::Ample);
     assert_eq!(shortage.supply(at(1), 51), Supply::Short);

@@ -1,7 +1,7 @@
 use super::*;
 
 fn at(millis: u64) -> Now {
-    Now { mono: Duration::from_millis(millis), wall: Duration::ZERO }
+    Now { mono: Duration::from_millis(millis), boot: Duration::ZERO, wall: Duration::ZERO }
 }
 
 /// Looks every millisecond from then to then, and adapts; when the filter was to be replaced.

@@ -16,11 +16,13 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
+use super::doors;
 use super::fault::{self, Doing};
 use super::past::{Found, Past, Wal};
 use super::place::{self, Identity, Place};
 use super::schema::Format;
 use crate::crash;
+use crate::store::doors::{DoorKey, DoorRow};
 use crate::store::{Boot, Outcome, Record, StoreError};
 
 /// An open file: checked, migrated, marked as in use.
@@ -178,6 +180,23 @@ impl Db {
         self.floor = floor;
         self.tally.claims = self.tally.claims.saturating_sub(gone as u64);
         Ok(self.tally.claims)
+    }
+
+    /// Synced: what follows must not happen without it.
+    pub(super) fn keep(&mut self, rows: &[DoorRow]) -> rusqlite::Result<()> {
+        crash::point("store-keep-before");
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
+        for row in rows {
+            doors::put(&transaction, row)?;
+        }
+        crash::point("store-keep-before-commit");
+        transaction.commit()?;
+        crash::point("store-keep-after-commit");
+        Ok(())
+    }
+
+    pub(super) fn doors(&self) -> rusqlite::Result<Vec<(DoorKey, String)>> {
+        doors::select(&self.connection)
     }
 
     pub(super) fn close(mut self) -> rusqlite::Result<()> {

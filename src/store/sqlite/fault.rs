@@ -15,22 +15,30 @@ pub(super) enum Doing {
     Claim,
     Reserve,
     Forget,
+    Keep,
+    Read,
     Close,
 }
 
 /// An error of the engine's.
 pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> StoreError {
+    let denied = match doing {
+        Doing::Read => "run this as root",
+        Doing::Open | Doing::Claim | Doing::Reserve | Doing::Forget | Doing::Keep | Doing::Close => READ_ONLY,
+    };
     let doing = match doing {
         Doing::Open => "open the store",
         Doing::Claim => "record claims",
         Doing::Reserve => "write to the store",
         Doing::Forget => "forget claims",
+        Doing::Keep => "record doors",
+        Doing::Read => "read doors",
         Doing::Close => "close the store",
     };
     let (hint, exit) = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => (FULL.to_owned(), Exit::TryAgain),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            (READ_ONLY.to_owned(), Exit::Permission)
+            (denied.to_owned(), Exit::Permission)
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             ("end the other program that has it open".to_owned(), Exit::TryAgain)

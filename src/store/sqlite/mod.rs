@@ -1,4 +1,4 @@
-//! Claims on disk: SQLite in `state_dir`.
+//! Claims and doors on disk: SQLite in `state_dir`.
 //!
 //! In: a folder of siglatchd's own (0700), the boot and the clock. Out: a [`Store`] that survives kill -9, a crash of
 //! the machine, a full disk, and its own file's removal, each without running a knock twice.
@@ -8,6 +8,7 @@
 //! claim that this process saw.
 
 mod db;
+mod doors;
 mod fault;
 mod past;
 mod place;
@@ -16,14 +17,16 @@ mod schema;
 use std::path::{Path, PathBuf};
 
 use db::{Db, Floors};
+pub use doors::read_doors;
 use fault::Doing;
 pub use past::Found;
 use place::Identity;
 
+use super::doors::{DoorKey, DoorRow};
 use super::{Boot, Outcome, Record, Store, StoreError, seconds};
 use crate::exit::Exit;
 
-/// Claims in `claims.db`.
+/// Claims and doors in `claims.db`.
 #[derive(Debug)]
 pub struct SqliteStore {
     folder: PathBuf,
@@ -138,6 +141,14 @@ impl Store for SqliteStore {
     fn forget(&mut self, wall: u64, before: u32) -> Result<u64, StoreError> {
         let wall = seconds(wall);
         self.with(wall, Doing::Forget, |db| db.forget(before))
+    }
+
+    fn keep(&mut self, wall: u64, rows: &[DoorRow]) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::Keep, |db| db.keep(rows))
+    }
+
+    fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+        self.with(seconds(wall), Doing::Read, |db| db.doors())
     }
 
     fn close(mut self: Box<Self>, wall: u64) -> Result<(), StoreError> {

@@ -31,6 +31,13 @@ const MIGRATIONS: &[&str] = &[
     INSERT INTO state VALUES (1, 0, 0, NULL);",
     // What is later was synced. It once was the clock at the last sync; now it may lie ahead of it.
     "ALTER TABLE state RENAME COLUMN synced_at TO reserved;",
+    // Doors that are to be closed. `record` is JSON, its meaning that of src/work/leases/record.rs.
+    "CREATE TABLE doors (
+        action TEXT NOT NULL,
+        source TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (action, source)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// What a file is, before anything in it is touched.

@@ -26,7 +26,7 @@ fn run(jobs: &mut Jobs, now: Duration, job: Job) -> Option<Slot> {
 
 fn begin(jobs: &mut Jobs, now: Duration, job: &Job) -> Slot {
     let slot = jobs.free_slot();
-    jobs.started(now, job.action());
+    jobs.started(now, job);
     slot
 }
 
@@ -94,9 +94,9 @@ fn a_waiting_job_without_room_does_not_hold_up_another_action() {
     assert!(matches!(jobs.admit(job(1, 1, OnBusy::Queue(9))), Admit::Wait));
     assert!(matches!(jobs.admit(job(2, 1, OnBusy::Queue(9))), Admit::Wait));
     jobs.ended(two);
-    assert_eq!(jobs.next_waiting().unwrap().action().id.number(), 2);
+    assert_eq!(jobs.next_waiting().unwrap().limited_by().unwrap().id.number(), 2);
     jobs.ended(one);
-    assert_eq!(jobs.next_waiting().unwrap().action().id.number(), 1);
+    assert_eq!(jobs.next_waiting().unwrap().limited_by().unwrap().id.number(), 1);
 }
 
 #[test]
@@ -109,6 +109,28 @@ fn a_stop_refuses_what_waits_and_leaves_what_runs_its_deadline() {
     assert_eq!(jobs.next_deadline(), Some(11 * SECOND));
     jobs.ended(slot);
     assert_eq!((jobs.running(), jobs.waiting()), (0, 0));
+}
+
+#[test]
+fn what_undoes_something_is_held_up_by_its_kind_alone_and_starts_while_the_daemon_stops() {
+    let mut jobs = Jobs::new(1);
+    run(&mut jobs, SECOND, job(1, 1, OnBusy::Refuse)).unwrap();
+    let slot = run(&mut jobs, SECOND, testing::undo()).unwrap();
+    assert!(matches!(jobs.admit(testing::undo()), Admit::Wait));
+    assert_eq!(jobs.stop().count(), 0);
+    assert!(matches!(jobs.admit(testing::undo()), Admit::Wait));
+    assert!(jobs.next_waiting().is_none(), "no room yet");
+    assert_eq!((jobs.running(), jobs.waiting()), (2, 2));
+    jobs.ended(slot);
+    assert!(jobs.next_waiting().is_some());
+    assert_eq!(jobs.waiting(), 1);
+}
+
+#[test]
+fn what_undoes_something_takes_no_place_of_what_is_knocked_for() {
+    let mut jobs = Jobs::new(1);
+    run(&mut jobs, SECOND, testing::undo()).unwrap();
+    assert!(run(&mut jobs, SECOND, job(1, 1, OnBusy::Refuse)).is_some());
 }
 
 #[derive(Clone, Debug)]
@@ -167,11 +189,11 @@ proptest! {
                 Step::Stop => refused += jobs.stop().count(),
             }
             while let Some(job) = ready.pop().or_else(|| jobs.next_waiting()) {
-                let same = account.values().filter(|(id, ..)| *id == job.action().id.number()).count();
+                let same = account.values().filter(|(id, ..)| *id == job.limited_by().unwrap().id.number()).count();
                 prop_assert!(same < MAX_RUNNING && account.len() < max);
                 let slot = begin(&mut jobs, now, &job);
                 prop_assert!(slot.0 < 6, "slots stay below the most that ever ran");
-                prop_assert!(account.insert(slot, (job.action().id.number(), now, vec![])).is_none());
+                prop_assert!(account.insert(slot, (job.limited_by().unwrap().id.number(), now, vec![])).is_none());
                 started += 1;
             }
             while let Some((slot, order)) = jobs.due(now) {

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::pipe;
@@ -20,7 +19,7 @@ use crate::clock::Now;
 use crate::config::files;
 use crate::sys::spawn::{Program, spawn};
 use crate::work::event::{Happened, How, JobEvent, StartError};
-use crate::work::job::{About, Job};
+use crate::work::job::{Job, Whose};
 use crate::work::jobs::Order;
 use crate::work::output::{Output, State, Stream};
 
@@ -28,7 +27,7 @@ use crate::work::output::{Output, State, Stream};
 #[derive(Debug)]
 pub(super) struct Script {
     /// Whose it is.
-    pub(super) about: Arc<About>,
+    pub(super) whose: Whose,
     /// When (monotonic).
     pub(super) started: Duration,
     pid: Pid,
@@ -79,7 +78,6 @@ impl Script {
         let (stdout, stdout_end) = Pipe::open(registry, out, Stream::Stdout)?;
         let (stderr, stderr_end) = Pipe::open(registry, err, Stream::Stderr)?;
         let stdin = stdin(job)?;
-        let action = job.action();
         let file = CString::new(job.program().as_os_str().as_bytes())?;
         let args = job.args().iter().map(|arg| CString::new(arg.as_str()));
         let args =
@@ -91,14 +89,14 @@ impl Script {
             args: &args,
             env: &env,
             stdio: [stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()],
-            run_as: action.run_as.map(|to| (Uid::from_raw(to.uid), Gid::from_raw(to.gid))),
+            run_as: job.exec().run_as.map(|to| (Uid::from_raw(to.uid), Gid::from_raw(to.gid))),
         })?;
         Ok(Script {
-            about: Arc::clone(job.about()),
+            whose: job.whose().clone(),
             started: now.mono,
             pid,
             pipes: [stdout, stderr],
-            output: Output::new(action.max_output),
+            output: Output::new(job.exec().max_output),
         })
     }
 
@@ -119,7 +117,7 @@ impl Script {
         for pipe in &mut self.pipes {
             let bytes = pipe.read(buffer);
             self.output.push(pipe.stream, bytes, &mut |piece| {
-                events.push(event(&self.about, piece.into()));
+                events.push(event(&self.whose, piece.into()));
             });
         }
     }
@@ -132,7 +130,7 @@ impl Script {
                 self.read(buffer, events);
             }
         }
-        self.output.finish(&mut |piece| events.push(event(&self.about, piece.into())));
+        self.output.finish(&mut |piece| events.push(event(&self.whose, piece.into())));
     }
 
     /// Signals the process group; the script by itself too, if it left its group.
@@ -238,6 +236,6 @@ fn how(status: WaitStatus) -> How {
     }
 }
 
-fn event(about: &Arc<About>, what: Happened) -> JobEvent {
-    JobEvent { about: Arc::clone(about), what }
+fn event(whose: &Whose, what: Happened) -> JobEvent {
+    JobEvent { whose: whose.clone(), what }
 }

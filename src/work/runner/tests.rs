@@ -85,7 +85,9 @@ impl Loop {
     fn lines(&self, name: &str) -> Vec<&str> {
         let mut lines = Vec::new();
         for event in &self.seen {
-            if let (Happened::Line(_, text), true) = (&event.what, event.about.action.name == name) {
+            if let (Happened::Line(_, text), Whose::Knock(about)) = (&event.what, &event.whose)
+                && about.action.name == name
+            {
                 lines.push(text.as_str());
             }
         }

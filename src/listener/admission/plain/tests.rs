@@ -12,7 +12,7 @@ const LIMITS: Limits = Limits {
 };
 
 fn at(millis: u64) -> Now {
-    Now { mono: Duration::from_millis(millis), wall: Duration::ZERO }
+    Now { mono: Duration::from_millis(millis), boot: Duration::ZERO, wall: Duration::ZERO }
 }
 
 fn source(number: u32) -> IpAddr {

@@ -38,7 +38,11 @@ impl Rig {
         let vectors = include_str!("../../../../tests/vectors/siglatch-v1.json");
         let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
         let server = PrivateKey::from_pem(vectors["private_key_pem"].as_str().unwrap()).unwrap();
-        let now = Now { mono: Duration::from_secs(1), wall: Duration::from_secs(1_700_000_000) };
+        let now = Now {
+            mono: Duration::from_secs(1),
+            boot: Duration::ZERO,
+            wall: Duration::from_secs(1_700_000_000),
+        };
         let mut stamps = Stamps::new(now, BeaconKey::of(server.public()), 300);
         [ALICE, BOB].into_iter().for_each(|user| stamps.add(user, &key(user)));
         Rig { stamps, now, serial: 0 }

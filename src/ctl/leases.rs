@@ -1,0 +1,157 @@
+//! `siglatchctl leases` and `revoke`: who holds which door until when, and its end.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::args::{Leases, Revoke};
+use super::document::Document;
+use super::internal;
+use crate::clock::{self, Now};
+use crate::config::show_duration;
+use crate::control::{self, LINE_MAX, Reply, Request, SOCKET};
+use crate::exit::{self, Exit, Failure};
+use crate::store::Boot;
+use crate::store::doors::DoorKey;
+use crate::wire::KnockId;
+use crate::work::leases::{Phase, Record, Whom};
+
+/// A lease, or a door that closes and that nobody holds.
+#[derive(serde::Serialize)]
+struct Line {
+    lease: KnockId,
+    user: String,
+    action: String,
+    from: String,
+    state: String,
+    /// When it ends, Unix seconds by the wall clock of now.
+    until: Option<u64>,
+    seconds: Option<u64>,
+}
+
+/// Lists the leases in the store, whether or not the daemon runs.
+pub(super) fn leases(args: &Leases) -> Result<(), Failure> {
+    let document = Document::open(&args.at.config)?;
+    let now = Now { mono: Duration::ZERO, boot: clock::boot(), wall: clock::wall() };
+    let boot = Boot::read(now.unix());
+    let mut lines = Vec::new();
+    for (key, text) in doors(&document)? {
+        let record =
+            Record::parse(&text).map_err(|bad| Failure::new(Exit::Config, format!("{key}: {bad}")))?;
+        lines.extend(of_door(now, &boot, &key, record));
+    }
+    if args.json {
+        let json = serde_json::to_string_pretty(&lines).map_err(|error| internal(&error))?;
+        return exit::say(&format!("{json}\n"));
+    }
+    let mut rows = vec![["LEASE", "USER", "ACTION", "FROM", "LEFT", "UNTIL", "STATE"].map(str::to_owned)];
+    rows.extend(lines.into_iter().map(|line| {
+        let left = line.seconds.map_or("-".to_owned(), |left| show_duration(Duration::from_secs(left)));
+        let until = line.until.and_then(|until| Timestamp::from_second(until.try_into().ok()?).ok());
+        let until = until.map_or("-".to_owned(), |until| until.to_string());
+        [line.lease.to_string(), line.user, line.action, line.from, left, until, line.state]
+    }));
+    exit::say(&exit::columns(&rows))
+}
+
+fn of_door(now: Now, boot: &Boot, key: &DoorKey, record: Record) -> Vec<Line> {
+    let turn = record.revive(now, &boot.id);
+    let line = |lease, user: &str, state: String, left: Option<Duration>| Line {
+        lease,
+        user: user.to_owned(),
+        action: key.action.clone(),
+        from: key.source.to_string(),
+        state,
+        until: left.map(|left| now.wall.saturating_add(left).as_secs()),
+        seconds: left.map(|left| left.as_secs()),
+    };
+    let state = match turn.phase {
+        Phase::Opening => "opens",
+        Phase::Open => "open",
+        Phase::Closing(reason, attempt, _) => {
+            let state = format!("closes ({reason}, attempt {attempt})");
+            return vec![line(turn.lease, &turn.user, state, None)];
+        }
+    };
+    let leases = turn.leases.iter().map(|(user, lease)| {
+        let left = lease.until.saturating_sub(now.boot);
+        let state = if left.is_zero() { "overdue" } else { state };
+        line(lease.id, user, state.to_owned(), Some(left))
+    });
+    leases.collect()
+}
+
+#[cfg(feature = "sqlite")]
+fn doors(document: &Document) -> Result<Vec<(DoorKey, String)>, Failure> {
+    if document.text("store") == Some("memory") {
+        return Err(Failure::new(
+            Exit::Config,
+            "the leases are in the daemon's memory alone: store = \"memory\"",
+        )
+        .hint("its log has them: lease-began, lease-ended"));
+    }
+    let folder = folder(document, "state_dir", "/var/lib/siglatch");
+    Ok(crate::store::sqlite::read_doors(&folder)?)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn doors(_document: &Document) -> Result<Vec<(DoorKey, String)>, Failure> {
+    Err(Failure::new(Exit::Config, "this build has no SQLite: the leases are in the daemon's memory alone"))
+}
+
+/// Ends leases, through the running daemon.
+pub(super) fn revoke(args: &Revoke) -> Result<(), Failure> {
+    let whom = match (&args.lease, &args.user) {
+        (Some(lease), _) => Whom::Lease(*lease),
+        (None, Some(user)) => Whom::User(user.to_string()),
+        (None, None) => Whom::All,
+    };
+    let document = Document::open(&args.at.config)?;
+    let socket = folder(&document, "runtime_dir", "/run/siglatch").join(SOCKET);
+    match ask(&socket, &Request::Revoke(whom.clone()))? {
+        Reply::Revoked(0) if matches!(whom, Whom::Lease(_)) => {
+            Err(Failure::new(Exit::TryAgain, "there is no such lease")
+                .hint("`siglatchctl leases` lists them"))
+        }
+        Reply::Revoked(1) => exit::say("1 lease revoked\n"),
+        Reply::Revoked(count) => exit::say(&format!("{count} leases revoked\n")),
+        Reply::Failed(why) => Err(Failure::new(Exit::Internal, format!("siglatchd did nothing: {why}"))),
+    }
+}
+
+fn ask(socket: &Path, request: &Request) -> Result<Reply, Failure> {
+    let line = control::write(request).map_err(|error| internal(&error))?;
+    let exchange = || -> io::Result<Vec<u8>> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(&line)?;
+        let mut reply = Vec::new();
+        stream.take(LINE_MAX as u64).read_to_end(&mut reply)?;
+        Ok(reply)
+    };
+    let reply = exchange().map_err(|error| {
+        let what = format!("cannot ask siglatchd at {}: {error}", socket.display());
+        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+        let runs =
+            "does it run, and with this configuration? its log says `control-failed` if it has no socket";
+        Failure::new(Exit::of_io(&error), what).hint(if denied { "run this as root" } else { runs })
+    })?;
+    if reply.is_empty() {
+        return Err(Failure::new(
+            Exit::TryAgain,
+            "siglatchd hung up: it has too many to answer, or you are not root",
+        ));
+    }
+    control::read(&reply).map_err(|error| internal(&error))
+}
+
+/// A folder that the configuration names, relative to it.
+fn folder(document: &Document, key: &str, default: &str) -> PathBuf {
+    document.folder().join(document.text(key).unwrap_or(default))
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
