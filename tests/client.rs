@@ -461,6 +461,52 @@ fn a_hostile_invite_installs_nothing() {
     desk.siglatch(&["join", "missing.toml"]).failed(78, "missing.toml is not there");
 }
 
+/// The options in front of a payload, WIRE.md.
+fn with_code(code: &str, payload: &str) -> Vec<u8> {
+    [b"\0SLO\x01\x01\x02\x06", code.as_bytes(), payload.as_bytes()].concat()
+}
+
+#[test]
+fn a_code_stands_in_front_of_the_payload() {
+    let (socket, desk) = office();
+    for (given, payload) in [("123456", "hi"), ("123 456", "")] {
+        let said = desk.siglatch(&["knock", "office", "hello", "--totp", given, "--payload", payload]).ok();
+        assert!(!said.out.contains("123"), "{}", said.out);
+        assert_eq!(see(&desk, &receive(&socket), "127.0.0.1").payload, with_code("123456", payload));
+    }
+    for wrong in ["12345", "1234567", "12345a", "", "\u{661}23456"] {
+        let said = desk.siglatch(&["knock", "office", "hello", "--totp", wrong]);
+        assert_eq!(said.code, 64, "{wrong}: {said:?}");
+    }
+    let long = "x".repeat(186);
+    desk.siglatch(&["knock", "office", "hello", "--totp", "123456", "--payload", &long])
+        .failed(64, "options and payload are longer");
+    assert_silent(&socket);
+}
+
+#[test]
+fn a_code_is_asked_for_at_the_terminal_and_not_shown() {
+    let (socket, desk) = office();
+    let profile = desk.read("home/.config/siglatch/office.toml");
+    let asking = profile.replace("\"hello\" = 1", "\"hello\" = { id = 1, totp = true }");
+    assert_ne!(asking, profile);
+    desk.write("home/.config/siglatch/office.toml", asking, 0o600);
+    let siglatch = env!("CARGO_BIN_EXE_siglatch");
+    // A session of its own has no terminal.
+    desk.run("setsid", &["--wait", siglatch, "knock", "office", "hello"], b"123456\n")
+        .failed(64, "give it with --totp CODE");
+    let typed =
+        |keys: &str| desk.at_terminal(&format!("{siglatch} knock office hello"), "code for office: ", keys);
+    let said = typed("12x\u{7f}3456\r");
+    assert!(said.out.contains("knocked office") && !said.out.contains("3456"), "{said:?}");
+    assert_eq!(see(&desk, &receive(&socket), "127.0.0.1").payload, with_code("123456", ""));
+    for (keys, told) in [("\u{3}", "no code was given"), ("1234\r", "a code has six digits")] {
+        let said = typed(keys);
+        assert!(said.out.contains(told), "{said:?}");
+    }
+    assert_silent(&socket);
+}
+
 #[test]
 fn help_names_every_command_and_usage_errors_end_with_64() {
     let desk = Desk::new();

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rsa::pkcs8::EncodePrivateKey as _;
-use siglatch::config::resolved::{Again, Arg, Args, OnBusy, OnShutdown};
+use siglatch::config::allowance::{Allowance, Period, Quota};
+use siglatch::config::resolved::{Again, Arg, Args, OnBusy, OnShutdown, SecondFactor};
 use siglatch::config::{self, Colours, Loaded, Problems};
 use siglatch::wire::{ActionId, PrivateKey, UserId};
 
@@ -183,7 +184,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 86);
+    assert_eq!(cases, 98);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -213,11 +214,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
-        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
+        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
     ),
     ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
     ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
@@ -500,6 +501,54 @@ const MISTAKES: &[(&str, &str)] = &[
         "warning: `max_queue` does nothing without a queue @ 6:13 => write on_busy = \"queue\" as well",
     ),
     (
+        "zone = \"Atlantis\"",
+        "error: there is no time zone \"Atlantis\" @ 3:8 => write one such as \"Europe/Berlin\", or \"UTC\"",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\ncooldown = \"0s\"",
+        "error: `cooldown` takes a time from 1s to 31d @ 6:12 => a time is written \"250ms\", \"90s\", \"5m\" or \"1h30m\"",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\ncooldown = \"1500ms\"",
+        "error: `cooldown` takes whole seconds @ 6:12 => write \"1s\" or more",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nquota = \"20/days\"",
+        "error: `quota` takes a number from 1 to 999999 per \"hour\", \"day\" or \"week\" @ 6:9 => write \"20/day\"",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhours = 8",
+        "error: `hours` takes a text, or a list of 1 to 32 of them @ 6:9 => write \"mon-fri 08:00-18:00\", with a time zone behind it if it is not the server's",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhours = []",
+        "error: `hours` takes a text, or a list of 1 to 32 of them @ 6:9 => write \"mon-fri 08:00-18:00\", with a time zone behind it if it is not the server's",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhours = [\"08:00-18:00\", \"monday 8-18\"]",
+        "error: \"monday 8-18\" names no hours @ 6:9 => write \"mon-fri 08:00-18:00\", with a time zone behind it if it is not the server's",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhours = \"08:00-08:00\"",
+        "error: \"08:00-08:00\" ends when it begins @ 6:9 => a whole day is 00:00-24:00",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhours = \"08:00-18:00 Mars\"",
+        "error: there is no time zone \"Mars\" @ 6:9 => write one such as \"Europe/Berlin\", or \"UTC\"",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\ntotp_key = \"short.hmac\"",
+        "error: HERE/short.hmac is not a TOTP key: 26 to 103 letters and digits of base32 @ 7:12 => `siglatchctl user totp` makes one",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\ntotp_key = \"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\"",
+        "error: `totp_key` is a key, where a file's name belongs @ 7:12 => `siglatchctl user totp` makes one, and writes it here",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\ntotp = true\n[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"a\"]",
+        "warning: `bob` has no `totp_key`, and `a` asks for a code: it is refused him @ 7:8 => make one: siglatchctl user totp bob",
+    ),
+    (
         "[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"",
         "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`",
     ),
@@ -535,6 +584,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("keys/alice.hmac", 0o600, &[7; 32]);
     let public = PrivateKey::from_pem(&SERVER_KEY).unwrap().public().to_pem().unwrap();
     folder.write("keys/alice.pub.pem", 0o644, public.as_bytes());
+    folder.write("keys/alice.totp", 0o600, b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n");
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
@@ -561,7 +611,13 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     assert_eq!((ssh.payload, ssh.max_payload), (bare.payload, bare.max_payload));
     assert_eq!((ssh.bind, ssh.enabled), (bare.bind, bare.enabled));
     assert_eq!((ssh.on_busy, bare.on_busy), (OnBusy::Queue(16), OnBusy::Refuse));
-    assert_eq!(users[&UserId(1)].actions, [ssh.id]);
+    assert_eq!((ssh.second_factor, &bare.allowance), (SecondFactor::None, &Allowance::default()));
+    let Quota { most, per, zone } = ssh.allowance.quota.as_ref().unwrap();
+    assert_eq!((*most, *per, zone.iana_name()), (20, Period::Day, Some("Europe/Berlin")));
+    assert_eq!((ssh.allowance.cooldown, ssh.allowance.hours.len()), (Some(10), 1));
+    let alice = &users[&UserId(1)];
+    assert_eq!((&alice.actions, alice.allowance.cooldown), (&vec![ssh.id], Some(1)));
+    assert!(alice.totp_key.is_some());
 }
 
 /// The documented file with every setting in force.

@@ -7,6 +7,7 @@ mod programs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use programs::{Desk, names};
+use siglatch::wire::invite::Asks;
 use siglatch::wire::stamp::Postage;
 use siglatch::wire::{HmacKey, Invite, PrivateKey, ServerId};
 
@@ -145,7 +146,8 @@ fn user_add_makes_key_invite_and_table() {
     assert_eq!(invite.server_id.unwrap().to_string(), value(&desk, "server_id"));
     assert_eq!(invite.server_key.to_pem().unwrap(), desk.read("srv/server.pub.pem"));
     assert_eq!(invite.postage, Postage::Stamped);
-    let actions: Vec<String> = invite.actions.iter().map(|(name, id)| format!("{name} {id}")).collect();
+    let actions: Vec<String> =
+        invite.actions.iter().map(|(name, action)| format!("{name} {}", action.id)).collect();
     assert_eq!(actions, ["hello 1"]);
 
     let config: toml::Table = desk.read("srv/siglatchd.toml").parse().unwrap();
@@ -447,6 +449,76 @@ fn users_and_actions_are_listed_as_tables() {
 }
 
 #[test]
+fn a_totp_key_is_made_shown_once_and_kept_unless_forced() {
+    let desk = made();
+    add(&desk, &["alice", "--action", "hello"]).ok();
+    let totp = |args: &[&str]| desk.ctl(&[&["user", "totp"], args, &AT].concat());
+    totp(&["bob"]).failed(64, "there is no user bob");
+    assert!(!desk.path("srv/keys/bob.totp").exists());
+    let shown = totp(&["alice"]).ok();
+    let key = desk.read("srv/keys/alice.totp");
+    assert_eq!((key.trim().len(), desk.mode("srv/keys/alice.totp")), (32, 0o600));
+    let uri = format!(
+        "otpauth://totp/vpn.example.org:alice?secret={}&issuer=vpn.example.org&algorithm=SHA1&digits=6&period=30",
+        key.trim()
+    );
+    assert!(shown.out.lines().any(|line| line == uri), "{}", shown.out);
+    assert!(shown.out.chars().filter(|c| *c == '\u{2588}').count() > 200, "{}", shown.out);
+    assert!(!shown.err.contains(key.trim()), "{}", shown.err);
+    totp(&["alice"]).failed(78, "alice has a TOTP key already");
+    assert_eq!(desk.read("srv/keys/alice.totp"), key);
+    totp(&["alice", "--force"]).ok();
+    assert_ne!(desk.read("srv/keys/alice.totp"), key);
+    let asking =
+        desk.read("srv/siglatchd.toml").replace("[actions.hello]\n", "[actions.hello]\ntotp = true\n");
+    desk.write("srv/siglatchd.toml", asking, 0o600);
+    with_listener_user(&desk, "srv/siglatchd.toml");
+    desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
+}
+
+#[test]
+fn a_key_that_nobody_saw_is_not_in_force() {
+    let desk = made();
+    add(&desk, &["alice", "--action", "hello"]).ok();
+    let before = desk.read("srv/siglatchd.toml");
+    let ctl = env!("CARGO_BIN_EXE_siglatchctl");
+    let unseen = format!("exec {ctl} user totp alice --config srv/siglatchd.toml > /dev/full");
+    desk.run("/bin/sh", &["-c", &unseen], b"").failed(75, "cannot write the key to standard output");
+    assert_eq!(desk.read("srv/siglatchd.toml"), before);
+    assert!(!desk.path("srv/keys/alice.totp").exists());
+}
+
+#[test]
+fn an_invite_says_which_actions_ask_for_a_code() {
+    let desk = made();
+    desk.write(
+        "srv/siglatchd.toml",
+        desk.read("srv/siglatchd.toml") + "totp = true\n[actions.plain]\nid = 7\n",
+        0o600,
+    );
+    add(&desk, &["alice", "--action", "hello,plain"]).ok();
+    let asks: Vec<Asks> =
+        invite(&desk, "alice.invite.toml").actions.values().map(|action| action.asks).collect();
+    assert_eq!(asks, [Asks::Totp, Asks::Nothing]);
+}
+
+#[test]
+fn usage_of_a_server_that_was_never_knocked_is_a_heading() {
+    let desk = made();
+    let usage = |args: &[&str]| desk.ctl(&[&["usage"], args, &AT].concat());
+    assert_eq!(usage(&[]).ok().out, "USER  ACTION  DAY  WEEK  TOTAL  FIRST  LAST\n");
+    assert_eq!(usage(&["--csv"]).ok().out, "user_id,user,action_id,action,day,week,total,first,last\n");
+    std::fs::remove_dir_all(desk.path("srv/state")).unwrap();
+    usage(&[]).failed(78, "claims.db: cannot be read");
+    desk.write(
+        "srv/siglatchd.toml",
+        format!("store = \"memory\"\n{}", desk.read("srv/siglatchd.toml")),
+        0o600,
+    );
+    usage(&[]).failed(78, "keeps no usage");
+}
+
+#[test]
 fn a_folder_with_an_odd_name_is_written_as_toml() {
     let desk = Desk::new();
     desk.ctl(&["init", "a \"b\" \\c"]).ok();
@@ -460,10 +532,17 @@ fn a_folder_with_an_odd_name_is_written_as_toml() {
 fn help_names_every_command_and_usage_errors_end_with_64() {
     let desk = Desk::new();
     let help = desk.ctl(&["--help"]).ok().out;
-    for command in ["init", "user", "action", "check"] {
+    for command in ["init", "user", "action", "usage", "check"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
     }
-    for command in [&["init"][..], &["user", "add"], &["user", "list"], &["action", "list"]] {
+    for command in [
+        &["init"][..],
+        &["user", "add"],
+        &["user", "totp"],
+        &["user", "list"],
+        &["action", "list"],
+        &["usage"],
+    ] {
         let help = desk.ctl(&[command, &["--help"]].concat()).ok().out;
         assert!(help.contains(&format!("Usage: siglatchctl {}", command.join(" "))), "{help}");
     }

@@ -67,6 +67,8 @@ fn user(id: u16, actions: u8) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -92,6 +94,8 @@ fn action(id: u8) -> Action {
         reply: None,
         enabled: Enabled::Yes,
         door: None,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use crate::config::units;
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
+use crate::wire::options::TotpCode;
 
 /// Knocks at a siglatch server: one sealed UDP datagram asks it to run one action.
 #[derive(Debug, Parser)]
@@ -46,6 +47,10 @@ pub(super) struct Knock {
 
     #[command(flatten)]
     pub(super) payload: Payload,
+
+    /// Send this code of your authenticator [default: asked for, where the profile says that the action wants one]
+    #[arg(long, value_name = "CODE", value_parser = super::totp::parse, conflicts_with = "all_families")]
+    pub(super) totp: Option<TotpCode>,
 
     /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
     #[arg(long)]
@@ -201,6 +206,7 @@ quota; 77 permission, or refused; 78 a file is wrong";
 
 const KNOCK_EXAMPLES: &str = "Examples:
   siglatch knock office ssh
+  siglatch knock office ssh --totp 123456
   siglatch knock office 1 --payload 'restart web'
   date | siglatch knock -v -6 office report -
   siglatch knock --host vpn.example.org --port 50000 --user-id 1 \\

@@ -19,11 +19,13 @@ use zeroize::Zeroizing;
 use super::answer::{self, Sent};
 use super::args;
 use super::target::{Dash, NoTarget, Target, usage};
+use super::totp;
 use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use crate::sys::{self, ClockSync};
 use crate::wire::address::folded;
 use crate::wire::invite::Answers;
+use crate::wire::options::Options;
 use crate::wire::packet::{Knock, Packet, PayloadTooLong};
 use crate::wire::stamp::{Postage, Stamper, stamp};
 use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, Receipt, StampKey};
@@ -55,7 +57,13 @@ fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), 
             ));
         }
     };
-    Ok((target, payload(&args.payload, dash)?, binding))
+    let payload = payload(&args.payload, dash)?;
+    let options = Options { totp: totp::code(args, &target)?, ..Options::default() };
+    let joined = options.join(&payload).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string())
+            .hint("nothing was sent; send less, or have the action fetch the rest")
+    });
+    Ok((target, Zeroizing::new(joined?), binding))
 }
 
 /// The payload's bytes as they are; one that does not fit is refused, never cut.

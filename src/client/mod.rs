@@ -13,6 +13,7 @@ mod args;
 mod knock;
 mod profile;
 mod target;
+mod totp;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -103,7 +104,7 @@ fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
 
 /// `ssh (1), web (2)`.
 fn action_list(invite: &Invite) -> String {
-    let named = invite.actions.iter().map(|(name, id)| format!("{name} ({id})"));
+    let named = invite.actions.iter().map(|(name, action)| format!("{name} ({})", action.id));
     match named.collect::<Vec<_>>().join(", ") {
         none if none.is_empty() => "no named action".to_owned(),
         list => list,

@@ -7,7 +7,7 @@ use super::args::{Cli, Direct, Knock};
 use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Answers, Host, Name};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
 
@@ -26,6 +26,8 @@ pub(super) struct Target {
     pub(super) hmac_key: HmacKey,
     pub(super) server_key: PublicKey,
     pub(super) action: ActionId,
+    /// What the profile says that it asks for.
+    pub(super) asks: Asks,
     pub(super) postage: Postage,
     pub(super) answers: Answers,
 }
@@ -93,7 +95,7 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
         }));
     };
     let invite = profiles.load(&name)?;
-    let (action, what) = action_of(&invite, action)?;
+    let (Action { id: action, asks }, what) = action_of(&invite, action)?;
     Ok(Target {
         label: invite.name.to_string(),
         who: format!("{} ({})", invite.user, invite.user_id),
@@ -105,16 +107,17 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
         hmac_key: invite.hmac_key,
         server_key: invite.server_key,
         action,
+        asks,
         postage: invite.postage,
         answers: invite.answers,
     })
 }
 
 /// An action by name, or else by number; a number need not have a name.
-fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure> {
+fn action_of(invite: &Invite, word: &str) -> Result<(Action, String), Failure> {
     let named = Name::parse(word).and_then(|name| invite.actions.get_key_value(&name));
     let id = match named {
-        Some((name, id)) => return Ok((*id, format!("{name} ({id})"))),
+        Some((name, action)) => return Ok((*action, format!("{name} ({})", action.id))),
         None => number(word),
     };
     let Some(id) = id else {
@@ -122,8 +125,11 @@ fn action_of(invite: &Invite, word: &str) -> Result<(ActionId, String), Failure>
         let hint = format!("its actions are: {}; or give a number, 1 to 255", super::action_list(invite));
         return Err(Failure::new(Exit::Usage, what).hint(hint));
     };
-    let name = invite.actions.iter().find(|(_, known)| **known == id);
-    Ok((id, name.map_or_else(|| id.to_string(), |(name, id)| format!("{name} ({id})"))))
+    let known = invite.actions.iter().find(|(_, known)| known.id == id);
+    Ok(match known {
+        Some((name, action)) => (*action, format!("{name} ({id})")),
+        None => (Action { id, asks: Asks::Nothing }, id.to_string()),
+    })
 }
 
 fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> {
@@ -157,6 +163,7 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         hmac_key: HmacKey::parse(&key).map_err(|error| wrong(hmac_key, &error))?,
         server_key: PublicKey::from_pem(&pem).map_err(|error| wrong(server_key, &error))?,
         action,
+        asks: Asks::Nothing,
         // A server that has an id takes stamps; siglatch v1 has none and takes none.
         answers: Answers::Nothing,
         postage: if args.server_id.is_some() { Postage::Stamped } else { Postage::Plain },

@@ -14,6 +14,8 @@ pub mod files;
 pub(crate) mod units;
 
 #[cfg(feature = "server")]
+pub mod allowance;
+#[cfg(feature = "server")]
 mod check;
 #[cfg(feature = "server")]
 pub(crate) mod include;
@@ -31,6 +33,8 @@ mod resolve;
 pub mod resolved;
 #[cfg(feature = "server")]
 mod shape;
+#[cfg(feature = "server")]
+mod totp_key;
 
 #[cfg(feature = "server")]
 pub use check::{check, load_telling};
@@ -44,5 +48,6 @@ pub use problems::{Colours, Problem, Problems};
 pub use resolve::missing_listener;
 #[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};
+pub use totp_key::{BadTotpKey, TotpKey};
 #[cfg(feature = "server")]
 pub(crate) use units::show_duration;

@@ -33,6 +33,7 @@ pub(super) struct RawConfig {
     pub(super) state_dir: Option<Text>,
     pub(super) runtime_dir: Option<Text>,
     pub(super) freshness: Option<Any>,
+    pub(super) zone: Option<Text>,
     pub(super) store: Option<Text>,
     pub(super) sandbox: Option<Text>,
     pub(super) listener_user: Option<Text>,
@@ -95,6 +96,10 @@ pub(super) struct RawUser {
     pub(super) require_stamp: Option<bool>,
     pub(super) public_key: Option<Text>,
     pub(super) reply: Option<Text>,
+    pub(super) cooldown: Option<Any>,
+    pub(super) quota: Option<Text>,
+    pub(super) hours: Option<Any>,
+    pub(super) totp_key: Option<Text>,
 }
 
 /// `[actions.NAME]`
@@ -120,6 +125,10 @@ pub(super) struct RawAction {
     pub(super) bind: Option<Text>,
     pub(super) reply: Option<Text>,
     pub(super) enabled: Option<bool>,
+    pub(super) cooldown: Option<Any>,
+    pub(super) quota: Option<Text>,
+    pub(super) hours: Option<Any>,
+    pub(super) totp: Option<bool>,
     pub(super) hold: Option<Any>,
     pub(super) undo: Option<Texts>,
     pub(super) max_hold: Option<Any>,

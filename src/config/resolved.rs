@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::allowance::Allowance;
+use super::totp_key::TotpKey;
 use crate::wire::options::Kind;
 use crate::wire::{ActionId, Bound, HmacKey, PublicKey, ServerId, UserId};
 
@@ -206,6 +208,10 @@ pub struct User {
     pub enabled: Enabled,
     /// Last moment at which he may knock: since the Unix epoch.
     pub not_after: Option<Duration>,
+    /// When and how often, over all that he runs.
+    pub allowance: Allowance,
+    /// Makes his second factor.
+    pub totp_key: Option<TotpKey>,
 }
 
 /// A switch.
@@ -260,15 +266,21 @@ pub struct Action {
     pub enabled: Enabled,
     /// What makes it a door: something that is undone again.
     pub door: Option<Door>,
+    /// When and how often, by each user.
+    pub allowance: Allowance,
+    /// What it asks for beside a signed knock.
+    pub second_factor: SecondFactor,
 }
 
 impl Action {
     /// The options that may stand in front of its payload. None: whatever comes is payload.
-    pub fn takes(&self) -> &'static [Kind] {
-        match self.door {
-            Some(_) => &[Kind::Hold, Kind::Release],
-            None => &[],
-        }
+    pub fn takes(&self) -> Vec<Kind> {
+        let held: &[Kind] = if self.door.is_some() { &[Kind::Hold, Kind::Release] } else { &[] };
+        let coded: &[Kind] = match self.second_factor {
+            SecondFactor::None => &[],
+            SecondFactor::Totp => &[Kind::Totp],
+        };
+        [held, coded].concat()
     }
 }
 
@@ -315,6 +327,16 @@ pub enum OnShutdown {
     Keep,
     /// It is closed.
     Undo,
+}
+
+/// What an action asks for beside a signed knock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// Nothing.
+    #[default]
+    None,
+    /// A code of the user's authenticator.
+    Totp,
 }
 
 /// A program and its first arguments.

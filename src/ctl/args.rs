@@ -19,7 +19,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Init(Init),
-    /// Adds and lists users
+    /// Adds and lists users, makes their second factor
     #[command(subcommand)]
     User(User),
     /// Lists actions
@@ -27,6 +27,7 @@ pub(super) enum Command {
     Action(Action),
     Leases(Leases),
     Revoke(Revoke),
+    Usage(Usage),
     Check(Check),
 }
 
@@ -56,6 +57,7 @@ pub(super) struct Init {
 #[derive(Debug, Subcommand)]
 pub(super) enum User {
     Add(Box<UserAdd>),
+    Totp(UserTotp),
     /// Lists the users
     List(At),
 }
@@ -105,6 +107,22 @@ pub(super) struct UserAdd {
     pub(super) at: At,
 }
 
+/// Makes the key of a user's authenticator and shows it, once
+///
+/// As a URI and as a QR code for its camera. Actions with `totp = true` then take his knocks with a code alone.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl user totp alice")]
+pub(super) struct UserTotp {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    /// Replace the key that he has; the old one ends
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
 /// Lists who holds which door, from where and until when
 ///
 /// Reads the store, so it works while siglatchd is down, too.
@@ -130,6 +148,19 @@ pub(super) struct Revoke {
     /// All leases
     #[arg(long, group = "whom")]
     pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+/// Says how often each user ran each action, and when last
+///
+/// Reads the store, whether siglatchd runs or not. DAY and WEEK are the last 24 hours and seven days.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl usage --csv > usage.csv")]
+pub(super) struct Usage {
+    /// As comma-separated values, with a line of names on top
+    #[arg(long)]
+    pub(super) csv: bool,
     #[command(flatten)]
     pub(super) at: At,
 }
@@ -177,9 +208,11 @@ const CONFIG: &str = "/etc/siglatch/siglatchd.toml";
 const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org
   siglatchctl user add alice --action hello
+  siglatchctl user totp alice
   siglatchctl user list
   siglatchctl leases
   siglatchctl revoke --user alice
+  siglatchctl usage
   siglatchctl check
 
 Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";

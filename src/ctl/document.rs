@@ -127,6 +127,17 @@ impl Document {
         Ok(())
     }
 
+    /// Gives a user of this file the key in `file`; `None` if he has one and is to keep it.
+    pub(super) fn set_totp_key(&mut self, name: &Name, file: &str, existing: Existing) -> Option<()> {
+        let users = self.main.get_mut("users").and_then(Item::as_table_like_mut)?;
+        let user = users.get_mut(name.as_str()).and_then(Item::as_table_like_mut)?;
+        if existing == Existing::Keep && user.contains_key("totp_key") {
+            return None;
+        }
+        user.insert("totp_key", value(file));
+        Some(())
+    }
+
     /// Replaces the file, whole, with the mode it has.
     pub(super) fn save(&self) -> Result<(), Failure> {
         let mode = self.real.metadata().map_err(|error| {

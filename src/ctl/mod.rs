@@ -13,11 +13,13 @@ mod document;
 mod init;
 mod leases;
 mod list;
+mod totp;
+mod usage;
 mod user;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,10 +37,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => exit::end(match cli.command {
             Command::Init(args) => init::init(&args),
             Command::User(User::Add(args)) => user::add(&args),
+            Command::User(User::Totp(args)) => totp::totp(&args),
             Command::User(User::List(at)) => list::users(&at.config),
             Command::Action(Action::List(at)) => list::actions(&at.config),
             Command::Leases(args) => leases::leases(&args),
             Command::Revoke(args) => leases::revoke(&args),
+            Command::Usage(args) => usage::usage(&args),
             Command::Check(args) => config::check(&args.file),
         }),
         Err(code) => code,
@@ -84,6 +88,16 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
         .try_fill_bytes(&mut bytes)
         .map_err(|error| Failure::new(Exit::Internal, format!("no randomness: {error}")))?;
     Ok(bytes)
+}
+
+/// Writes what is secret and shown once: a reader that left has not seen it, unlike elsewhere that is a failure.
+fn print(what: &str, text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| {
+        let what = format!("cannot write {what} to standard output: {error}");
+        Failure::new(Exit::TryAgain, what).hint("nothing was changed")
+    })
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Failure {

@@ -1,7 +1,6 @@
 //! `siglatchctl user add`: a key, an invite, and a table in the configuration, in this order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -10,10 +9,10 @@ use zeroize::Zeroizing;
 
 use super::args::UserAdd;
 use super::document::{Document, Standing, lock};
-use super::{Begun, internal, make_folder, random};
+use super::{Begun, internal, make_folder, print, random};
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{Answers, Host, Name};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, ServerId, UserId};
 
@@ -48,7 +47,7 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
         begun.write(path, bytes, 0o600, existing)?;
     }
     if to_stdout {
-        print(&text)?;
+        print("the invite", &text)?;
     }
     document.save()?;
     begun.done();
@@ -143,22 +142,24 @@ fn answers(document: &Document, args: &UserAdd) -> Answers {
     }
 }
 
-/// The ids of the actions that are asked for.
-fn actions(document: &Document, args: &UserAdd) -> Result<BTreeMap<Name, ActionId>, Failure> {
-    let known: BTreeMap<&str, ActionId> = document
+/// The actions that are asked for.
+fn actions(document: &Document, args: &UserAdd) -> Result<BTreeMap<Name, Action>, Failure> {
+    let known: BTreeMap<&str, Action> = document
         .entries("actions")
         .filter_map(|(name, action)| {
             let id = action.get("id").and_then(Item::as_integer)?;
-            Some((name, ActionId::new(u8::try_from(id).ok()?)?))
+            let id = ActionId::new(u8::try_from(id).ok()?)?;
+            let totp = action.get("totp").and_then(Item::as_bool) == Some(true);
+            Some((name, Action { id, asks: if totp { Asks::Totp } else { Asks::Nothing } }))
         })
         .collect();
     let find = |name: &Name| {
-        let id = known.get(name.as_str()).ok_or_else(|| {
+        let action = known.get(name.as_str()).ok_or_else(|| {
             let what = format!("{}: no action {name}", document.path().display());
             let names: Vec<&str> = known.keys().copied().collect();
             Failure::new(Exit::Usage, what).hint(format!("the actions are: {}", names.join(", ")))
         })?;
-        Ok((name.clone(), *id))
+        Ok((name.clone(), *action))
     };
     args.actions.iter().map(find).collect()
 }
@@ -216,16 +217,6 @@ fn absent(path: &Path) -> Result<(), Failure> {
     }
     let what = format!("{}: is there already", path.display());
     Err(Failure::new(Exit::Config, what).hint("nothing was changed; --force replaces it"))
-}
-
-/// A reader that left has no invite: unlike elsewhere that is a failure.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| {
-        let what = format!("cannot write the invite to standard output: {error}");
-        Failure::new(Exit::TryAgain, what).hint("nothing was changed")
-    })
 }
 
 const KEY_FILE_MAX: u64 = 16 * 1024;

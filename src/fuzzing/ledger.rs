@@ -11,7 +11,7 @@ use super::pipeline::Seen;
 use super::sealed::unpad;
 use crate::channel::{Lane, Opened, Reply};
 use crate::clock::Now;
-use crate::config::resolved::{self, Enabled, PayloadKind};
+use crate::config::resolved::{self, Enabled, PayloadKind, SecondFactor};
 use crate::config::{Action, Config, User};
 use crate::judge::Grant;
 use crate::reason::DropReason;
@@ -245,10 +245,12 @@ fn assert_fields(plain: &[u8], grant: &Grant) -> Nonce {
     assert_eq!(plain[5..7], grant.user.id.0.to_le_bytes());
     let id = if plain[7] == menu::RELEASE { menu::DOOR } else { plain[7] };
     assert_eq!(id, grant.action.id.number());
-    match id {
-        // Behind its options.
-        menu::DOOR => assert!(covered(plain).1[2..].ends_with(&grant.payload)),
-        _ => assert_eq!(covered(plain).1[2..], grant.payload),
+    let sent = &covered(plain).1[2..];
+    // Behind the options, which are the daemon's alone.
+    match (id, grant.action.second_factor) {
+        (menu::DOOR, _) => assert!(sent.ends_with(&grant.payload)),
+        (_, SecondFactor::None) => assert_eq!(sent, grant.payload),
+        (_, SecondFactor::Totp) => assert_eq!(sent.get(14..), Some(&grant.payload[..]), "{sent:?}"),
     }
     Nonce {
         timestamp: grant.timestamp,

@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::recorded::recorded;
 use crate::clock::Now;
+use crate::config::allowance::{Hours, Quota};
 use crate::config::resolved::{
     AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
-    PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
+    PayloadKind, Program, Reply, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
 };
-use crate::config::{Action, Config, User};
+use crate::config::{Action, Config, TotpKey, User};
 use crate::judge::Decoys;
 use crate::keeper::{limits, stamp_keys};
 use crate::listener::Admission;
@@ -104,6 +107,7 @@ fn variants() -> Vec<Arc<Config>> {
         }),
         with(&|config| config.stamp = Stamp::Required),
         with(&|config| user(config, 1, |alice| alice.stamp = Stamp::Required)),
+        with(&limited),
     ]
 }
 
@@ -192,6 +196,16 @@ fn set_up_actions(config: &mut Config) {
 /// An action that is held and undone, and the id that ends its lease.
 pub(super) const DOOR: u8 = 77;
 pub(super) const RELEASE: u8 = 78;
+/// A code, a quota, a cooldown, hours.
+fn limited(config: &mut Config) {
+    user(config, 1, |alice| alice.totp_key = TotpKey::new([9; 20]).ok());
+    action(config, 1, |coded| coded.second_factor = SecondFactor::Totp);
+    action(config, 2, |twice| twice.allowance.quota = Quota::parse("2/hour", &TimeZone::UTC));
+    action(config, 5, |seldom| seldom.allowance.cooldown = Some(5));
+    action(config, 6, |monday| {
+        monday.allowance.hours.extend(Hours::parse("mon 00:00-01:00", &TimeZone::UTC));
+    });
+}
 
 /// May run all actions but the seventh.
 fn a_user(id: u16) -> User {
@@ -207,6 +221,8 @@ fn a_user(id: u16) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -232,6 +248,8 @@ fn an_action(id: ActionId) -> Action {
         bind: Bound::None,
         enabled: Enabled::Yes,
         door: None,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

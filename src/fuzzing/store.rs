@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::exit::Exit;
 use crate::store::doors::{DoorKey, DoorRow};
-use crate::store::{MemoryStore, Outcome, Record, Store, StoreError};
+use crate::store::{MemoryStore, Outcome, Record, Store, StoreError, Used};
 
 /// What is on the disk.
 #[derive(Clone)]
@@ -59,6 +59,10 @@ impl Store for Disk {
 
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
         self.with(|store| store.doors(wall))
+    }
+
+    fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {
+        self.with(|store| store.give_back(wall, used))
     }
 
     fn close(self: Box<Self>, _wall: u64) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Asked;
 use crate::channel::Lane;
 use crate::config::{Action, User};
+use crate::store::Used;
 use crate::wire::{Bound, KnockId, Options};
 
 /// A knock that was verified, is fresh, claimed and authorized. Only the judge makes one.
@@ -33,6 +34,8 @@ pub struct Grant {
     pub options: Options,
     /// The payload behind them, 0 to 199 bytes.
     pub payload: Vec<u8>,
+    /// What was counted for it; nothing where it uses nothing up, or shares what was.
+    pub used: Option<Used>,
     /// Nobody outside the judge can fill this in.
     pub(super) _sealed: Sealed,
 }
@@ -47,6 +50,7 @@ impl Grant {
     pub(crate) fn forged(user: Arc<User>, action: Arc<Action>, payload: &[u8]) -> Grant {
         Grant {
             knock: KnockId([0, 1, 2, 3, 4, 5, 6, 7]),
+            used: None,
             user,
             action,
             source: SocketAddr::from(([192, 0, 2, 7], 40000)),

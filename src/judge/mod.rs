@@ -7,13 +7,16 @@
 //!
 //! Until [`mac::verify`](crate::wire::mac::verify) has named a binding a packet may have been made by anybody; nothing
 //! is remembered about it, and one outcome, [`DropReason::NotAuthentic`], covers all that can be wrong with it, at one
-//! cost. Its nonce is claimed before anything asks whether it is permitted, so that a knock that was denied does not
-//! come alive after a reload. A copy is recognised before the user's bucket is touched: who replays a captured knock
-//! must not lock its sender out.
+//! cost. Its nonce is claimed whether it is permitted or not, so that a knock that was denied does not come alive after a
+//! reload; what a permitted one uses up is counted with the claim. A copy is recognised before the user's bucket is
+//! touched: who replays a captured knock must not lock its sender out.
 
+mod allowance;
 mod grant;
+mod hours;
 mod policy;
 mod replay;
+mod totp;
 mod verify;
 
 use std::collections::HashMap;
@@ -29,8 +32,9 @@ use crate::bucket::{Bucket, Taken};
 use crate::channel::Opened;
 use crate::clock::Now;
 use crate::config::{Config, User};
-use crate::store;
+use crate::store::{self, Used};
 use crate::wire::{ActionId, Bound, UserId};
+use allowance::Denied;
 use replay::Replay;
 use verify::Signers;
 
@@ -71,6 +75,16 @@ pub struct Refusal {
     pub reason: DropReason,
     /// Whose it was; known once its HMAC has verified.
     pub verified: Option<Verified>,
+    /// When (Unix seconds) it would not be refused for this, where that is a matter of time.
+    pub next: Option<u32>,
+    /// What was counted for it, to be given back.
+    pub unused: Option<Used>,
+}
+
+impl Refusal {
+    fn new(Denied { reason, next }: Denied, verified: Verified) -> Refusal {
+        Refusal { reason, verified: Some(verified), next, unused: None }
+    }
 }
 
 impl Judge {
@@ -89,18 +103,23 @@ impl Judge {
         self.config = config;
     }
 
-    /// Decode, HMAC, freshness, replay, bucket.
+    /// Decode, HMAC, freshness, replay, bucket; and what the knock would use up, which the store is to count.
     pub fn opened(&mut self, now: Now, opened: &Opened) -> Decision {
         let Some(verified) = self.signers.verify(opened) else {
-            return Decision::Refuse(Refusal { reason: DropReason::NotAuthentic, verified: None });
+            let reason = DropReason::NotAuthentic;
+            return Decision::Refuse(Refusal { reason, verified: None, next: None, unused: None });
         };
         match self.admit(now, &verified) {
-            Ok(()) => Decision::Claim(self.replay.claim(now, self.config.freshness, verified)),
-            Err(reason) => Decision::Refuse(Refusal { reason, verified: Some(verified) }),
+            Ok(()) => {
+                let using = policy::using(now, &self.config, &verified);
+                Decision::Claim(self.replay.claim(now, self.config.freshness, verified, using))
+            }
+            Err(reason) => Decision::Refuse(Refusal::new(reason.into(), verified)),
         }
     }
 
-    /// What became of the claim, then binding, user, action, source, payload. `None`: the store could not record it.
+    /// What became of the claim, then binding, user, action, source, payload once more: a reload may have come between.
+    /// `None`: the store could not record it.
     pub fn claimed(&mut self, now: Now, claim: Claim, outcome: Option<store::Outcome>) -> Verdict {
         let nonce = claim.record().nonce;
         match outcome {
@@ -109,9 +128,12 @@ impl Judge {
                 self.put_back(nonce.user);
             }
             Some(store::Outcome::BelowFloor) => self.put_back(nonce.user),
-            Some(store::Outcome::New | store::Outcome::Full) | None => {}
+            Some(
+                store::Outcome::New | store::Outcome::Shared | store::Outcome::Over(_) | store::Outcome::Full,
+            )
+            | None => {}
         }
-        match claim.settle(outcome).and_then(|fresh| fresh.authorize(now, &self.config)) {
+        match claim.settle(&self.config, outcome).and_then(|fresh| fresh.authorize(now, &self.config)) {
             Ok(grant) => Verdict::Grant(grant),
             Err(refusal) => Verdict::Refuse(refusal),
         }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::allowance::{self, Denied};
 use super::grant::Sealed;
 use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
@@ -10,13 +11,14 @@ use crate::channel::Lane;
 use crate::clock::Now;
 use crate::config::resolved::{Enabled, PayloadKind, Stamp};
 use crate::config::{Action, Config, User};
+use crate::store::Use;
 use crate::wire::options::Release;
 use crate::wire::{ActionId, Bound, Options};
 
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
-        let verified = self.into_verified();
+        let Fresh { verified, used } = self;
         match authorize(now, config, &verified) {
             Ok(((user, action), options, payload)) => Ok(Grant {
                 knock: verified.knock,
@@ -30,11 +32,18 @@ impl Fresh {
                 options,
                 payload: payload.to_vec(),
                 asked: verified.asked,
+                used,
                 _sealed: Sealed,
             }),
-            Err(reason) => Err(Refusal { reason, verified: Some(verified) }),
+            Err(reason) => Err(Refusal { unused: used, ..Refusal::new(reason.into(), verified) }),
         }
     }
+}
+
+/// What would be counted for it, were its claim the first; nothing where it uses nothing up.
+pub(super) fn using(now: Now, config: &Config, verified: &Verified) -> Result<Option<Use>, Denied> {
+    let ((user, action), options, _) = authorize(now, config, verified)?;
+    allowance::using(now, user, action, verified.source.ip(), &options)
 }
 
 fn authorize<'a>(
@@ -47,7 +56,7 @@ fn authorize<'a>(
     let own_stamp = verified.lane == Lane::Stamped(user.id);
     ensure(own_stamp || user.stamp == Stamp::Optional, DropReason::StampMissing)?;
     let (mut options, payload) =
-        Options::split(&verified.payload, action.takes()).map_err(|_| DropReason::Options)?;
+        Options::split(&verified.payload, &action.takes()).map_err(|_| DropReason::Options)?;
     if action.id != id {
         // Its `release_id`: all that a plain siglatch v1 client can say.
         options.release = Some(Release);

@@ -5,45 +5,62 @@ use std::time::Duration;
 
 use lru::LruCache;
 
+use super::allowance::{self, Denied};
 use super::{DropReason, Refusal, Verified};
 use crate::clock::Now;
-use crate::store;
+use crate::config::Config;
+use crate::store::{self, Use, Used};
 use crate::wire::Nonce;
 
 /// An authentic knock, fresh by the clock, whose nonce is to be claimed in the store.
 #[derive(Debug)]
-pub struct Claim(Verified);
+pub struct Claim {
+    verified: Verified,
+    /// What is counted with it; or why it will not run, though it is claimed all the same.
+    using: Result<Option<Use>, Denied>,
+}
 
-/// A knock whose nonce is claimed: this one, and no other, may run.
+/// A knock whose nonce is claimed, and whose use is counted: this one, and no other, may run.
 #[derive(Debug)]
-pub(super) struct Fresh(Verified);
+pub(super) struct Fresh {
+    pub(super) verified: Verified,
+    pub(super) used: Option<Used>,
+}
 
 impl Claim {
     /// What the store is to record.
     pub fn record(&self) -> store::Record {
-        store::Record { nonce: self.0.nonce, source: self.0.source.ip() }
+        store::Record {
+            nonce: self.verified.nonce,
+            source: self.verified.source.ip(),
+            using: self.using.ok().flatten(),
+        }
     }
 
     /// The store didn't take it: nothing was recorded.
     pub fn refuse(self, reason: DropReason) -> Refusal {
-        Refusal { reason, verified: Some(self.0) }
+        Refusal::new(reason.into(), self.verified)
     }
 
-    pub(super) fn settle(self, outcome: Option<store::Outcome>) -> Result<Fresh, Refusal> {
-        let reason = match outcome {
-            Some(store::Outcome::New) => return Ok(Fresh(self.0)),
-            Some(store::Outcome::Known(source)) => copy_from(source, &self.0),
-            Some(store::Outcome::BelowFloor) => DropReason::Floor,
-            Some(store::Outcome::Full) => DropReason::StoreFull,
-            None => DropReason::StoreFailed,
+    pub(super) fn settle(self, config: &Config, outcome: Option<store::Outcome>) -> Result<Fresh, Refusal> {
+        let verified = self.verified;
+        let denied = match outcome {
+            Some(store::Outcome::New) => match self.using {
+                Ok(using) => {
+                    let user = verified.user.id;
+                    let used = using.map(|Use { at, action, .. }| Used { user, action, at });
+                    return Ok(Fresh { verified, used });
+                }
+                Err(denied) => denied,
+            },
+            Some(store::Outcome::Shared) => return Ok(Fresh { verified, used: None }),
+            Some(store::Outcome::Over(over)) => allowance::over(config, &verified, over),
+            Some(store::Outcome::Known(source)) => copy_from(source, &verified).into(),
+            Some(store::Outcome::BelowFloor) => DropReason::Floor.into(),
+            Some(store::Outcome::Full) => DropReason::StoreFull.into(),
+            None => DropReason::StoreFailed.into(),
         };
-        Err(self.refuse(reason))
-    }
-}
-
-impl Fresh {
-    pub(super) fn into_verified(self) -> Verified {
-        self.0
+        Err(Refusal::new(denied, verified))
     }
 }
 
@@ -90,7 +107,13 @@ impl Replay {
 
     /// Remembers the nonce before the store has it, so that a copy that comes meanwhile is refused. An unexpired nonce
     /// is never forgotten for another: when there is no room, the store alone knows the new one.
-    pub(super) fn claim(&mut self, now: Now, freshness: Duration, verified: Verified) -> Claim {
+    pub(super) fn claim(
+        &mut self,
+        now: Now,
+        freshness: Duration,
+        verified: Verified,
+        using: Result<Option<Use>, Denied>,
+    ) -> Claim {
         while self.seen.len() >= self.limit
             && self.seen.peek_lru().is_some_and(|(_, oldest)| oldest.expires < now.unix())
         {
@@ -100,7 +123,7 @@ impl Replay {
             let expires = u64::from(verified.nonce.timestamp).saturating_add(freshness.as_secs());
             self.seen.push(verified.nonce, Seen { source: verified.source.ip(), expires });
         }
-        Claim(verified)
+        Claim { verified, using }
     }
 
     /// Copies are told apart by the source that the store has, not by the first one seen since the start: that one may

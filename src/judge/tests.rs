@@ -2,6 +2,7 @@
 
 mod authentic;
 mod fresh;
+mod limited;
 mod once;
 mod permitted;
 
@@ -162,6 +163,8 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     }
 }
 
@@ -187,6 +190,8 @@ fn action(id: u8) -> Action {
         reply: None,
         enabled: Enabled::Yes,
         door: None,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 

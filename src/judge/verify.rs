@@ -28,7 +28,7 @@ pub struct Verified {
     /// Whether it came with a stamp, and whose.
     pub lane: Lane,
     /// The payload, 0 to 199 bytes.
-    pub payload: Vec<u8>,
+    pub payload: Box<[u8]>,
     /// For who answers it.
     pub asked: Box<Asked>,
 }
@@ -99,7 +99,7 @@ impl Signers {
             action: packet.action,
             bound,
             lane: opened.lane,
-            payload: packet.payload.to_vec(),
+            payload: packet.payload.into(),
             asked: Box::new(Asked {
                 digest: opened.digest,
                 hmac: *packet.hmac,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
+use super::run::give_back;
 use crate::clock::Now;
 use crate::config::resolved::Door;
 use crate::crash;
@@ -43,7 +44,14 @@ impl Doors {
     }
 
     /// A knock for a door: it opens it, holds it or ends its lease.
-    pub(super) fn knock(&mut self, now: Now, grant: Grant, door: &Door, report: &mut Report) -> Knocked {
+    pub(super) fn knock(
+        &mut self,
+        now: Now,
+        grant: Grant,
+        door: &Door,
+        store: &StoreThread<Claim>,
+        report: &mut Report,
+    ) -> Knocked {
         if grant.options.release.is_some() {
             let about = About::from(grant);
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
@@ -65,6 +73,7 @@ impl Doors {
                 }
             }
             Begun::Refused(reason) => {
+                give_back(store, about.used);
                 report.refused_later(now, &about, reason, reason.meaning());
                 Knocked::Refused(reason)
             }
@@ -155,6 +164,7 @@ impl Doors {
                     crash::point("keeper-door-started");
                 }
                 Command::Refuse(about, reason) => {
+                    give_back(store, about.used);
                     report.refused_later(now, &about, reason, reason.meaning());
                     refused.push((about, reason));
                 }

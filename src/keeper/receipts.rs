@@ -337,9 +337,15 @@ fn status(reason: DropReason) -> Option<Status> {
         | DropReason::Source
         | DropReason::StampMissing
         | DropReason::Options
-        | DropReason::Payload => Some(Status::Denied),
+        | DropReason::Payload
+        | DropReason::TotpMissing
+        | DropReason::TotpLocked
+        | DropReason::Totp
+        | DropReason::TotpUsed => Some(Status::Denied),
         // Claimed, waiting its turn: one that was not is not answered.
-        DropReason::Held => Some(Status::Quota),
+        DropReason::Hours | DropReason::Quota | DropReason::Cooldown | DropReason::Held => {
+            Some(Status::Quota)
+        }
         DropReason::Busy | DropReason::DoorsFull | DropReason::Stopping => Some(Status::Busy),
         DropReason::StartFailed => Some(Status::Failed),
     }

@@ -86,11 +86,19 @@ impl Report {
         }
         let action = ActionId::new(verified.action).and_then(|id| config.actions.get(&id));
         let action = action.map_or_else(|| verified.action.to_string(), |action| action.name.clone());
-        log::warn!(
-            code = refusal.reason.code(), knock:% = verified.knock, user = verified.user.name, action,
-            from:% = verified.source, bound:% = verified.bound, why = why(now, refusal.reason, verified);
-            "knock refused"
-        );
+        let why = why(now, refusal.reason, verified);
+        let mut fields = vec![
+            ("code", Value::from(refusal.reason.code())),
+            ("knock", Value::from_display(&verified.knock)),
+            ("user", Value::from(verified.user.name.as_str())),
+            ("action", Value::from(action.as_str())),
+            ("from", Value::from_display(&verified.source)),
+            ("bound", Value::from_display(&verified.bound)),
+            ("why", Value::from(why.as_str())),
+        ];
+        let next = refusal.next.and_then(|next| jiff::Timestamp::from_second(next.into()).ok());
+        fields.extend(next.iter().map(|next| ("next", Value::from_display(next))));
+        write(Level::Warn, "knock refused", &fields);
     }
 
     /// What became of a granted knock.
@@ -246,9 +254,6 @@ impl Report {
 
 /// One line with what came between two counts: received, ran, and each reason that counted anything.
 fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
-    if Level::Info > log::max_level() {
-        return;
-    }
     let between = |now: u64, then: u64| now.saturating_sub(then);
     let mut fields = vec![("code", Value::from(code))];
     fields.extend(more.iter().map(|(key, count)| (*key, Value::from(*count))));
@@ -259,10 +264,18 @@ fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Coun
             fields.push((reason.code(), between(now, then).into()));
         }
     }
+    write(Level::Info, message, &fields);
+}
+
+/// A line whose fields are not known beforehand.
+fn write(level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
+    if level > log::max_level() {
+        return;
+    }
     log::logger().log(
         &Record::builder()
             .args(format_args!("{message}"))
-            .level(Level::Info)
+            .level(level)
             .target(module_path!())
             .module_path_static(Some(module_path!()))
             .key_values(&fields)

@@ -27,9 +27,9 @@ use crate::control::{Reply, Request};
 use crate::crash;
 use crate::exit::Failure;
 use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
-use crate::store::StoreThread;
 use crate::store::thread::{self, Busy, QUEUE};
-use crate::work::{About, Drained, Job, Runner};
+use crate::store::{StoreThread, Used};
+use crate::work::{About, Drained, Happened, Job, Runner, Whose};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -317,6 +317,7 @@ impl Keeper {
                         }
                         Verdict::Refuse(refusal) => {
                             self.answer(Receipts::refused(now, &refusal, &self.config));
+                            give_back(&self.store, refusal.unused);
                             self.report.refused(now, &refusal, &self.config);
                         }
                     }
@@ -388,6 +389,14 @@ fn submit(
             store.submit(claim.record(), claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
         }
         Decision::Refuse(refusal) => Err(refusal),
+    }
+}
+
+/// What was counted for a knock that came to nothing after all.
+pub(super) fn give_back(store: &StoreThread<Claim>, unused: Option<Used>) {
+    match unused.map(|used| store.give_back(used)) {
+        // Busy: it stays used, as after a crash.
+        None | Some(Ok(()) | Err(Busy)) => {}
     }
 }
 

@@ -1,29 +1,56 @@
-//! Claims and doors in memory: for tests and throw-away machines.
+//! Claims, uses and doors in memory: for tests and throw-away machines.
 //!
 //! It forgets at exit, so its floor is the time at which it started. What was claimed ahead of that clock can run
 //! again after a restart, and a door that was open then stays so.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::convert::Infallible;
 use std::net::IpAddr;
 
 use super::doors::{DoorKey, DoorRow};
-use super::{Outcome, Record, Store, StoreError, seconds};
-use crate::wire::{Nonce, UserId};
+use super::usage::{Ledger, Waiting, oldest, quarter, spend};
+use super::{Outcome, Record, Store, StoreError, Used, seconds};
+use crate::wire::{ActionId, Nonce, UserId};
 
 /// Claims until exit.
 #[derive(Debug)]
 pub struct MemoryStore {
     claims: BTreeMap<Nonce, IpAddr>,
+    users: BTreeMap<UserId, Uses>,
     max_claims: u64,
     floor: u32,
     doors: BTreeMap<DoorKey, String>,
 }
 
+/// One user's.
+#[derive(Debug, Default)]
+struct Uses {
+    actions: BTreeMap<ActionId, Of>,
+    failures: Vec<u32>,
+    step: Option<u32>,
+}
+
+/// One action's: as the tables of SQLite have them.
+#[derive(Debug, Default)]
+struct Of {
+    quarters: BTreeMap<u32, u64>,
+    last: Option<u32>,
+    before: Option<u32>,
+    waiting: Option<Waiting>,
+    joined: Option<u32>,
+}
+
 impl MemoryStore {
     /// Holds at most `max_claims`, refuses what is not later than `wall` (now, Unix seconds).
     pub fn new(max_claims: u64, wall: u64) -> MemoryStore {
-        MemoryStore { claims: BTreeMap::new(), max_claims, floor: seconds(wall), doors: BTreeMap::new() }
+        MemoryStore {
+            claims: BTreeMap::new(),
+            users: BTreeMap::new(),
+            max_claims,
+            floor: seconds(wall),
+            doors: BTreeMap::new(),
+        }
     }
 
     fn claim_one(&mut self, record: &Record) -> Outcome {
@@ -36,7 +63,11 @@ impl MemoryStore {
             Entry::Vacant(_) if full => Outcome::Full,
             Entry::Vacant(room) => {
                 room.insert(record.source);
-                Outcome::New
+                let uses = self.users.entry(record.nonce.user).or_default();
+                record.using.map_or(Outcome::New, |using| {
+                    let Ok(spent) = spend(uses, &using);
+                    spent.into()
+                })
             }
         }
     }
@@ -71,7 +102,85 @@ impl Store for MemoryStore {
         Ok(self.doors.clone().into_iter().collect())
     }
 
+    fn give_back(&mut self, _wall: u64, used: Used) -> Result<(), StoreError> {
+        let of = self.users.get_mut(&used.user).and_then(|uses| uses.actions.get_mut(&used.action));
+        if let Some(of) = of.filter(|of| of.joined != Some(used.at)) {
+            of.waiting = None;
+            if let Some(count) = of.quarters.get_mut(&quarter(used.at)) {
+                *count = count.saturating_sub(1);
+            }
+            if of.last == Some(used.at) {
+                of.last = of.before;
+            }
+        }
+        Ok(())
+    }
+
     fn close(self: Box<Self>, _wall: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Uses {
+    fn of(&self, action: Option<ActionId>) -> impl Iterator<Item = &Of> {
+        self.actions
+            .iter()
+            .filter(move |(id, _)| action.is_none_or(|action| action == **id))
+            .map(|(_, of)| of)
+    }
+}
+
+impl Ledger for Uses {
+    type Error = Infallible;
+
+    fn uses(&mut self, action: Option<ActionId>, quarter: u32) -> Result<u64, Infallible> {
+        Ok(self.of(action).flat_map(|of| of.quarters.range(quarter..)).map(|(_, count)| count).sum())
+    }
+
+    fn last(&mut self, action: Option<ActionId>) -> Result<Option<u32>, Infallible> {
+        Ok(self.of(action).filter_map(|of| of.last).max())
+    }
+
+    fn failures(&mut self, after: u32) -> Result<Vec<u32>, Infallible> {
+        let mut failures: Vec<u32> = self.failures.iter().copied().filter(|at| *at > after).collect();
+        failures.sort_unstable();
+        Ok(failures)
+    }
+
+    fn step(&mut self) -> Result<Option<u32>, Infallible> {
+        Ok(self.step)
+    }
+
+    fn waiting(&mut self, action: ActionId) -> Result<Option<Waiting>, Infallible> {
+        Ok(self.actions.get(&action).and_then(|of| of.waiting))
+    }
+
+    fn join(&mut self, action: ActionId) -> Result<(), Infallible> {
+        if let Some(of) = self.actions.get_mut(&action) {
+            of.joined = of.waiting.take().map(|waiting| waiting.at);
+        }
+        Ok(())
+    }
+
+    fn add_use(&mut self, action: ActionId, at: u32, waiting: Option<Waiting>) -> Result<(), Infallible> {
+        let of = self.actions.entry(action).or_default();
+        of.waiting = waiting;
+        of.before = of.last;
+        of.last = of.last.max(Some(at));
+        let count = of.quarters.entry(quarter(at)).or_default();
+        *count = count.saturating_add(1);
+        of.quarters = of.quarters.split_off(&oldest(at));
+        Ok(())
+    }
+
+    fn add_failure(&mut self, at: u32, until: u32) -> Result<(), Infallible> {
+        self.failures.retain(|failure| *failure > until);
+        self.failures.push(at);
+        Ok(())
+    }
+
+    fn set_step(&mut self, step: u32) -> Result<(), Infallible> {
+        self.step = Some(step);
         Ok(())
     }
 }

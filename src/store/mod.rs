@@ -1,13 +1,16 @@
-//! What must outlive the process: claimed nonces, and doors that are to be closed.
+//! What must outlive the process: claimed nonces, what was used up with them, and doors that are to be closed.
 //!
-//! In: batches of claims. Out: for each, whether it is the first ever. In: doors as they are to be kept; out: that they
-//! are on the disk. Never: the network, policy.
+//! In: batches of claims. Out: for each, whether it is the first ever, and within its limits. In: doors as they are to be
+//! kept; out: that they are on the disk. Never: the network, policy.
 //!
 //! # Promise
 //!
 //! A nonce is claimed once, ever. Forgetting a claim (expiry, a lost file) raises one floor, `refuse_through`, to that
 //! claim's timestamp, and a nonce at or below the floor is refused; so neither a clock that steps back nor a larger
 //! freshness revives anything.
+//!
+//! What a claim uses up ([`usage`]) is counted in its transaction. A kill gives nothing of it back, nor does a crash of the
+//! machine: a transaction that counts against a limit is synced before it is answered.
 //!
 //! A file that is lost while the daemon is stopped takes the timestamps with it: the floor of a new one is the clock
 //! at start, and what was claimed ahead of that clock can run again. So it is with a file that is replaced by an older
@@ -22,6 +25,7 @@ pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod thread;
+pub mod usage;
 
 use std::net::IpAddr;
 
@@ -31,6 +35,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use thread::StoreThread;
+pub use usage::{Over, Use, Used};
 
 use crate::exit::{Exit, Failure};
 use crate::wire::Nonce;
@@ -42,19 +47,35 @@ pub struct Record {
     pub nonce: Nonce,
     /// Who knocked: a copy from elsewhere is told from one resent.
     pub source: IpAddr,
+    /// What is counted with it; nothing for a knock that will not run, or that uses nothing up.
+    pub using: Option<Use>,
 }
 
 /// What became of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Claimed, recorded: this one, and no other, may run.
+    /// Claimed and counted, recorded: this one, and no other, may run.
     New,
+    /// Claimed, recorded: it may run, as part of a use that was counted before.
+    Shared,
+    /// Claimed, but not counted: it must not run.
+    Over(Over),
     /// Claimed before, from this source.
     Known(IpAddr),
     /// At or below the floor: whether it was claimed is forgotten.
     BelowFloor,
     /// No room for another unexpired claim.
     Full,
+}
+
+impl From<usage::Spent> for Outcome {
+    fn from(spent: usage::Spent) -> Outcome {
+        match spent {
+            usage::Spent::Counted => Outcome::New,
+            usage::Spent::Shared => Outcome::Shared,
+            usage::Spent::Over(over) => Outcome::Over(over),
+        }
+    }
 }
 
 /// An engine.
@@ -100,6 +121,15 @@ pub trait Store: Send {
     ///
     /// [`StoreError`].
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError>;
+
+    /// Gives back a use of which nothing came, if it was counted. Nothing may depend on it: a crash may come first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it stays used.
+    fn give_back(&mut self, _wall: u64, _used: Used) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Ends in order: what is recorded is on the disk.
     ///

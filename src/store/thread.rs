@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_
 use std::thread::JoinHandle;
 
 use super::doors::{DoorKey, DoorRow};
-use super::{Outcome, Record, Store, StoreError};
+use super::{Outcome, Record, Store, StoreError, Used};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -82,7 +82,7 @@ impl<T: Send + 'static> StoreThread<T> {
     pub fn submit(&self, record: Record, ticket: T) -> Result<(), T> {
         match self.send(Request::Claim(record, ticket)) {
             Err(Request::Claim(_, ticket)) => Err(ticket),
-            Ok(()) | Err(Request::Keep(_) | Request::Forget(_)) => Ok(()),
+            Ok(()) | Err(Request::Keep(_) | Request::Forget(_) | Request::GiveBack(_)) => Ok(()),
         }
     }
 
@@ -102,6 +102,15 @@ impl<T: Send + 'static> StoreThread<T> {
     /// [`Busy`]: try again later.
     pub fn forget(&self, before: u32) -> Result<(), Busy> {
         self.send(Request::Forget(before)).map_err(|_| Busy)
+    }
+
+    /// Asks to give back a use of which nothing came.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: it stays used.
+    pub fn give_back(&self, used: Used) -> Result<(), Busy> {
+        self.send(Request::GiveBack(used)).map_err(|_| Busy)
     }
 
     /// The next reply, if there is one. What is missing when the thread is gone counts as [`NotRecorded`].
@@ -148,6 +157,7 @@ enum Request<T> {
     Claim(Record, T),
     Keep(DoorRow),
     Forget(u32),
+    GiveBack(Used),
 }
 
 /// What was asked for.
@@ -190,11 +200,11 @@ impl<T> Worker<T> {
         }
     }
 
-    /// For `first` and what is behind it one transaction of claims, one of doors, and one for the `forget` that ends
-    /// them. No claim depends on a door, nor a door on a claim: what a door is for was claimed long ago.
+    /// For `first` and what is behind it one transaction of claims, one of doors, and one for what ends them. No claim
+    /// depends on a door, nor a door on a claim: what a door is for was claimed long ago.
     fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
         let (mut batch, mut tickets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut next, mut forget) = (Some(first), None);
+        let (mut next, mut last) = (Some(first), None);
         while let Some(request) = next {
             match request {
                 Request::Claim(record, ticket) => {
@@ -202,9 +212,9 @@ impl<T> Worker<T> {
                     tickets.push(ticket);
                 }
                 Request::Keep(row) => rows.push(row),
-                Request::Forget(before) => forget = Some(before),
+                Request::Forget(_) | Request::GiveBack(_) => last = Some(request),
             }
-            let room = forget.is_none() && batch.len().max(rows.len()) < GROUP;
+            let room = last.is_none() && batch.len().max(rows.len()) < GROUP;
             next = room.then(|| queue.try_recv().ok()).flatten();
         }
         let served = if batch.is_empty() { Served::NoClaim } else { Served::Claims };
@@ -214,8 +224,13 @@ impl<T> Worker<T> {
         if !rows.is_empty() {
             self.keep(wall(), rows);
         }
-        if let Some(before) = forget {
-            self.forget(wall(), before);
+        match last {
+            Some(Request::Forget(before)) => self.forget(wall(), before),
+            Some(Request::GiveBack(used)) => {
+                let result = self.store.give_back(wall(), used);
+                self.settle(result, 0);
+            }
+            Some(Request::Claim(..) | Request::Keep(_)) | None => {}
         }
         served
     }

@@ -17,7 +17,8 @@
 //! """
 //!
 //! [actions]
-//! ssh = 1
+//! report = 2
+//! ssh    = { id = 1, totp = true }  # a knock for it carries a code of the user's authenticator
 //! ```
 //!
 //! # Security considerations
@@ -62,7 +63,25 @@ pub struct Invite {
     /// Knocks are sealed with it.
     pub server_key: PublicKey,
     /// What he may knock for, at most 255.
-    pub actions: BTreeMap<Name, ActionId>,
+    pub actions: BTreeMap<Name, Action>,
+}
+
+/// An action, as its user knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// As the packet names it.
+    pub id: ActionId,
+    /// What a knock for it carries beside its payload.
+    pub asks: Asks,
+}
+
+/// What an action asks its user for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// A code of his authenticator, in [`super::options`].
+    Totp,
+    /// Nothing, or the invite does not say.
+    Nothing,
 }
 
 /// Whether a server answers stamped knocks.
@@ -149,7 +168,11 @@ impl Invite {
     pub fn to_toml(&self) -> Result<Zeroizing<String>, super::rsa_key::BadRsaKey> {
         // The types hold nothing that TOML would need to escape.
         let server_id = self.server_id.map(|id| format!("server_id = \"{id}\"\n")).unwrap_or_default();
-        let actions: String = self.actions.iter().map(|(name, id)| format!("\"{name}\" = {id}\n")).collect();
+        let actions = self.actions.iter().map(|(name, Action { id, asks })| match asks {
+            Asks::Totp => format!("\"{name}\" = {{ id = {id}, totp = true }}\n"),
+            Asks::Nothing => format!("\"{name}\" = {id}\n"),
+        });
+        let actions: String = actions.collect();
         Ok(Zeroizing::new(format!(
             "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
              # It holds the key of {user}: hand it over by a safe way, then delete it.\n\
@@ -252,7 +275,22 @@ struct Raw {
     hmac_key: String,
     server_key: String,
     #[serde(default)]
-    actions: BTreeMap<String, u8>,
+    actions: BTreeMap<String, RawAction>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "an action is its number, 1 to 255, or { id = 1, totp = true }")]
+enum RawAction {
+    Id(u8),
+    Table(ActionTable),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActionTable {
+    id: u8,
+    #[serde(default)]
+    totp: bool,
 }
 
 fn name(key: &'static str, text: &str) -> Result<Name, BadInvite> {
@@ -263,14 +301,19 @@ fn server_id(text: &str) -> Result<ServerId, BadInvite> {
     ServerId::parse(text).ok_or_else(|| bad("server_id", "is not 32 hex digits"))
 }
 
-fn actions(raw: &BTreeMap<String, u8>) -> Result<BTreeMap<Name, ActionId>, BadInvite> {
+fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, BadInvite> {
     if raw.len() > 255 {
         return Err(bad("actions", "holds more than 255"));
     }
     raw.iter()
-        .map(|(text, id)| {
-            let id = ActionId::new(*id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
-            Ok((name("actions", text)?, id))
+        .map(|(text, raw)| {
+            let ActionTable { id, totp } = match *raw {
+                RawAction::Id(id) => ActionTable { id, totp: false },
+                RawAction::Table(table) => table,
+            };
+            let id = ActionId::new(id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
+            let asks = if totp { Asks::Totp } else { Asks::Nothing };
+            Ok((name("actions", text)?, Action { id, asks }))
         })
         .collect()
 }

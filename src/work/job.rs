@@ -13,6 +13,7 @@ use super::leases::Undoing;
 use crate::config::resolved::{Arg, Args, Door, Program, RunAs, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
+use crate::store::Used;
 use crate::wire::{Bound, KnockId};
 
 /// What is to be executed. Made from a [`Grant`], or from what was recorded of one, and from nothing else; keeps the
@@ -46,6 +47,8 @@ pub struct About {
     pub source: SocketAddr,
     /// What the knock was bound to.
     pub bound: Bound,
+    /// What was counted for it.
+    pub used: Option<Used>,
 }
 
 /// A process to be: all of it that outlives the configuration.
@@ -72,6 +75,7 @@ impl From<Grant> for About {
             action: grant.action,
             source: grant.source,
             bound: grant.bound,
+            used: grant.used,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(super) fn action(id: u8, name: &str) -> Action {
         reply: None,
         enabled: Enabled::Yes,
         door: None,
+        allowance: Default::default(),
+        second_factor: Default::default(),
     }
 }
 
@@ -55,6 +57,8 @@ pub(super) fn job(action: Action, payload: &[u8]) -> Job {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     };
     Job::from(Grant::forged(Arc::new(user), Arc::new(action), payload))
 }
@@ -73,6 +77,8 @@ pub(super) fn opening(action: &Action, user: &str, host: u8, knock: u64, hold: O
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        allowance: Default::default(),
+        totp_key: None,
     };
     let mut grant = Grant::forged(Arc::new(who), Arc::new(action.clone()), b"hi");
     grant.knock = KnockId(knock.to_be_bytes());

@@ -23,6 +23,7 @@ mod hardening;
 mod hostile;
 mod knock;
 mod leases;
+mod limits;
 #[cfg(feature = "crash-points")]
 mod misbehave;
 mod reload;

@@ -36,6 +36,8 @@ pub(crate) struct Claimed {
     bound: Bound,
     /// Where its nonce was asked for before.
     before: Vec<usize>,
+    /// By the rules of its coming: a knock that was denied does not come alive after a reload.
+    first: Verdict,
 }
 
 /// Whether the store works.
@@ -68,7 +70,9 @@ impl Naive {
         let before = self.asked.iter().filter(|(asked, _)| *asked == nonce).map(|(_, source)| *source);
         let before = before.collect();
         self.asked.push((nonce, source));
-        Ok(Claimed { sent, source, bound, before })
+        let mut claimed = Claimed { sent, source, bound, before, first: Ok(()) };
+        claimed.first = permitted(rules, wall, &claimed);
+        Ok(claimed)
     }
 
     /// All that may become of a claim.
@@ -92,7 +96,7 @@ impl Naive {
             may.push(match first {
                 Some((_, first)) => copy_of(*first),
                 None if self.claims.len() >= self.room => Err(DropReason::StoreFull),
-                None => permitted(rules, wall, claimed),
+                None => claimed.first.and_then(|()| permitted(rules, wall, claimed)),
             });
         }
         if health == Health::Fails {

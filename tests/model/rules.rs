@@ -241,6 +241,8 @@ impl UserRule {
             stamp: if self.require_stamp { Stamp::Required } else { Stamp::Optional },
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
+            allowance: Default::default(),
+            totp_key: None,
         }
     }
 }
@@ -275,6 +277,8 @@ impl ActionRule {
                 on_shutdown: OnShutdown::Keep,
                 release_id: None,
             }),
+            allowance: Default::default(),
+            second_factor: Default::default(),
         }
     }
 }

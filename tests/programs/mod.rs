@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests may")]
 #![allow(clippy::disallowed_methods, reason = "tests start the programs")]
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -93,6 +93,29 @@ impl Desk {
             err: String::from_utf8(output.stderr).unwrap(),
             code: output.status.code().unwrap(),
         }
+    }
+
+    /// Runs a shell command at a terminal of its own, where `keys` are typed once it has said `prompt`.
+    pub(crate) fn at_terminal(&self, command: &str, prompt: &str, keys: &str) -> Said {
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--command", command, "/dev/null"])
+            .current_dir(self.0.path())
+            .env("HOME", self.path("home"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut typing, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut out = Vec::new();
+        while !String::from_utf8_lossy(&out).contains(prompt) {
+            let mut byte = [0];
+            assert_eq!(screen.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&out));
+            out.extend(byte);
+        }
+        typing.write_all(keys.as_bytes()).unwrap();
+        screen.read_to_end(&mut out).unwrap();
+        let code = child.wait().unwrap().code().unwrap();
+        Said { out: String::from_utf8(out).unwrap(), err: String::new(), code }
     }
 
     /// `siglatch knock` with the options that stand in a profile's place.

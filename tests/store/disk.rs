@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use siglatch::exit::Exit;
 use siglatch::store::doors::{DoorKey, DoorRow};
-use siglatch::store::{Outcome, Record, SqliteStore, Store as _, StoreError};
+use siglatch::store::usage::{Terms, Window};
+use siglatch::store::{Outcome, Record, SqliteStore, Store as _, StoreError, Use};
+use siglatch::wire::ActionId;
 
 use super::{NOON, WALL, boot, open, record, refusal};
 
@@ -120,6 +122,40 @@ fn a_full_disk_keeps_no_door_and_says_so() {
     assert_eq!(store.doors(WALL).unwrap().len(), 1);
     store.keep(WALL, &many).unwrap();
     assert_eq!(store.doors(WALL).unwrap().len(), 100);
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_used_up_without_a_run_nor_run_without_being_used_up() {
+    let Some(disk) = Disk::mount("on_a_full_disk_nothing_is_used_up_without_a_run") else {
+        return;
+    };
+    SqliteStore::create(&disk.folder(), WALL, &boot("a")).unwrap();
+    let mut store = open(&disk.folder(), WALL).0;
+    let quota = Window { most: 3, since: NOON - 900, until: NOON + 900 };
+    let of_action = Terms { cooldown: None, quota: Some(quota) };
+    let action = ActionId::new(1).unwrap();
+    let using =
+        Some(Use { at: NOON, action, of_action, of_user: Terms::default(), code: None, family: None });
+    let knock = |challenge| [Record { using, ..record(NOON, challenge) }];
+    assert_eq!(store.claim(WALL, &knock(0)).unwrap(), [Outcome::New]);
+    disk.fill();
+    let mut ran = 1;
+    for challenge in 1..200 {
+        let batch: Vec<Record> =
+            (0..400).map(|nth| record(NOON - 1, challenge * 1000 + nth)).chain(knock(challenge)).collect();
+        ran += match store.claim(WALL, &batch) {
+            Ok(outcomes) => outcomes.iter().filter(|outcome| **outcome == Outcome::New).count() - 400,
+            Err(error) => {
+                assert_full(&error);
+                break;
+            }
+        };
+    }
+    disk.make_room();
+    for challenge in 1000..1010 {
+        ran += usize::from(store.claim(WALL, &knock(challenge)).unwrap() == [Outcome::New]);
+    }
+    assert_eq!(ran, 3);
 }
 
 #[test]

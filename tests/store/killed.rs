@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use siglatch::store::thread::Reply;
-use siglatch::store::{Boot, Outcome, SqliteStore, StoreThread};
+use siglatch::store::usage::{Terms, Window};
+use siglatch::store::{Boot, Outcome, Record, SqliteStore, StoreThread, Use, Used};
+use siglatch::wire::{ActionId, UserId};
 
 use super::{NOON, WALL, made, record};
+
+const KNOCKS: &str = "killed::knocks";
+const USES: &str = "killed::uses";
 
 /// In the order in which a process meets them.
 const STEPS: [&str; 15] = [
@@ -32,9 +37,9 @@ const STEPS: [&str; 15] = [
 
 /// Runs [`knocks`] in a process that is killed at `step`; returns what ran there.
 #[expect(clippy::disallowed_methods, reason = "a process to kill is needed")]
-fn process(folder: &Path, from: u32, step: Option<&str>) -> (BTreeSet<u32>, ExitStatus) {
+fn process(test: &str, folder: &Path, from: u32, step: Option<&str>) -> (BTreeSet<u32>, ExitStatus) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "killed::knocks", "--nocapture"]);
+    command.args(["--exact", test, "--nocapture"]);
     command.env("STORE_FOLDER", folder).env("STORE_FROM", from.to_string());
     match step {
         Some(step) => command.env("SIGLATCH_CRASH_AT", step),
@@ -81,16 +86,16 @@ fn run(reply: &Reply<u32>) {
 fn what_ran_before_a_kill_at_any_step_does_not_run_again() {
     for step in STEPS {
         let made = made();
-        let (before, status) = process(&made.folder, 0, None);
+        let (before, status) = process(KNOCKS, &made.folder, 0, None);
         assert!(status.success());
         assert_eq!(before.len(), 30);
         // A second lot: its process is killed while the first lot's claims are there.
-        let (killed, status) = process(&made.folder, 30, Some(step));
+        let (killed, status) = process(KNOCKS, &made.folder, 30, Some(step));
         assert_eq!(status.signal(), Some(9), "{step} is never reached");
-        let (after, status) = process(&made.folder, 30, None);
+        let (after, status) = process(KNOCKS, &made.folder, 30, None);
         assert!(status.success(), "{step}");
         assert!(killed.is_disjoint(&after), "{step}: {killed:?} {after:?}");
-        let (replayed, status) = process(&made.folder, 0, None);
+        let (replayed, status) = process(KNOCKS, &made.folder, 0, None);
         assert!(status.success(), "{step}");
         assert!(replayed.is_disjoint(&before), "{step}: {replayed:?}");
     }
@@ -101,11 +106,60 @@ fn a_kill_while_the_store_is_made_leaves_one_that_can_be_opened() {
     for step in &STEPS[..3] {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("state");
-        let (killed, status) = process(&folder, 0, Some(step));
+        let (killed, status) = process(KNOCKS, &folder, 0, Some(step));
         assert_eq!((killed.len(), status.signal()), (0, Some(9)), "{step}");
-        let (ran, status) = process(&folder, 0, None);
+        let (ran, status) = process(KNOCKS, &folder, 0, None);
         assert!(status.success(), "{step}");
         // The floor of a new file is the clock: only what is ahead of it ran.
         assert_eq!(ran, (16..30).collect(), "{step}");
+    }
+}
+
+/// Not a test: what [`process`] runs. Knocks ten times for what may be used five times, gives the third one back, closes.
+#[test]
+fn uses() {
+    let Some(folder) = std::env::var_os("STORE_FOLDER").map(PathBuf::from) else {
+        return;
+    };
+    let from: u32 = std::env::var("STORE_FROM").unwrap().parse().unwrap();
+    let (store, _) = SqliteStore::open(&folder, 1000, WALL, &Boot::read(WALL)).unwrap();
+    let (woken, wakes) = std::sync::mpsc::channel();
+    let wake = move || woken.send(()).unwrap_or_default();
+    let thread = StoreThread::start(Box::new(store), || WALL, wake).unwrap();
+    let quota = Window { most: 5, since: NOON - 900, until: NOON + 900 };
+    let of_action = Terms { cooldown: None, quota: Some(quota) };
+    let action = ActionId::new(1).unwrap();
+    let using =
+        Some(Use { at: NOON, action, of_action, of_user: Terms::default(), code: None, family: None });
+    for challenge in from..from + 10 {
+        thread.submit(Record { using, ..record(NOON + 1, challenge) }, challenge).unwrap();
+        wakes.recv_timeout(std::time::Duration::from_millis(100)).ok();
+        while let Some(reply) = thread.try_recv() {
+            run(&reply);
+        }
+        if challenge == from + 2 {
+            thread.give_back(Used { user: UserId(1), action, at: NOON }).unwrap();
+        }
+    }
+    thread.close().iter().for_each(run);
+}
+
+#[test]
+fn what_was_used_before_a_kill_at_any_step_stays_used() {
+    const GIVEN_BACK: [&str; 3] =
+        ["store-give-back-before", "store-give-back-before-commit", "store-give-back-after-commit"];
+    let claims = STEPS.iter().filter(|step| step.starts_with("store-claim"));
+    for step in claims.chain(&GIVEN_BACK) {
+        let made = made();
+        let (killed, status) = process(USES, &made.folder, 0, Some(step));
+        assert_eq!(status.signal(), Some(9), "{step} is never reached");
+        let (after, status) = process(USES, &made.folder, 100, None);
+        assert!(status.success(), "{step}");
+        let (at_last, status) = process(USES, &made.folder, 200, None);
+        assert!(status.success(), "{step}");
+        // Each process gives one back; one that was killed may not have come so far.
+        let ran = killed.len() + after.len() + at_last.len();
+        assert!((5..=5 + 3).contains(&ran), "{step}: {killed:?} {after:?} {at_last:?}");
+        assert!(killed.len() <= 3 || GIVEN_BACK.contains(step), "{step}: {killed:?}");
     }
 }

@@ -14,6 +14,7 @@ mod killed;
 mod lost;
 mod model;
 mod thread;
+mod usage;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const NOON: u32 = 1_700_000_000;
 const WALL: u64 = NOON as u64;
 
 fn record(timestamp: u32, challenge: u32) -> Record {
-    Record { nonce: Nonce { timestamp, user: UserId(1), challenge }, source: ip("192.0.2.1") }
+    Record { nonce: Nonce { timestamp, user: UserId(1), challenge }, source: ip("192.0.2.1"), using: None }
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -169,13 +169,14 @@ impl World {
                         challenge,
                     },
                     source: ip(&format!("192.0.2.{source}")),
+                    using: None,
                 };
                 let batch: Vec<Record> = offsets.iter().map(record).collect();
                 self.claim(&batch);
             }
             Op::ReplayAll => {
                 let source = ip("198.51.100.1");
-                let all = self.ever_new.iter().map(|&nonce| Record { nonce, source });
+                let all = self.ever_new.iter().map(|&nonce| Record { nonce, source, using: None });
                 self.claim(&all.collect::<Vec<_>>());
             }
             Op::Forget(freshness) => {

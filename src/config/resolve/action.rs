@@ -5,25 +5,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::section::{Bounds, Section, ServerIdGiven, enabled};
+use super::allowance::{self, Written};
+use super::section::{Bounds, Section, enabled};
 use super::user::ActionNames;
-use super::{Taken, args, builtin, check_name, door, run_as, section};
-use crate::config::load::{Entry, Written};
+use super::{Given, Taken, args, builtin, check_name, door, run_as, section};
+use crate::config::load::{self, Entry};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
-use crate::config::resolved::{Action, OnBusy, PayloadKind, Stdin};
+use crate::config::resolved::{Action, OnBusy, PayloadKind, SecondFactor, Stdin};
 use crate::wire::{ActionId, PAYLOAD_MAX};
 
 /// All actions, by id.
 pub(super) fn resolve_all(
     entries: &[Entry<RawAction>],
-    server_id: ServerIdGiven,
+    given: Given<'_>,
     notes: &mut Vec<Problem>,
 ) -> BTreeMap<ActionId, Arc<Action>> {
     let mut taken = Taken::new("action");
     let mut actions = BTreeMap::new();
     for entry in entries {
-        if let Some(action) = resolve(entry, server_id, &mut taken, notes) {
+        if let Some(action) = resolve(entry, given, &mut taken, notes) {
             actions.entry(action.id).or_insert_with(|| Arc::new(action));
         }
     }
@@ -31,7 +32,7 @@ pub(super) fn resolve_all(
 }
 
 /// What a user's `actions` may name: those that are defined, and those whose table was too wrong to be read.
-pub(super) fn names(written: &Written) -> ActionNames {
+pub(super) fn names(written: &load::Written) -> ActionNames {
     let excused = written
         .documents
         .iter()
@@ -48,7 +49,7 @@ pub(super) fn names(written: &Written) -> ActionNames {
 
 fn resolve(
     entry: &Entry<RawAction>,
-    server_id: ServerIdGiven,
+    given: Given<'_>,
     taken: &mut Taken<ActionId>,
     notes: &mut Vec<Problem>,
 ) -> Option<Action> {
@@ -78,7 +79,9 @@ fn resolve(
     let payload = action.choice("payload", &raw.payload, PayloadKind::Any, &PAYLOAD, &[]);
     let max_payload = action.number("max_payload", &raw.max_payload, MAX_PAYLOAD);
     let allow_from = action.addresses(&raw.allow_from);
-    let bind = action.bind(&raw.bind, server_id);
+    let bind = action.bind(&raw.bind, given.server_id);
+    let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
+    let allowance = allowance::resolve(&mut action, &written, given.zone);
     let reply = action.reply(&raw.reply);
     Some(Action {
         id: id?,
@@ -101,6 +104,8 @@ fn resolve(
         reply,
         enabled: enabled(raw.enabled),
         door,
+        allowance,
+        second_factor: if raw.totp == Some(true) { SecondFactor::Totp } else { SecondFactor::None },
     })
 }
 

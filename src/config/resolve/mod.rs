@@ -1,10 +1,12 @@
 //! Raw keys to a [`Config`]: values, references and files are checked; what is wrong is noted, and the rest goes on.
 
 mod action;
+mod allowance;
 mod args;
 mod builtin;
 mod door;
 mod listen;
+mod public_key;
 mod run_as;
 mod section;
 mod user;
@@ -14,6 +16,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use log::LevelFilter;
 
 use super::key_file;
@@ -36,10 +39,13 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     } else {
         ServerIdGiven::No
     };
-    let actions = action::resolve_all(&written.actions, bindings, notes);
-    let names = action::names(&written);
-    let users = user::resolve_all(&written.users, &names, bindings, notes);
     let document = &*written.main;
+    let zone = allowance::zone(&mut section(document, "", 0..0, notes), &raw.zone);
+    let given = Given { server_id: bindings, zone: &zone };
+    let actions = action::resolve_all(&written.actions, given, notes);
+    let names = action::names(&written);
+    let users = user::resolve_all(&written.users, &names, given, notes);
+    user::warn_of_missing_totp_keys(&written.users, &users, &actions, notes);
     let log = log(document, &raw.log, notes);
     let limits = limits(document, &raw.limits, notes);
     let mut top = section(document, "", 0..0, notes);
@@ -64,7 +70,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let sandbox = sandbox(&mut top, raw);
     let listener_user = run_as::listener(&mut top, &raw.listener_user, sandbox);
     let private_key = private_key(&mut top, raw)?;
-    user::check_public_keys(&written.users, &users, &private_key.public, notes);
+    public_key::check_lengths(&written.users, &users, &private_key.public, notes);
     Some(Config {
         path: document.source.absolute.clone(),
         listen,
@@ -202,6 +208,13 @@ fn limits(document: &Document, raw: &Option<Keys<RawLimits>>, notes: &mut Vec<Pr
         workers: limits.number("workers", &raw.workers, workers),
         queue: limits.number("queue", &raw.queue, QUEUE),
     }
+}
+
+/// What the top of the file says about users and actions.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    server_id: ServerIdGiven,
+    zone: &'a TimeZone,
 }
 
 /// Who took which id.

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::section::{Section, ServerIdGiven, enabled};
-use super::{Taken, check_name, section, stamp};
-use crate::config::files::{self, Secrecy};
+use super::allowance::{self, Written};
+use super::section::{Section, enabled};
+use super::{Given, Taken, check_name, public_key, section, stamp};
+use crate::config::TotpKey;
 use crate::config::load::Entry;
 use crate::config::problems::Problem;
 use crate::config::raw::{Any, RawUser, Table, Text, Texts};
-use crate::config::resolved::User;
+use crate::config::resolved::{Action, SecondFactor, User};
 use crate::config::shape::closest;
-use crate::wire::{ActionId, HmacKey, PublicKey, UserId};
+use crate::wire::{ActionId, HmacKey, UserId};
 
 /// Every action's name; `None` where its id is wrong, which was noted there.
 pub(super) type ActionNames = BTreeMap<String, Option<ActionId>>;
@@ -23,14 +24,14 @@ pub(super) type ActionNames = BTreeMap<String, Option<ActionId>>;
 pub(super) fn resolve_all(
     entries: &[Entry<RawUser>],
     actions: &ActionNames,
-    server_id: ServerIdGiven,
+    given: Given<'_>,
     notes: &mut Vec<Problem>,
 ) -> BTreeMap<UserId, Arc<User>> {
     let mut taken = Taken::new("user");
     let mut users = BTreeMap::new();
     let mut keys = Vec::new();
     for entry in entries {
-        let Some(user) = resolve(entry, actions, server_id, &mut taken, notes) else {
+        let Some(user) = resolve(entry, actions, given, &mut taken, notes) else {
             continue;
         };
         let user = Arc::new(user);
@@ -44,7 +45,7 @@ pub(super) fn resolve_all(
 fn resolve(
     entry: &Entry<RawUser>,
     actions: &ActionNames,
-    server_id: ServerIdGiven,
+    given: Given<'_>,
     taken: &mut Taken<UserId>,
     notes: &mut Vec<Problem>,
 ) -> Option<User> {
@@ -60,11 +61,14 @@ fn resolve(
         taken.take(id, name, user.place(number.span()), user.notes);
     }
     let hmac_key = hmac_key(&mut user, raw);
-    let public_key = raw.public_key.as_ref().and_then(|text| public_key(&mut user, text));
+    let public_key = raw.public_key.as_ref().and_then(|text| public_key::resolve(&mut user, text));
     let reply = user.reply(&raw.reply);
     let may_run = may_run(&mut user, &entry.name, &raw.actions, actions);
     let allow_from = user.addresses(&raw.allow_from);
-    let bind = user.bind(&raw.bind, server_id);
+    let bind = user.bind(&raw.bind, given.server_id);
+    let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
+    let allowance = allowance::resolve(&mut user, &written, given.zone);
+    let totp_key = raw.totp_key.as_ref().map(|text| totp_key(&mut user, text));
     let not_after = raw.not_after.as_ref().and_then(|value| moment(&mut user, value));
     Some(User {
         id: id?,
@@ -78,6 +82,8 @@ fn resolve(
         stamp: stamp(raw.require_stamp),
         enabled: enabled(raw.enabled),
         not_after,
+        allowance,
+        totp_key: totp_key.flatten(),
     })
 }
 
@@ -98,48 +104,41 @@ fn hmac_key(user: &mut Section<'_>, raw: &RawUser) -> Option<HmacKey> {
         .ok()
 }
 
-/// Replies to his plain knocks are sealed with it.
-fn public_key(user: &mut Section<'_>, text: &Text) -> Option<PublicKey> {
-    let path = user.path(text);
-    let pem = match files::read(&path, Secrecy::Public, PEM_MAX) {
-        Ok(pem) => pem,
-        Err(bad) => {
-            user.bad_file(text.span(), &bad);
-            return None;
-        }
-    };
-    PublicKey::from_pem(&String::from_utf8_lossy(&pem))
+fn totp_key(user: &mut Section<'_>, text: &Text) -> Option<TotpKey> {
+    if TotpKey::parse(text.get_ref().as_bytes()).is_ok() {
+        // The key itself: no log is to have it.
+        let hint = "`siglatchctl user totp` makes one, and writes it here";
+        user.error(text.span(), "`totp_key` is a key, where a file's name belongs", hint);
+        return None;
+    }
+    let (path, bytes) = user.secret(text, KEY_FILE_MAX)?;
+    TotpKey::parse(&bytes)
         .map_err(|bad| {
-            let hint = "openssl pkey -in HIS-PRIVATE-KEY -pubout writes the half that belongs here";
-            user.error(text.span(), format!("{}: {bad}", path.display()), hint);
+            let what = format!("{} {bad}", path.display());
+            user.error(text.span(), what, "`siglatchctl user totp` makes one");
         })
         .ok()
 }
 
-/// A reply must not be longer than the knock that it answers.
-pub(super) fn check_public_keys(
+/// Notes who is asked for codes that nobody can check.
+pub(super) fn warn_of_missing_totp_keys(
     entries: &[Entry<RawUser>],
     users: &BTreeMap<UserId, Arc<User>>,
-    server: &PublicKey,
+    actions: &BTreeMap<ActionId, Arc<Action>>,
     notes: &mut Vec<Problem>,
 ) {
     for entry in entries {
         let Table(raw) = entry.keys.get_ref();
-        let user = users.values().find(|user| user.name == *entry.name.get_ref());
-        let key = user.and_then(|user| user.public_key.as_ref());
-        let (Some(text), Some(key)) = (&raw.public_key, key) else {
-            continue;
-        };
-        let (own, most) = (key.modulus().len(), server.modulus().len());
-        if own > most {
-            let bits = |bytes: usize| bytes.saturating_mul(8);
-            let what = format!(
-                "`public_key` has {} bits, the server's key {}: a reply would be longer than its knock",
-                bits(own),
-                bits(most)
-            );
-            let hint = format!("give the user a key of {} bits", bits(most));
-            notes.push(Problem::error(entry.document.place(text.span()), what).hint(hint));
+        let id = raw.id.as_ref().and_then(|id| u16::try_from(*id.get_ref()).ok());
+        let user = id.and_then(|id| users.get(&UserId(id))).filter(|user| user.totp_key.is_none());
+        let mut runs = user.iter().flat_map(|user| &user.actions).filter_map(|id| actions.get(id));
+        let asks = runs.find(|action| action.second_factor == SecondFactor::Totp);
+        if let (Some(action), None) = (asks, &raw.totp_key) {
+            let (user, action) = (entry.name.get_ref(), &action.name);
+            let what =
+                format!("`{user}` has no `totp_key`, and `{action}` asks for a code: it is refused him");
+            let place = entry.document.place(entry.name.span());
+            notes.push(Problem::warning(place, what).hint(format!("make one: siglatchctl user totp {user}")));
         }
     }
 }
@@ -217,6 +216,3 @@ fn warn_of_shared_keys(mut users: Vec<(Arc<User>, &Entry<RawUser>)>, notes: &mut
 
 /// Longest HMAC key file, in bytes: 64 digits and room for white space.
 const KEY_FILE_MAX: u64 = 1024;
-
-/// Longest public key file, in bytes.
-const PEM_MAX: u64 = 16 * 1024;

@@ -240,13 +240,13 @@ fn a_door_takes_hold_and_release_in_front_of_its_payload_and_release_by_an_id_of
     ];
     for (action, options, expected) in asked {
         let payload = options.join(b"hi").unwrap();
-        let knock = Knock { payload: &payload, ..knock(action) };
+        let knock = Knock { action: ActionId::new(action).unwrap(), payload: &payload, ..knock(1) };
         let granted = Desk::new(config.clone()).knock(&signed(&knock, Binding::None), HOME);
         let granted = granted.map(|grant| (grant.action.id.number(), grant.options, grant.payload));
         assert_eq!(granted, expected.map(|options| (1, options, b"hi".to_vec())), "{action} {options:?}");
     }
     let without = with_alice(config, |alice| alice.actions.clear());
-    let knock = Knock { payload: b"", ..knock(101) };
+    let knock = Knock { action: ActionId::new(101).unwrap(), ..knock(1) };
     assert_eq!(
         Desk::new(without).outcome(&signed(&knock, Binding::None), HOME),
         Err(DropReason::NotPermitted)

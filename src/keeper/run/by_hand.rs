@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
 use crate::work::leases::{Leases, Record};
-use crate::work::{About, Happened, How, JobEvent, StartError, Whose};
+use crate::work::{How, JobEvent, StartError};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {
@@ -143,6 +143,7 @@ impl Keeper {
                         self.granted(now, grant);
                     }
                     Verdict::Refuse(refusal) => {
+                        give_back(&self.store, refusal.unused);
                         grants(&self.config, None);
                         self.answers.extend(Receipts::refused(now, &refusal, &self.config));
                         self.report.refused(now, &refusal, &self.config);
@@ -268,8 +269,8 @@ impl Keeper {
     }
 
     fn granted(&mut self, now: Now, grant: Grant) {
-        let Keeper { receipts, doors, report, config, .. } = self;
-        let (job, reply) = granted::take(now, grant, receipts, doors, report, config);
+        let Keeper { receipts, doors, store, report, config, .. } = self;
+        let (job, reply) = granted::take(now, grant, receipts, doors, store, report, config);
         job.into_iter().for_each(|job| self.start(now, job));
         self.answers.extend(reply);
     }
@@ -317,6 +318,9 @@ impl Keeper {
     }
 
     fn tell(&mut self, now: Now, whose: Whose, what: Happened) {
+        if let (Whose::Knock(about), Happened::Refused(_)) = (&whose, &what) {
+            give_back(&self.store, about.used);
+        }
         let event = JobEvent { whose, what };
         self.report.job(now, &event);
         let answers = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));

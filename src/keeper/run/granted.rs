@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use super::Keeper;
+use super::{Keeper, give_back};
 use crate::channel::{Reply, Sent};
 use crate::clock::Now;
 use crate::config::resolved::{Builtin, Enabled};
 use crate::config::{Config, User};
-use crate::judge::Grant;
+use crate::judge::{Claim, Grant};
 use crate::keeper::doors::{Doors, Knocked};
 use crate::keeper::receipts::Receipts;
 use crate::keeper::report::Report;
-use crate::work::{About, Job};
+use crate::store::StoreThread;
+use crate::work::{About, Happened, Job, Whose};
 
 impl Keeper {
     pub(super) fn granted(&mut self, now: Now, grant: Grant) {
-        let Keeper { receipts, doors, report, config, .. } = self;
-        let (job, reply) = take(now, grant, receipts, doors, report, config);
+        let Keeper { receipts, doors, store, report, config, .. } = self;
+        let (job, reply) = take(now, grant, receipts, doors, store, report, config);
         job.into_iter().for_each(|job| self.runner.start(now, job));
         self.answer(reply);
     }
@@ -34,6 +35,9 @@ impl Keeper {
                 return;
             }
             for event in events {
+                if let (Whose::Knock(about), Happened::Refused(_)) = (&event.whose, &event.what) {
+                    give_back(&self.store, about.used);
+                }
                 self.report.job(now, &event);
                 let replies = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));
                 self.answer(replies);
@@ -59,6 +63,7 @@ pub(super) fn take(
     grant: Grant,
     receipts: &mut Receipts,
     doors: &mut Doors,
+    store: &StoreThread<Claim>,
     report: &mut Report,
     config: &Config,
 ) -> (Option<Job>, Option<Reply>) {
@@ -71,7 +76,7 @@ pub(super) fn take(
             report.accepted(&about, "whoami");
             receipts.served(now, knock, 0, &whoami(&about.user, config))
         }
-        (None, Some(door)) => match doors.knock(now, grant, door, report) {
+        (None, Some(door)) => match doors.knock(now, grant, door, store, report) {
             Knocked::Opens => None,
             Knocked::Follows(key) => {
                 receipts.follows(knock, key);

@@ -21,9 +21,10 @@ use super::fault::{self, Doing};
 use super::past::{Found, Past, Wal};
 use super::place::{self, Identity, Place};
 use super::schema::Format;
+use super::usage::{self, Uses};
 use crate::crash;
 use crate::store::doors::{DoorKey, DoorRow};
-use crate::store::{Boot, Outcome, Record, StoreError};
+use crate::store::{Boot, Outcome, Record, StoreError, Use, Used, usage::spend};
 
 /// An open file: checked, migrated, marked as in use.
 #[derive(Debug)]
@@ -123,8 +124,10 @@ impl Db {
     ) -> rusqlite::Result<Vec<Outcome>> {
         let beyond = batch.iter().any(|record| record.nonce.timestamp > self.reserved);
         let ahead = wall.saturating_add(AHEAD);
+        // The floor that follows a crash refuses the knocks that it took along; it gives nobody back what they used up.
+        let limited = batch.iter().any(|record| record.using.as_ref().is_some_and(Use::is_limited));
         // A clock that stepped back takes its reservation along, or a crash would refuse what it would wrongly have been.
-        let sync = if beyond || ahead < self.reserved { Sync::Now } else { Sync::Later };
+        let sync = if beyond || limited || ahead < self.reserved { Sync::Now } else { Sync::Later };
         crash::point("store-claim-before");
         let transaction = begin(&mut self.connection, &mut self.sync, sync)?;
         let mut tally = self.tally;
@@ -197,6 +200,17 @@ impl Db {
 
     pub(super) fn doors(&self) -> rusqlite::Result<Vec<(DoorKey, String)>> {
         doors::select(&self.connection)
+    }
+
+    /// A crash of the machine may take it along.
+    pub(super) fn give_back(&mut self, used: Used) -> rusqlite::Result<()> {
+        crash::point("store-give-back-before");
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Later)?;
+        usage::give_back(&transaction, used)?;
+        crash::point("store-give-back-before-commit");
+        transaction.commit()?;
+        crash::point("store-give-back-after-commit");
+        Ok(())
     }
 
     pub(super) fn close(mut self) -> rusqlite::Result<()> {
@@ -327,7 +341,10 @@ fn claim_one(
     ])?;
     tally.claims = tally.claims.saturating_add(1);
     tally.latest = tally.latest.max(nonce.timestamp);
-    Ok(Outcome::New)
+    let Some(using) = &record.using else {
+        return Ok(Outcome::New);
+    };
+    spend(&mut Uses { transaction, user: nonce.user }, using).map(Outcome::from)
 }
 
 /// Seconds beyond the clock that a sync reserves: the longest that knocks are refused after a crash of the machine.

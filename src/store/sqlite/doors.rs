@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use rusqlite::config::DbConfig;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OpenFlags, Transaction};
+use rusqlite::{Connection, Transaction};
 
 use super::fault::{self, Doing};
-use super::place;
+use super::{place, reader};
 use crate::store::StoreError;
 use crate::store::doors::{DoorKey, DoorRow};
 
@@ -22,16 +21,8 @@ pub fn read_doors(folder: &Path) -> Result<Vec<(DoorKey, String)>, StoreError> {
     if file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(Vec::new());
     }
-    let read = || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&file, flags)?;
-        connection.busy_timeout(std::time::Duration::from_secs(2))?;
-        // The log that a killed daemon left tells the next one that nothing is missing.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        select(&connection)
-    };
-    read().map_err(|error| fault::sqlite(&file, Doing::Read, &error))
+    let connection = reader::open(folder)?;
+    select(&connection).map_err(|error| fault::sqlite(&file, Doing::Read, &error))
 }
 
 pub(super) fn select(connection: &Connection) -> rusqlite::Result<Vec<(DoorKey, String)>> {

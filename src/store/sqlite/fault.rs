@@ -16,6 +16,7 @@ pub(super) enum Doing {
     Reserve,
     Forget,
     Keep,
+    GiveBack,
     Read,
     Close,
 }
@@ -24,7 +25,13 @@ pub(super) enum Doing {
 pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> StoreError {
     let denied = match doing {
         Doing::Read => "run this as root",
-        Doing::Open | Doing::Claim | Doing::Reserve | Doing::Forget | Doing::Keep | Doing::Close => READ_ONLY,
+        Doing::Open
+        | Doing::Claim
+        | Doing::Reserve
+        | Doing::Forget
+        | Doing::Keep
+        | Doing::GiveBack
+        | Doing::Close => READ_ONLY,
     };
     let doing = match doing {
         Doing::Open => "open the store",
@@ -32,7 +39,8 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Reserve => "write to the store",
         Doing::Forget => "forget claims",
         Doing::Keep => "record doors",
-        Doing::Read => "read doors",
+        Doing::GiveBack => "give back a use",
+        Doing::Read => "read the store",
         Doing::Close => "close the store",
     };
     let (hint, exit) = match error.sqlite_error_code() {

@@ -1,4 +1,4 @@
-//! Claims and doors on disk: SQLite in `state_dir`.
+//! Claims, uses and doors on disk: SQLite in `state_dir`.
 //!
 //! In: a folder of siglatchd's own (0700), the boot and the clock. Out: a [`Store`] that survives kill -9, a crash of
 //! the machine, a full disk, and its own file's removal, each without running a knock twice.
@@ -12,7 +12,9 @@ mod doors;
 mod fault;
 mod past;
 mod place;
+mod reader;
 mod schema;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -21,12 +23,13 @@ pub use doors::read_doors;
 use fault::Doing;
 pub use past::Found;
 use place::Identity;
+pub use usage::read_usage;
 
 use super::doors::{DoorKey, DoorRow};
-use super::{Boot, Outcome, Record, Store, StoreError, seconds};
+use super::{Boot, Outcome, Record, Store, StoreError, Used, seconds};
 use crate::exit::Exit;
 
-/// Claims and doors in `claims.db`.
+/// Claims, uses and doors in `claims.db`.
 #[derive(Debug)]
 pub struct SqliteStore {
     folder: PathBuf,
@@ -149,6 +152,10 @@ impl Store for SqliteStore {
 
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
         self.with(seconds(wall), Doing::Read, |db| db.doors())
+    }
+
+    fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::GiveBack, |db| db.give_back(used))
     }
 
     fn close(mut self: Box<Self>, wall: u64) -> Result<(), StoreError> {

@@ -38,6 +38,36 @@ const MIGRATIONS: &[&str] = &[
         record TEXT NOT NULL,
         PRIMARY KEY (action, source)
     ) STRICT, WITHOUT ROWID;",
+    // `uses`: what a user used of an action, ever; `before` is `last` without the last. `recent_uses`: the same by quarters of
+    // an hour since the Unix epoch. Both count down when one is given back. While the last use of a door waits for its twin,
+    // `family` is 4 or 6 and `step` that of its code; when it came, `family` is 0.
+    "CREATE TABLE uses (
+        user   INTEGER NOT NULL,
+        action INTEGER NOT NULL,
+        uses   INTEGER NOT NULL,
+        first  INTEGER NOT NULL,
+        last   INTEGER,
+        before INTEGER,
+        family INTEGER,
+        step   INTEGER,
+        PRIMARY KEY (user, action)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE recent_uses (
+        user    INTEGER NOT NULL,
+        action  INTEGER NOT NULL,
+        quarter INTEGER NOT NULL,
+        uses    INTEGER NOT NULL,
+        PRIMARY KEY (user, action, quarter)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE totp_steps (
+        user INTEGER PRIMARY KEY,
+        step INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE totp_failures (
+        user INTEGER NOT NULL,
+        at   INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX totp_failures_of ON totp_failures (user, at);",
 ];
 
 /// What a file is, before anything in it is touched.
@@ -76,6 +106,11 @@ impl Format {
                 exit: Exit::Config,
             }),
         }
+    }
+
+    /// Whether nothing is left to [`migrate`](Format::migrate).
+    pub(super) fn is_current(self) -> bool {
+        self == Format::Version(MIGRATIONS.len())
     }
 
     /// Brings the file to the current version.

@@ -18,8 +18,8 @@ fn invite() -> Invite {
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
         server_key: PrivateKey::generate(&mut OsRng).unwrap().public().clone(),
         actions: BTreeMap::from([
-            (named("ssh"), ActionId::new(1).unwrap()),
-            (named("v1.2"), ActionId::new(255).unwrap()),
+            (named("ssh"), Action { id: ActionId::new(1).unwrap(), asks: Asks::Totp }),
+            (named("v1.2"), Action { id: ActionId::new(255).unwrap(), asks: Asks::Nothing }),
         ]),
     }
 }
@@ -71,10 +71,12 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
         ("stamp = true", "stamp = \"yes\"", "line 8: invalid type: string \"yes\", expected a boolean"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
-        ("\"ssh\" = 1", "\"ssh\" = 0", "`actions` holds the id 0"),
-        ("\"ssh\" = 1", "\"ssh\" = 256", "expected u8"),
-        ("\"ssh\" = 1", "\"s/h\" = 1", "`actions` cannot be used"),
-        ("\"ssh\" = 1", "\"ssh\" = 1\n\"ssh\" = 2", "duplicate key"),
+        ("{ id = 1,", "{ id = 0,", "`actions` holds the id 0"),
+        ("\"v1.2\" = 255", "\"v1.2\" = 256", "an action is its number, 1 to 255"),
+        ("totp = true", "totp = \"yes\"", "an action is its number, 1 to 255"),
+        ("totp = true", "otp = true", "an action is its number, 1 to 255"),
+        ("\"ssh\" =", "\"s/h\" =", "`actions` cannot be used"),
+        ("\"ssh\" =", "\"ssh\" = 2\n\"ssh\" =", "duplicate key"),
     ];
     for (from, to, expected) in cases {
         let text = good.replacen(from, to, 1);
