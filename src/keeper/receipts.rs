@@ -18,7 +18,7 @@ use rsa::rand_core::{OsRng, RngCore as _};
 use crate::channel::{self, Lane};
 use crate::clock::Now;
 use crate::config::resolved::Reply;
-use crate::config::{Config, User};
+use crate::config::{Config, User, show_duration};
 use crate::judge::{Asked, DropReason, Grant, Refusal};
 use crate::store::doors::DoorKey;
 use crate::wire::receipt::{self, Status};
@@ -105,7 +105,8 @@ impl Receipts {
             Form::Receipt,
             config,
         );
-        letter.receipt(now, status, 0, &words(refusal.reason))
+        let next = refusal.next.map(|next| next_words(now, next)).unwrap_or_default();
+        letter.receipt(now, status, 0, &format!("{}{next}", words(refusal.reason)))
     }
 
     /// A granted knock is served, and no script runs for it.
@@ -300,6 +301,13 @@ impl Letter {
 
 fn words(reason: DropReason) -> String {
     format!("{reason}: {}", reason.meaning())
+}
+
+/// When it would not be refused for this: so long from now for people whose clock or time zone is another.
+fn next_words(now: Now, next: u32) -> String {
+    let left = Duration::from_secs(u64::from(next).saturating_sub(now.unix()));
+    let at = jiff::Timestamp::from_second(next.into()).map(|at| format!(", at {at}"));
+    format!("; next in {}{}", show_duration(left), at.unwrap_or_default())
 }
 
 /// What who is known, and knocked freshly, is told; `None`: that is not known of him, or no more.

@@ -26,6 +26,7 @@ mod leases;
 mod limits;
 #[cfg(feature = "crash-points")]
 mod misbehave;
+mod receipts;
 mod reload;
 mod sandbox;
 #[cfg(feature = "crash-points")]
