@@ -7,7 +7,7 @@ mod programs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use programs::{Desk, names};
-use siglatch::wire::invite::Asks;
+use siglatch::wire::invite::{Asks, Opens};
 use siglatch::wire::stamp::Postage;
 use siglatch::wire::{HmacKey, Invite, PrivateKey, ServerId};
 
@@ -318,6 +318,21 @@ fn a_user_is_added_once_and_force_gives_a_new_key() {
     assert_eq!(invite.user_id.0, 7);
     assert_ne!(desk.read("srv/keys/alice.hmac"), key);
     assert_eq!(HmacKey::parse(desk.read("srv/keys/alice.hmac").as_bytes()).unwrap(), invite.hmac_key);
+}
+
+#[test]
+fn an_invite_says_which_actions_are_doors() {
+    let desk = made();
+    let door = "\n[actions.ssh]\nid = 2\nrun = [\"/bin/true\"]\nundo = [\"/bin/true\"]\nhold = \"1h\"\n";
+    desk.write("srv/siglatchd.toml", desk.read("srv/siglatchd.toml") + door, 0o600);
+    add(&desk, &["alice", "--action", "hello", "--action", "ssh"]).ok();
+    let text = desk.read("alice.invite.toml");
+    assert!(text.ends_with("[actions]\n\"hello\" = 1\n\"ssh\" = { id = 2, door = true }\n"), "{text}");
+    let actions = invite(&desk, "alice.invite.toml").actions;
+    assert_eq!(
+        actions.into_values().map(|action| action.opens).collect::<Vec<_>>(),
+        [Opens::Nothing, Opens::Door]
+    );
 }
 
 #[test]

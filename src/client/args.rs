@@ -1,5 +1,7 @@
 //! The command line of `siglatch`.
 
+mod door;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,14 +9,19 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+pub(super) use self::door::{Families, Opening, Proxy, Release, Ssh, SshConfig, Wait};
 use crate::config::units;
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
 use crate::wire::options::TotpCode;
 
-/// Knocks at a siglatch server: one sealed UDP datagram asks it to run one action.
+/// Knocks at a siglatch server: one sealed UDP datagram asks it to do one thing
+///
+/// A siglatch server keeps its ports closed and answers nobody it does not know. A knock asks it for one of the actions
+/// that its administrator wrote down for you: to open SSH to your address for an hour, say. You get in by an invite, a small
+/// file with the server's address and your key; installed, it is a profile, and every command takes its name.
 #[derive(Debug, Parser)]
-#[command(name = "siglatch", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "siglatch", version, max_term_width = 100, after_help = SHORT_HELP, after_long_help = LONG_HELP)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -22,16 +29,22 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Knock(Box<Knock>),
-    Whoami(Whoami),
     Join(Join),
     /// Lists the profiles and what they may knock for
     Profiles,
+    Knock(Box<Knock>),
+    Release(Release),
+    Ssh(Ssh),
+    SshConfig(SshConfig),
+    Proxy(Proxy),
+    Wait(Wait),
+    Whoami(Whoami),
 }
 
 /// Sends a knock
 ///
-/// Says what was sent and where, and what the server says of it, if it is one that answers.
+/// Says what was sent and where, and what the server says of it. It answers nobody it does not know, and only if its
+/// administrator wants it to; then what is sent is repeated until the answer is there, and still done once.
 #[derive(Args, Debug, Default)]
 #[command(
     override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
@@ -49,8 +62,11 @@ pub(super) struct Knock {
     pub(super) payload: Payload,
 
     /// Send this code of your authenticator [default: asked for, where the profile says that the action wants one]
-    #[arg(long, value_name = "CODE", value_parser = super::totp::parse, conflicts_with = "all_families")]
+    #[arg(long, value_name = "CODE", value_parser = super::totp::parse)]
     pub(super) totp: Option<TotpCode>,
+    /// Ask a door for so long, such as 10m or 1h30m [default: what the server gives]
+    #[arg(long = "for", value_name = "TIME", value_parser = door::hold)]
+    pub(super) hold: Option<u32>,
 
     /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
     #[arg(long)]
@@ -59,10 +75,10 @@ pub(super) struct Knock {
     #[arg(long)]
     pub(super) no_stamp: bool,
 
-    /// Wait so long for the answer; 0s: not at all [default: 2s where the profile says that the server answers]
+    /// Wait so long for the answer, up to 1m; 0 does not wait [default: 2s where the profile says that the server answers]
     #[arg(long, value_name = "TIME", value_parser = wait)]
     pub(super) wait: Option<Duration>,
-    /// Say it as one line of JSON for each address that was knocked
+    /// Say it in JSON, a line for each address that was knocked
     #[arg(long, conflicts_with_all = ["quiet", "verbose"])]
     pub(super) json: bool,
 
@@ -82,7 +98,7 @@ pub(super) struct Knock {
     /// Knock the server's IPv6 address
     #[arg(short = '6', long, help_heading = "Addresses")]
     pub(super) ipv6: bool,
-    /// Send a knock of its own to the server's address of each family
+    /// Send a knock of its own to the server's address of each family, as is done for doors
     #[arg(long, help_heading = "Addresses", conflicts_with_all = ["bind_address", "source", "save"])]
     pub(super) all_families: bool,
     /// Send from this address of this machine
@@ -98,20 +114,20 @@ pub(super) struct Knock {
 
 /// Asks a server how it sees you
 ///
-/// Your address as it arrives there, how far your clock is off, and what you may knock for. The server needs an action that
-/// is built in for this, and your profile a name for it.
+/// Says your address as it arrives there, its time and how far your clock is off, and what you may knock for. The server
+/// needs an action that is built in for this, and the profile its name or number.
 #[derive(Args, Debug)]
+#[command(after_help = "Example: siglatch whoami office")]
 pub(super) struct Whoami {
     /// The profile
-    #[arg(value_name = "PROFILE")]
     pub(super) profile: String,
-    /// The action's name or number, if it is called otherwise
-    #[arg(long, value_name = "NAME", default_value = "whoami")]
+    /// The action, by name or number
+    #[arg(long, value_name = "ACTION", default_value = "whoami")]
     pub(super) action: String,
-    /// Wait so long for the answer
+    /// Wait so long for the answer, up to 1m
     #[arg(long, value_name = "TIME", value_parser = wait, default_value = "2s")]
     pub(super) wait: Duration,
-    /// Say it as one line of JSON
+    /// Say it in JSON
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -169,10 +185,9 @@ pub(super) struct Join {
     pub(super) force: bool,
 }
 
-/// A minute is longer than any answer takes.
 fn wait(text: &str) -> Result<Duration, &'static str> {
     let time = if text == "0" { Some(Duration::ZERO) } else { units::duration(text) };
-    time.filter(|time| *time <= WAIT_MAX).ok_or("no time up to 1m, as in 2s or 500ms")
+    time.filter(|time| *time <= WAIT_MAX).ok_or("no time up to 1m, such as 500ms or 2s")
 }
 
 fn host(text: &str) -> Result<Host, &'static str> {
@@ -193,20 +208,42 @@ fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
 
-const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longer than any answer takes.
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
-const EXAMPLES: &str = "Examples:
+const SHORT_HELP: &str = "`siglatch --help` tells more, `siglatch COMMAND --help` all about one command";
+
+const LONG_HELP: &str = "\
+First steps:
   siglatch join alice.invite.toml      install what the administrator handed over
+  siglatch profiles                    what may be knocked for, and at which servers
+  siglatch knock office ssh            knock: the server does what \"ssh\" stands for there
   siglatch whoami office               how the server sees you
-  siglatch profiles                    what may be knocked for
-  siglatch knock office ssh            knock
 
-Exit codes: 0 sent, or done; 64 usage; 70 internal, or the action failed; 75 try again: no answer, busy, over
-quota; 77 permission, or refused; 78 a file is wrong";
+SSH behind a knock:
+  siglatch ssh office                  knock, wait until the port is open, become ssh
+  siglatch ssh-config office           what to paste into ~/.ssh/config, and then: ssh office
+  siglatch release office ssh          close the door early
+
+Anything else behind a knock:
+  siglatch wait office web --port 443 && curl https://vpn.example.org
+
+Files:
+  ~/.config/siglatch/NAME.toml         a profile, with your key ($XDG_CONFIG_HOME is respected)
+
+Exit codes:
+  0  done, or sent where no answer is waited for
+  1  the action failed         2   it is still running
+  3  no answer                 4   not now: quota, cooldown, hours
+  64 the command line is wrong
+  70 something inside failed   75  it may work when tried again: busy, no network, no port
+  77 refused, not permitted    78  a profile, key or other file is wrong
+  siglatch ssh ends as ssh does; siglatch proxy, ended by signal N, with 128 + N";
 
 const KNOCK_EXAMPLES: &str = "Examples:
   siglatch knock office ssh
   siglatch knock office ssh --totp 123456
+  siglatch knock office ssh --for 10m
   siglatch knock office 1 --payload 'restart web'
   date | siglatch knock -v -6 office report -
   siglatch knock --host vpn.example.org --port 50000 --user-id 1 \\

@@ -12,41 +12,61 @@ use std::time::Duration;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::answer::{self, Sent};
+use super::answer;
 use super::args;
 use super::target::{Dash, NoTarget, Target, usage};
 use super::totp;
 use crate::config::files::{self, Existing};
+use crate::config::units;
 use crate::exit::{self, Exit, Failure};
 use crate::sys::{self, ClockSync};
 use crate::wire::address::folded;
-use crate::wire::invite::Answers;
+use crate::wire::invite::Opens;
 use crate::wire::options::Options;
 use crate::wire::packet::{Knock, Packet, PayloadTooLong};
 use crate::wire::stamp::{Postage, Stamper, stamp};
-use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, Receipt, StampKey};
+use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, StampKey};
+
+/// A datagram that was sent.
+pub(super) struct Sent {
+    /// Connected: it hears what the network says, and nobody else.
+    pub(super) socket: UdpSocket,
+    /// The address that was knocked.
+    pub(super) to: SocketAddr,
+    pub(super) id: KnockId,
+    /// The packet's: an answer opens for no other.
+    pub(super) hmac: [u8; 32],
+    datagram: Vec<u8>,
+}
+
+impl Sent {
+    /// Sends the same bytes again, in case they were lost: a server that got them runs nothing twice.
+    pub(super) fn again(&self) {
+        // Whoever waits for what it brings about sees that it failed.
+        drop(self.socket.send(&self.datagram));
+    }
+}
 
 /// Runs the command.
 pub(super) fn knock(args: &args::Knock) -> ExitCode {
     match prepare(args) {
-        Ok((target, payload, binding)) => exit::end(send(args, &target, &payload, binding)),
+        Ok((target, payload, binding)) => {
+            let exit = answer::patience(args, &target).and_then(|patience| {
+                let sent = send(args, &target, &payload, binding, destinations(args, &target)?)?;
+                answer::conclude(args, &target, &sent, patience)
+            });
+            exit.map_or_else(|failure| exit::end(Err(failure)), ExitCode::from)
+        }
         Err(NoTarget::Usage(error)) => exit::usage(&error),
         Err(NoTarget::Failure(failure)) => exit::end(Err(failure)),
     }
 }
 
-/// Runs `siglatch whoami`: a knock whose answer is all that it is for.
-pub(super) fn whoami(args: args::Whoami) -> ExitCode {
-    let args::Whoami { profile, action, wait, json } = args;
-    knock(&args::Knock { words: vec![profile, action], wait: Some(wait), json, ..args::Knock::default() })
-}
-
 fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), NoTarget> {
-    let (target, dash) = Target::of(args)?;
+    let (mut target, dash) = Target::of(args)?;
     let binding = match (target.server_id, args.source) {
         (Some(server), Some(source)) => Binding::Source(server, source),
         (Some(server), None) => Binding::Server(server),
@@ -57,13 +77,12 @@ fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), 
             ));
         }
     };
-    let payload = payload(&args.payload, dash)?;
-    let options = Options { totp: totp::code(args, &target)?, ..Options::default() };
-    let joined = options.join(&payload).map_err(|error| {
-        Failure::new(Exit::Usage, error.to_string())
-            .hint("nothing was sent; send less, or have the action fetch the rest")
-    });
-    Ok((target, Zeroizing::new(joined?), binding))
+    let options = Options { hold: args.hold, totp: totp::code(args, &target)?, ..Options::default() };
+    let payload = target.with(&options, &payload(&args.payload, dash)?)?;
+    if let Some(seconds) = args.hold {
+        target.what += &format!(" for {}", units::show_duration(Duration::from_secs(seconds.into())));
+    }
+    Ok((target, payload, binding))
 }
 
 /// The payload's bytes as they are; one that does not fit is refused, never cut.
@@ -106,24 +125,33 @@ fn unreadable(place: &str, error: &io::Error) -> Failure {
     Failure::new(exit, format!("{place}: cannot read the payload: {error}"))
 }
 
-fn send(args: &args::Knock, target: &Target, payload: &[u8], binding: Binding) -> Result<(), Failure> {
-    let destinations = destinations(args, target)?;
+/// Knocks each destination; one that was knocked is enough.
+pub(super) fn send(
+    args: &args::Knock,
+    target: &Target,
+    payload: &[u8],
+    binding: Binding,
+    destinations: Vec<SocketAddr>,
+) -> Result<Vec<Sent>, Failure> {
     if !args.quiet && sys::clock_sync() == Some(ClockSync::Unsynchronized) {
         exit::note(
             "warning: this machine's clock is not synchronized; a server refuses a knock that is minutes off",
         );
     }
-    let total = destinations.len();
-    // A knock of its own for each: one challenge sent twice would be a replay.
-    let failed: Vec<Failure> = destinations
-        .into_iter()
-        .filter_map(|to| send_one(args, target, payload, binding, to).err())
-        .collect();
-    if failed.len() < total {
-        failed.iter().for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
-        return Ok(());
+    let (mut sent, mut failed) = (Vec::new(), Vec::new());
+    for to in destinations {
+        // A knock of its own for each: one challenge sent twice would be a replay.
+        match send_one(args, target, payload, binding, to) {
+            Ok(knock) => sent.push(knock),
+            Err(failure) => failed.push(failure),
+        }
     }
-    super::last_of(failed)
+    if sent.is_empty() {
+        super::last_of(failed)?;
+    } else if !args.quiet {
+        failed.iter().for_each(|failure| exit::note(&format!("warning: {}", failure.what)));
+    }
+    Ok(sent)
 }
 
 /// Signs, seals, stamps and sends one datagram, and says so.
@@ -133,7 +161,7 @@ fn send_one(
     payload: &[u8],
     binding: Binding,
     to: SocketAddr,
-) -> Result<(), Failure> {
+) -> Result<Sent, Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::new(Exit::Internal, error.to_string());
     let challenge = SysRng.try_next_u32().map_err(|error| internal(&error))?;
     // The last moment: reading the payload and resolving the name may have taken their time.
@@ -157,66 +185,12 @@ fn send_one(
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     });
     let socket = emit(from, to, &datagram)?;
-    if !args.quiet && !args.json {
-        exit::say(&sent_words(args, target, &knock, binding, (id, to)))?;
-    }
-    let patience = match (args.wait, target.answers, target.postage) {
-        (Some(patience), ..) => patience,
-        (None, Answers::Receipt, Postage::Stamped) => WAIT,
-        (None, Answers::Receipt | Answers::Nothing, _) => Duration::ZERO,
-    };
     let hmac = Packet::decode(&*plain).map(|packet| *packet.hmac).map_err(|error| internal(&error))?;
-    let sent = Sent { socket: &socket, to, datagram: &datagram, key: &target.hmac_key, hmac };
-    let receipt = if patience.is_zero() { None } else { sent.wait(patience) };
-    tell(args, target, (id, to), patience, receipt.as_ref())
-}
-
-/// What came of it.
-fn tell(
-    args: &args::Knock,
-    target: &Target,
-    (id, to): (KnockId, SocketAddr),
-    patience: Duration,
-    receipt: Option<&Receipt>,
-) -> Result<(), Failure> {
-    if args.json {
-        let status = match receipt {
-            Some(receipt) => receipt.status.to_string(),
-            None if patience.is_zero() => "sent".to_owned(),
-            None => "no-answer".to_owned(),
-        };
-        let line = json!({
-            "profile": target.label, "action": target.action.number(), "to": to.to_string(),
-            "knock": id.to_string(), "status": status,
-            "text": receipt.map(|receipt| &receipt.text),
-            "seen_from": receipt.map(|receipt| receipt.source.to_string()),
-            "lease_seconds": receipt.map(|receipt| receipt.lease_seconds),
-            "server_time": receipt.map(|receipt| receipt.server_time),
-            "clock_ahead": receipt.map(answer::clock_off),
-        });
-        exit::say(&format!("{line}\n"))?;
+    let sent = Sent { socket, to, id, hmac, datagram };
+    if args.quiet || args.json {
+        return Ok(sent);
     }
-    let Some(receipt) = receipt else {
-        return if patience.is_zero() { Ok(()) } else { Err(answer::none(to, patience)) };
-    };
-    let words = answer::words(&target.what, receipt);
-    match answer::exit(receipt.status) {
-        Exit::Ok if args.quiet || args.json => Ok(()),
-        Exit::Ok => exit::say(&format!("{words}\n")),
-        exit @ (Exit::Usage | Exit::Internal | Exit::TryAgain | Exit::Permission | Exit::Config) => {
-            Err(Failure::new(exit, words))
-        }
-    }
-}
 
-fn sent_words(
-    args: &args::Knock,
-    target: &Target,
-    knock: &Knock<'_>,
-    binding: Binding,
-    (id, to): (KnockId, SocketAddr),
-) -> String {
-    let Knock { timestamp, challenge, payload, .. } = knock;
     let Target { label, who, what, postage, .. } = target;
     let bound = match binding {
         Binding::None => ", not bound to a server".to_owned(),
@@ -231,7 +205,8 @@ fn sent_words(
     } else {
         String::new()
     };
-    format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}")
+    exit::say(&format!("knocked {label}: {what} as {who} to {to}{bound}, {postage}\n{detail}"))?;
+    Ok(sent)
 }
 
 /// For the timestamp that is in the sealed packet.
@@ -244,7 +219,7 @@ fn stamped(target: &Target, sealed: Vec<u8>, timestamp: u32) -> Vec<u8> {
 fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind((from, 0))
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot send from {from}: {error}")))?;
-    match socket.send_to(datagram, to) {
+    match socket.connect(to).and_then(|()| socket.send(datagram)) {
         Ok(len) if len == datagram.len() => Ok(socket),
         Ok(len) => Err(Failure::new(Exit::Internal, format!("{len} bytes were sent to {to}"))),
         Err(error) => Err(Failure::new(Exit::TryAgain, format!("cannot send to {to}: {error}"))
@@ -252,16 +227,19 @@ fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Fail
     }
 }
 
-/// The first address, or the first of the family that is asked for, or the first of each.
-fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
+/// The first address, or the first of the family that is asked for, or the first of each, as for a door that nothing
+/// narrows to one.
+pub(super) fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
     let Target { host, port, .. } = target;
+    let narrowed = args.bind_address.is_some() || args.source.is_some() || args.save.is_some();
+    let door = target.opens == Some(Opens::Door) && !narrowed && !args.ipv4 && !args.ipv6;
     let found = (host.as_str(), *port)
         .to_socket_addrs()
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot resolve {host}: {error}")))?;
     let found: Vec<SocketAddr> = found.map(folded).collect();
     let v4 = || found.iter().find(|to| to.is_ipv4()).copied();
     let v6 = || found.iter().find(|to| to.is_ipv6()).copied();
-    let (chosen, wanted) = match (args.bind_address, args.all_families, args.ipv4, args.ipv6) {
+    let (chosen, wanted) = match (args.bind_address, args.all_families || door, args.ipv4, args.ipv6) {
         (Some(from), ..) if from.is_ipv4() && args.ipv6 || from.is_ipv6() && args.ipv4 => {
             let what = format!("--bind-address {from} is of the other family than -4 or -6 asks for");
             return Err(Failure::new(Exit::Usage, what));
@@ -276,6 +254,3 @@ fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, 
     }
     Ok(chosen)
 }
-
-/// For the answer of a server that answers.
-const WAIT: Duration = Duration::from_secs(2);

@@ -1,7 +1,8 @@
 //! `siglatch`, the knock client.
 //!
 //! In: a command line, and a profile or what stands in its place. Out: one datagram for each knock, lines for people,
-//! an exit code. Never: a fall-back to a weaker binding or to no stamp, a payload that was cut, a wait without an end.
+//! an exit code; for who goes through a door, a connection. Never: a fall-back to a weaker binding or to no stamp, a
+//! payload that was cut, a wait without an end.
 //!
 //! # Security considerations
 //!
@@ -10,10 +11,16 @@
 
 mod answer;
 mod args;
+mod door;
 mod knock;
 mod profile;
+mod proxy;
+mod reach;
+mod relay;
+mod ssh;
 mod target;
 mod totp;
+mod whoami;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -33,9 +40,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match exit::parse::<Cli>(args) {
         Ok(cli) => match cli.command {
             Command::Knock(args) => knock::knock(&args),
-            Command::Whoami(args) => knock::whoami(args),
             Command::Join(args) => exit::end(join(args)),
             Command::Profiles => exit::end(profiles()),
+            Command::Proxy(args) => proxy::proxy(args),
+            Command::Release(args) => {
+                door::release(&args).map_or_else(|failure| exit::end(Err(failure)), ExitCode::from)
+            }
+            Command::Ssh(args) => exit::end(ssh::ssh(args)),
+            Command::SshConfig(args) => exit::end(ssh::config(&args)),
+            Command::Whoami(args) => exit::end(whoami::whoami(&args)),
+            Command::Wait(args) => exit::end(door::wait(args)),
         },
         Err(code) => code,
     }

@@ -2,12 +2,14 @@
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use zeroize::Zeroizing;
 
 use super::args::{Cli, Direct, Knock};
 use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Action, Answers, Asks, Host, Name};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
+use crate::wire::options::Options;
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
 
@@ -26,6 +28,8 @@ pub(super) struct Target {
     pub(super) hmac_key: HmacKey,
     pub(super) server_key: PublicKey,
     pub(super) action: ActionId,
+    /// What the action does, where there is a profile to say it.
+    pub(super) opens: Option<Opens>,
     /// What the profile says that it asks for.
     pub(super) asks: Asks,
     pub(super) postage: Postage,
@@ -65,7 +69,7 @@ impl Target {
         let target = match (&args.direct.host, words) {
             (Some(host), [action]) => direct(host, &args.direct, action)?,
             (Some(_), _) => return Err(usage("with --host, give one word: the action's number")),
-            (None, [profile, action]) => of_profile(profile, action)?,
+            (None, [word, action]) => Target::of_invite(profile(word)?, action)?,
             (None, _) => {
                 return Err(usage(
                     "give a profile and an action, as in: siglatch knock office ssh\n\
@@ -80,9 +84,49 @@ impl Target {
         };
         Ok((Target { postage, ..target }, dash))
     }
+
+    /// For one of a profile's actions.
+    pub(super) fn of_invite(invite: Invite, action: &str) -> Result<Target, Failure> {
+        let (Action { id, opens, asks }, what) = action_of(&invite, action)?;
+        Ok(Target {
+            label: invite.name.to_string(),
+            who: format!("{} ({})", invite.user, invite.user_id),
+            what,
+            host: invite.host,
+            port: invite.port,
+            server_id: invite.server_id,
+            user: invite.user_id,
+            hmac_key: invite.hmac_key,
+            server_key: invite.server_key,
+            action: id,
+            opens: Some(opens),
+            asks,
+            postage: invite.postage,
+            answers: invite.answers,
+        })
+    }
+
+    /// The payload with these options in front. To an action that is no door those of doors would be payload.
+    pub(super) fn with(&self, options: &Options, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let of_a_door = options.hold.is_some() || options.release.is_some();
+        if of_a_door && self.opens == Some(Opens::Nothing) {
+            let Target { label, action, .. } = self;
+            let what = format!(
+                "the profile {label} does not say that action {action} is a door: it takes no such option"
+            );
+            return Err(Failure::new(Exit::Usage, what).hint(
+                "ask for a new invite if it is one; an old server closes by an action of its own, if at all",
+            ));
+        }
+        let bytes = options.join(payload);
+        bytes.map(Zeroizing::new).map_err(|error| {
+            Failure::new(Exit::Usage, error.to_string()).hint("nothing was sent; send less payload")
+        })
+    }
 }
 
-fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
+/// Reads the profile of that name.
+pub(super) fn profile(profile: &str) -> Result<Invite, Failure> {
     let profiles = Profiles::of_environment()?;
     let names = profiles.names()?;
     let Some(name) = Name::parse(profile).filter(|name| names.contains(name)) else {
@@ -94,23 +138,7 @@ fn of_profile(profile: &str, action: &str) -> Result<Target, Failure> {
             format!("the profiles are: {}", names.join(", "))
         }));
     };
-    let invite = profiles.load(&name)?;
-    let (Action { id: action, asks }, what) = action_of(&invite, action)?;
-    Ok(Target {
-        label: invite.name.to_string(),
-        who: format!("{} ({})", invite.user, invite.user_id),
-        what,
-        host: invite.host,
-        port: invite.port,
-        server_id: invite.server_id,
-        user: invite.user_id,
-        hmac_key: invite.hmac_key,
-        server_key: invite.server_key,
-        action,
-        asks,
-        postage: invite.postage,
-        answers: invite.answers,
-    })
+    profiles.load(&name)
 }
 
 /// An action by name, or else by number; a number need not have a name.
@@ -125,11 +153,9 @@ fn action_of(invite: &Invite, word: &str) -> Result<(Action, String), Failure> {
         let hint = format!("its actions are: {}; or give a number, 1 to 255", super::action_list(invite));
         return Err(Failure::new(Exit::Usage, what).hint(hint));
     };
-    let known = invite.actions.iter().find(|(_, known)| known.id == id);
-    Ok(match known {
-        Some((name, action)) => (*action, format!("{name} ({id})")),
-        None => (Action { id, asks: Asks::Nothing }, id.to_string()),
-    })
+    let named = invite.actions.iter().find(|(_, known)| known.id == id);
+    let unnamed = (Action { id, opens: Opens::Nothing, asks: Asks::Nothing }, id.to_string());
+    Ok(named.map_or(unnamed, |(name, action)| (*action, format!("{name} ({id})"))))
 }
 
 fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> {
@@ -163,9 +189,10 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         hmac_key: HmacKey::parse(&key).map_err(|error| wrong(hmac_key, &error))?,
         server_key: PublicKey::from_pem(&pem).map_err(|error| wrong(server_key, &error))?,
         action,
+        opens: None,
         asks: Asks::Nothing,
-        // A server that has an id takes stamps; siglatch v1 has none and takes none.
         answers: Answers::Nothing,
+        // A server that has an id takes stamps; siglatch v1 has none and takes none.
         postage: if args.server_id.is_some() { Postage::Stamped } else { Postage::Plain },
     })
 }

@@ -9,18 +9,19 @@ use zeroize::Zeroizing;
 use super::args;
 use super::target::Target;
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::Asks;
+use crate::wire::invite::{Asks, Opens};
 use crate::wire::options::TotpCode;
 
 /// The code to send, if the action asks for one or the command line has one.
 pub(super) fn code(args: &args::Knock, target: &Target) -> Result<Option<TotpCode>, Failure> {
     match (&args.totp, target.asks) {
-        (Some(code), _) => Ok(Some(code.clone())),
         (None, Asks::Nothing) => Ok(None),
-        (None, Asks::Totp) if args.all_families => {
-            let what = "a code is good for one knock, and --all-families sends two";
+        // Those for the two families of a door count as one.
+        (Some(_), _) | (None, Asks::Totp) if args.all_families && target.opens != Some(Opens::Door) => {
+            let what = "a code is good for one knock, and two families are two";
             Err(Failure::new(Exit::Usage, what).hint("knock with -4, then with -6 and the next code"))
         }
+        (Some(code), _) => Ok(Some(code.clone())),
         (None, Asks::Totp) => ask(&target.label).map(Some),
     }
 }

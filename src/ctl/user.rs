@@ -12,7 +12,7 @@ use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, print, random};
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{Action, Answers, Asks, Host, Name};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, ServerId, UserId};
 
@@ -142,15 +142,16 @@ fn answers(document: &Document, args: &UserAdd) -> Answers {
     }
 }
 
-/// The actions that are asked for.
+/// The actions that are asked for; one that holds is a door.
 fn actions(document: &Document, args: &UserAdd) -> Result<BTreeMap<Name, Action>, Failure> {
     let known: BTreeMap<&str, Action> = document
         .entries("actions")
         .filter_map(|(name, action)| {
             let id = action.get("id").and_then(Item::as_integer)?;
             let id = ActionId::new(u8::try_from(id).ok()?)?;
+            let opens = if action.contains_key("hold") { Opens::Door } else { Opens::Nothing };
             let totp = action.get("totp").and_then(Item::as_bool) == Some(true);
-            Some((name, Action { id, asks: if totp { Asks::Totp } else { Asks::Nothing } }))
+            Some((name, Action { id, opens, asks: if totp { Asks::Totp } else { Asks::Nothing } }))
         })
         .collect();
     let find = |name: &Name| {

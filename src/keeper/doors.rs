@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
-use super::run::give_back;
+use super::run::knocks::give_back;
 use crate::clock::Now;
 use crate::config::resolved::Door;
 use crate::crash;

@@ -20,20 +20,20 @@ use super::report::Report;
 use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
-use crate::channel::{self, Opened};
+use crate::channel;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::control::{Reply, Request};
-use crate::crash;
 use crate::exit::Failure;
-use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Judge};
+use crate::store::StoreThread;
 use crate::store::thread::{self, Busy, QUEUE};
-use crate::store::{StoreThread, Used};
-use crate::work::{About, Drained, Happened, Job, Runner, Whose};
+use crate::work::{About, Drained, Runner};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
 mod granted;
+pub(super) mod knocks;
 
 struct Keeper {
     config: Arc<Config>,
@@ -293,63 +293,6 @@ impl Keeper {
         self.notify.receiving(&self.report.status());
     }
 
-    fn opened(&mut self, now: Now, opened: &Opened) {
-        self.report.counts.opened();
-        match submit(&mut self.judge, &self.store, self.phase, now, opened) {
-            Ok(()) => self.claims = self.claims.saturating_add(1),
-            Err(refusal) => self.report.refused(now, &refusal, &self.config),
-        }
-    }
-
-    /// What the store has answered; starts scripts.
-    fn claimed(&mut self, now: Now) {
-        self.unheard = Drained::More;
-        for _ in 0..STARTS {
-            match self.reply() {
-                Some(thread::Reply::Claimed(claim, outcome)) => {
-                    self.claims = self.claims.saturating_sub(1);
-                    crash::point("keeper-claimed");
-                    match self.judge.claimed(now, claim, outcome.ok()) {
-                        Verdict::Grant(grant) => {
-                            let source = grant.source.ip();
-                            self.granted(now, grant);
-                            self.listener.settled(source);
-                        }
-                        Verdict::Refuse(refusal) => {
-                            self.answer(Receipts::refused(now, &refusal, &self.config));
-                            give_back(&self.store, refusal.unused);
-                            self.report.refused(now, &refusal, &self.config);
-                        }
-                    }
-                    crash::point("keeper-started");
-                }
-                Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
-                Some(thread::Reply::Forgotten(left)) => {
-                    log::debug!(code = "forgot", left; "claims forgotten")
-                }
-                Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
-                Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),
-                None => {
-                    self.unheard = Drained::All;
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The store's next reply. With nothing else to do a claim is waited for a little: it is answered in less time than it
-    /// takes to be woken.
-    fn reply(&self) -> Option<thread::Reply<Claim>> {
-        let busy = self.claims == 0 || self.unread == Drained::More || self.runner.more() == Drained::More;
-        let looks = if busy { 1 } else { LOOKS };
-        (0..looks).find_map(|look| {
-            if look > 0 {
-                std::thread::yield_now();
-            }
-            self.store.try_recv()
-        })
-    }
-
     fn control(&mut self, now: Now, token: Token) {
         if let Some(control) = &mut self.control {
             control.ready(now, token, |request| match request {
@@ -374,32 +317,6 @@ impl Keeper {
     }
 }
 
-/// Judges an opened datagram; what it claims is the store's to answer.
-fn submit(
-    judge: &mut Judge,
-    store: &StoreThread<Claim>,
-    phase: Phase,
-    now: Now,
-    opened: &Opened,
-) -> Result<(), Refusal> {
-    match judge.opened(now, opened) {
-        // Not claimed: its sender may send it again when the daemon is back.
-        Decision::Claim(claim) if phase != Phase::Serving => Err(claim.refuse(DropReason::Stopping)),
-        Decision::Claim(claim) => {
-            store.submit(claim.record(), claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
-        }
-        Decision::Refuse(refusal) => Err(refusal),
-    }
-}
-
-/// What was counted for a knock that came to nothing after all.
-pub(super) fn give_back(store: &StoreThread<Claim>, unused: Option<Used>) {
-    match unused.map(|used| store.give_back(used)) {
-        // Busy: it stays used, as after a crash.
-        None | Some(Ok(()) | Err(Busy)) => {}
-    }
-}
-
 const CHANNEL: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The store has answered, or a configuration was read.
@@ -409,12 +326,6 @@ const SCRIPTS: usize = CONTROL + control::TOKENS;
 
 /// Messages of the listener per wake.
 const BUDGET: usize = 256;
-
-/// Replies of the store per wake: each may start a script, which takes half a millisecond.
-const STARTS: usize = 32;
-
-/// For a reply of the store before the loop goes to sleep: some 50 microseconds.
-const LOOKS: usize = 100;
 
 /// Time between two prunings of the store.
 const FORGET: Duration = Duration::from_secs(30);

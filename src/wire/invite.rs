@@ -18,7 +18,8 @@
 //!
 //! [actions]
 //! report = 2
-//! ssh    = { id = 1, totp = true }  # a knock for it carries a code of the user's authenticator
+//! ssh    = { id = 1, door = true, totp = true }  # it opens something for the address that knocks, and takes options;
+//!                                                # a knock for it carries a code of the user's authenticator
 //! ```
 //!
 //! # Security considerations
@@ -71,6 +72,8 @@ pub struct Invite {
 pub struct Action {
     /// As the packet names it.
     pub id: ActionId,
+    /// What it does for him.
+    pub opens: Opens,
     /// What a knock for it carries beside its payload.
     pub asks: Asks,
 }
@@ -90,6 +93,15 @@ pub enum Answers {
     /// With receipts.
     Receipt,
     /// It does not, or is too old to say.
+    Nothing,
+}
+
+/// Whether an action opens something for the address that knocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// For a time: each address family is knocked, and the hold and release of [`super::options`] are taken.
+    Door,
+    /// It does something else, or the server is too old to say.
     Nothing,
 }
 
@@ -168,9 +180,13 @@ impl Invite {
     pub fn to_toml(&self) -> Result<Zeroizing<String>, super::rsa_key::BadRsaKey> {
         // The types hold nothing that TOML would need to escape.
         let server_id = self.server_id.map(|id| format!("server_id = \"{id}\"\n")).unwrap_or_default();
-        let actions = self.actions.iter().map(|(name, Action { id, asks })| match asks {
-            Asks::Totp => format!("\"{name}\" = {{ id = {id}, totp = true }}\n"),
-            Asks::Nothing => format!("\"{name}\" = {id}\n"),
+        let actions = self.actions.iter().map(|(name, Action { id, opens, asks })| {
+            let door = if *opens == Opens::Door { ", door = true" } else { "" };
+            let totp = if *asks == Asks::Totp { ", totp = true" } else { "" };
+            match (door, totp) {
+                ("", "") => format!("\"{name}\" = {id}\n"),
+                _ => format!("\"{name}\" = {{ id = {id}{door}{totp} }}\n"),
+            }
         });
         let actions: String = actions.collect();
         Ok(Zeroizing::new(format!(
@@ -279,7 +295,7 @@ struct Raw {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(untagged, expecting = "an action is its number, 1 to 255, or { id = 1, totp = true }")]
+#[serde(untagged, expecting = "an action is its number, 1 to 255, or { id = 1, door = true, totp = true }")]
 enum RawAction {
     Id(u8),
     Table(ActionTable),
@@ -289,6 +305,8 @@ enum RawAction {
 #[serde(deny_unknown_fields)]
 struct ActionTable {
     id: u8,
+    #[serde(default)]
+    door: bool,
     #[serde(default)]
     totp: bool,
 }
@@ -307,13 +325,14 @@ fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, 
     }
     raw.iter()
         .map(|(text, raw)| {
-            let ActionTable { id, totp } = match *raw {
-                RawAction::Id(id) => ActionTable { id, totp: false },
+            let ActionTable { id, door, totp } = match *raw {
+                RawAction::Id(id) => ActionTable { id, door: false, totp: false },
                 RawAction::Table(table) => table,
             };
             let id = ActionId::new(id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
+            let opens = if door { Opens::Door } else { Opens::Nothing };
             let asks = if totp { Asks::Totp } else { Asks::Nothing };
-            Ok((name("actions", text)?, Action { id, asks }))
+            Ok((name("actions", text)?, Action { id, opens, asks }))
         })
         .collect()
 }

@@ -1,20 +1,15 @@
 //! Two hosts and a wire between them: who is enrolled gets through while everybody else knocks too.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use siglatch::wire::Binding;
 
-use crate::common::{Daemon, Site, knock, memory, skipped, until};
-
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+use crate::common::{Daemon, Site, knock, memory, until};
+use crate::hosts::{CLIENT, Hosts};
 
 #[test]
 fn enrolled_users_get_through_a_flood_from_everywhere() {
@@ -82,60 +77,6 @@ fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(2));
     }
     false
-}
-
-/// Two network namespaces, joined. The client's also has all of 10.78.0.0/16.
-struct Hosts {
-    server: String,
-    client: String,
-}
-
-impl Hosts {
-    fn new() -> Option<Hosts> {
-        if !nix::unistd::geteuid().is_root() {
-            skipped("network namespaces take root");
-            return None;
-        }
-        let id = std::process::id();
-        let (server, client) = (format!("siglatch-s{id}"), format!("siglatch-c{id}"));
-        let hosts = Hosts { server: server.clone(), client: client.clone() };
-        for line in [
-            format!("netns add {server}"),
-            format!("netns add {client}"),
-            format!("-n {server} link add wire type veth peer name wire netns {client}"),
-            format!("-n {server} addr add {SERVER}/24 dev wire"),
-            format!("-n {client} addr add {CLIENT}/24 dev wire"),
-            format!("-n {server} link set wire up"),
-            format!("-n {client} link set wire up"),
-            format!("-n {client} link set lo up"),
-            format!("-n {server} route add 10.78.0.0/16 via {CLIENT}"),
-            format!("-n {client} route add local 10.78.0.0/16 dev lo"),
-        ] {
-            let status = Command::new("ip").args(line.split(' ')).status();
-            assert!(status.is_ok_and(|status| status.success()), "ip {line}");
-        }
-        Some(hosts)
-    }
-
-    /// Does it on a thread that is in that namespace: what it opens and starts stays there.
-    fn on<T: Send>(&self, host: &str, act: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(format!("/run/netns/{host}")).unwrap();
-        std::thread::scope(|scope| {
-            let act = scope.spawn(move || {
-                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-                act()
-            });
-            act.join().unwrap()
-        })
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        for host in [&self.server, &self.client] {
-            drop(Command::new("ip").args(["netns", "del", host]).status());
-        }
-    }
 }
 
 /// What strangers send, from two hundred addresses.

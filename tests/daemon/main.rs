@@ -21,6 +21,7 @@ mod field;
 mod flood;
 mod hardening;
 mod hostile;
+mod hosts;
 mod knock;
 mod leases;
 mod limits;
@@ -32,5 +33,6 @@ mod sandbox;
 #[cfg(feature = "crash-points")]
 mod soak;
 mod sources;
+mod ssh;
 mod supervision;
 mod time;

@@ -244,7 +244,9 @@ impl World {
         if under == Under::Recorded {
             let mut outcomes = self.claim().into_iter();
             for (claimed, judged) in &self.waiting {
-                if judged.is_ok() && outcomes.next() == Some(Outcome::New) {
+                // The second family of a door is as new to it as the first.
+                let new = [Some(Outcome::New), Some(Outcome::Shared)];
+                if judged.is_ok() && new.contains(&outcomes.next()) {
                     self.model.record(claimed.sent.nonce(), claimed.source);
                 }
             }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use super::knocks::{give_back, submit};
 use super::*;
-use crate::channel::Channel;
+use crate::channel::{Channel, Opened};
 use crate::config::files;
-use crate::judge::Decoys;
+use crate::judge::{Decoys, DropReason, Grant, Verdict};
 use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
 use crate::store::thread::{Reply, by_hand::Engine};
 use crate::work::jobs::{Admit, Jobs, Order, Slot};
 use crate::work::leases::{Leases, Record};
-use crate::work::{How, JobEvent, StartError};
+use crate::work::{Happened, How, Job, JobEvent, StartError, Whose};
 
 /// As the loop's, with [`Jobs`] in the runner's place: what would be started is only checked.
 pub(crate) struct Keeper {

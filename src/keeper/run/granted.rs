@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Keeper, give_back};
+use super::Keeper;
+use super::knocks::give_back;
 use crate::channel::{Reply, Sent};
 use crate::clock::Now;
 use crate::config::resolved::{Builtin, Enabled};

@@ -18,8 +18,11 @@ fn invite() -> Invite {
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
         server_key: PrivateKey::generate(&mut OsRng).unwrap().public().clone(),
         actions: BTreeMap::from([
-            (named("ssh"), Action { id: ActionId::new(1).unwrap(), asks: Asks::Totp }),
-            (named("v1.2"), Action { id: ActionId::new(255).unwrap(), asks: Asks::Nothing }),
+            (named("ssh"), Action { id: ActionId::new(1).unwrap(), opens: Opens::Nothing, asks: Asks::Totp }),
+            (
+                named("v1.2"),
+                Action { id: ActionId::new(255).unwrap(), opens: Opens::Door, asks: Asks::Nothing },
+            ),
         ]),
     }
 }
@@ -49,6 +52,21 @@ fn an_invite_that_says_nothing_of_stamps_is_for_plain_knocks_and_nothing_of_rece
 }
 
 #[test]
+fn an_action_is_a_door_only_where_the_invite_says_so() {
+    let text = invite().to_toml().unwrap();
+    for (from, to, opens) in [
+        ("door = true", "door = true", Opens::Door),
+        ("door = true", "door = false", Opens::Nothing),
+        (", door = true", "", Opens::Nothing),
+        ("{ id = 255, door = true }", "255", Opens::Nothing),
+    ] {
+        let invite = Invite::parse(&text.replace(from, to)).unwrap();
+        let action = invite.actions[&Name::parse("v1.2").unwrap()];
+        assert_eq!(action, Action { id: ActionId::new(255).unwrap(), opens, asks: Asks::Nothing }, "{to}");
+    }
+}
+
+#[test]
 fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
     let good = invite().to_toml().unwrap();
     let cases = [
@@ -71,10 +89,18 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
         ("stamp = true", "stamp = \"yes\"", "line 8: invalid type: string \"yes\", expected a boolean"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
-        ("{ id = 1,", "{ id = 0,", "`actions` holds the id 0"),
-        ("\"v1.2\" = 255", "\"v1.2\" = 256", "an action is its number, 1 to 255"),
+        ("\"ssh\" = { id = 1,", "\"ssh\" = { id = 0,", "`actions` holds the id 0"),
+        (
+            "\"ssh\" = { id = 1,",
+            "\"ssh\" = { id = 256,",
+            "an action is its number, 1 to 255, or { id = 1, door = true",
+        ),
+        ("\"ssh\" = { id = 1,", "\"ssh\" = {", "an action is its number"),
         ("totp = true", "totp = \"yes\"", "an action is its number, 1 to 255"),
         ("totp = true", "otp = true", "an action is its number, 1 to 255"),
+        ("{ id = 255, door = true }", "256", "an action is its number, 1 to 255"),
+        ("{ id = 255, door = true }", "0", "`actions` holds the id 0"),
+        ("door = true", "dor = true", "an action is its number"),
         ("\"ssh\" =", "\"s/h\" =", "`actions` cannot be used"),
         ("\"ssh\" =", "\"ssh\" = 2\n\"ssh\" =", "duplicate key"),
     ];
