@@ -346,7 +346,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoami\"\nrun = [\"/bin/true\"]\nstdin = \"payload\"",
-        "error: `run` beside `builtin = \"whoami\"`, which starts no program @ 6:7 => leave one of them out\n\
+        "error: `run` beside `builtin = \"whoami\"`: an action is one of the two @ 6:7 => leave one of them out\n\
          warning: `stdin` does nothing beside `builtin` @ 7:9 => leave it out",
     ),
     (
@@ -549,10 +549,6 @@ const MISTAKES: &[(&str, &str)] = &[
         "warning: `bob` has no `totp_key`, and `a` asks for a code: it is refused him @ 7:8 => make one: siglatchctl user totp bob",
     ),
     (
-        "[actions.a]\nid = 1\nnft = { family = \"inet\" }\nhold = \"30m\"",
-        "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`",
-    ),
-    (
         "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nhold = \"1h\"",
         "error: `hold` without `undo`: nothing would end it @ 6:8 => write undo = [\"/etc/siglatch/actions/...\"], the program that closes it",
     ),
@@ -576,7 +572,100 @@ const MISTAKES: &[(&str, &str)] = &[
         "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\non_shutdown = \"undo\"",
         "warning: `on_shutdown` does nothing without a lease @ 6:15 => write `hold` and `undo` as well",
     ),
+    (
+        "[actions.a]\nid = 1\nnft = { family = \"inet\", table = \"t\", set = \"s\" }\nhold = \"30m\"",
+        "error: `nft` is not built yet @ 5:7 => leave it out; what works is a program in `run`\nerror: `hold` is not built yet @ 6:8 => leave it out; what works is a program in `run`",
+    ),
 ];
+
+#[test]
+fn doors_of_nftables_are_read_without_opening_a_key() {
+    let folder = Folder::new();
+    folder.write("siglatchd.toml", 0o644, DOORS.as_bytes());
+    let doors = config::doors(&folder.path("siglatchd.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(doors.listen, ["0.0.0.0:50000".parse().unwrap()]);
+    let web = &doors.nft["web"];
+    assert_eq!((web.set.v4(), web.set.v6()), ("web4".to_owned(), "web6".to_owned()));
+    assert_eq!(doors.nft.len(), 2, "an action with a program is no door of nftables");
+
+    let address = |of: &str, source: &str, named: Option<&str>| {
+        let named = named.map(|named| named.parse().unwrap());
+        doors.nft[of].opens_for.address(source.parse().unwrap(), named).map(|address| address.to_string())
+    };
+    let cases = [
+        ("web", "192.0.2.7", None, Some("192.0.2.7")),
+        ("web", "192.0.2.7", Some("192.0.2.7"), None),
+        ("named", "192.0.2.7", None, Some("192.0.2.7")),
+        ("named", "192.0.2.7", Some("198.51.100.9"), Some("198.51.100.9")),
+        ("named", "192.0.2.7", Some("::ffff:198.51.100.9"), Some("198.51.100.9")),
+        ("named", "192.0.2.7", Some("198.51.101.9"), None),
+        ("named", "192.0.2.7", Some("2001:db8::9"), None),
+    ];
+    for (of, source, named, opened) in cases {
+        assert_eq!(address(of, source, named).as_deref(), opened, "{of} {named:?}");
+    }
+}
+
+const DOORS: &str = r#"
+listen = ["0.0.0.0:50000"]
+private_key = "not-there.pem"
+[actions.web]
+hold = "1h"
+nft = { family = "inet", table = "siglatch", set = "web" }
+[actions.named]
+hold = "1h"
+source = "payload"
+allow_source = ["198.51.100.0/24"]
+[actions.named.nft]
+family = "inet"
+table = "siglatch"
+set = "named"
+[actions.plain]
+run = ["/not/there"]
+"#;
+
+#[test]
+fn a_door_of_nftables_that_could_not_be_right_is_told() {
+    let cases = [
+        ("nft = 3", "error: `nft` takes a table @ 3:7 => write [actions.a.nft] and its keys below"),
+        (
+            "hold = \"1h\"\nnft = { family = \"inet\", table = \"t\", sets = \"s\" }",
+            "error: unknown key `sets` in [actions.a.nft] @ 4:39 => did you mean `set`?",
+        ),
+        (
+            "hold = \"1h\"\nnft = { family = \"ip\", table = \"t\", set = \"s\" }",
+            "error: `family` takes \"inet\" @ 4:18 => one table of this family holds the sets and rules for IPv4 and for IPv6",
+        ),
+        (
+            "nft = { family = \"inet\", table = \"t\", set = \"s\" }",
+            "error: `nft` without `hold`: the kernel must know when the door closes @ 3:7 => write hold = \"1h\"",
+        ),
+        (
+            "run = []\nhold = \"1h\"\nnft = { family = \"inet\", table = \"t\", set = \"s\" }\nenv = {}",
+            "error: `run` beside `nft`: an action is one of the two @ 3:7 => leave one of them out\nwarning: `env` does nothing beside `nft` @ 6:7 => leave it out",
+        ),
+        (
+            "hold = \"1h\"\nsource = \"payload\"\nallow_source = []\nnft = { family = \"inet\", table = \"t\", set = \"s\" }",
+            "error: `source = \"payload\"` without `allow_source`: a user could open the door to anybody @ 4:10 => write allow_source = [\"198.51.100.0/24\"], or [\"0.0.0.0/0\", \"::/0\"] if that is meant",
+        ),
+        (
+            "source = \"payload\"\nrun = [\"/bin/true\"]",
+            "error: `source = \"payload\"` works with `nft` alone @ 3:10 => leave it out; a program in `run` gets the address that knocked",
+        ),
+        (
+            "hold = \"1h\"\nnft = { family = \"inet\", table = \"t\", set = \"s\" }\n[actions.b]\nhold = \"1h\"\nnft = { family = \"inet\", table = \"t\", set = \"s\" }",
+            "error: `a` and `b` have one set: closing one door would close the other @ 7:7 => give one of them a set of its own",
+        ),
+    ];
+    let folder = Folder::new();
+    for (text, told) in cases {
+        let text = format!("listen = [\"0.0.0.0:50000\"]\n[actions.a]\n{text}\n");
+        folder.write("siglatchd.toml", 0o644, text.as_bytes());
+        let problems = config::doors(&folder.path("siglatchd.toml")).map(drop).unwrap_err();
+        let shown = brief(&folder.shown(&problems));
+        assert_eq!(shown, told, "{text}");
+    }
+}
 
 #[test]
 fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use super::resolved::Sandbox;
-use super::{Colours, Loaded, Problems, load, missing_listener};
+use super::resolved::{Doors, Sandbox};
+use super::{Colours, Loaded, Problems, doors, load, missing_listener};
 use crate::exit::{self, Exit, Failure};
 use crate::layers::Layer;
 
@@ -51,6 +51,18 @@ pub fn load_telling(file: &Path) -> Result<Loaded, Failure> {
         }
         Some(_) | None => Ok(loaded),
     }
+}
+
+/// Reads the doors of the file; problems go to standard error.
+///
+/// # Errors
+///
+/// [`Failure`] when there is a problem; what it is has been told.
+pub fn doors_telling(file: &Path) -> Result<Doors, Failure> {
+    doors(file).map_err(|problems| {
+        show(&problems);
+        Failure::new(Exit::Config, format!("the doors of {} cannot be told", file.display()))
+    })
 }
 
 fn show(problems: &Problems) {

@@ -11,7 +11,7 @@ use super::include;
 use super::problems::{Place, Problem, Problems, Severity, Source};
 use super::raw::{Keys, RawAction, RawConfig, RawIncluded, RawUser, Text};
 use super::resolve;
-use super::resolved::Config;
+use super::resolved::{Config, Doors};
 use super::shape::Document;
 
 /// A configuration that can be used.
@@ -37,6 +37,19 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         Some(config) if usable => Ok(Loaded { config, warnings: problems }),
         Some(_) | None => Err(problems),
     }
+}
+
+/// Reads what a firewall has to do with. Of everything else only the form is checked: no key is opened, so that whoever may
+/// read the file can ask what firewall it needs.
+///
+/// # Errors
+///
+/// [`Problems`]: what is wrong with the form, or with a door.
+pub fn doors(path: &Path) -> Result<Doors, Problems> {
+    let mut notes = Vec::new();
+    let doors = read(path, &mut notes).map(|written| resolve::doors(&written, &mut notes));
+    let usable = notes.iter().all(|note| note.severity() == Severity::Warning);
+    doors.filter(|_| usable).ok_or_else(|| Problems::new(notes))
 }
 
 /// The raw keys of all files.

@@ -37,11 +37,11 @@ mod shape;
 mod totp_key;
 
 #[cfg(feature = "server")]
-pub use check::{check, load_telling};
+pub use check::{check, doors_telling, load_telling};
 #[cfg(feature = "server")]
 pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
-pub use load::{Loaded, load};
+pub use load::{Loaded, doors, load};
 #[cfg(feature = "server")]
 pub use problems::{Colours, Problem, Problems};
 #[cfg(feature = "server")]
@@ -51,4 +51,4 @@ pub use resolved::{Action, Config, User};
 #[cfg(feature = "server")]
 pub use totp_key::{BadTotpKey, TotpKey};
 #[cfg(feature = "server")]
-pub(crate) use units::show_duration;
+pub(crate) use units::{duration, show_duration};

@@ -135,7 +135,18 @@ pub(super) struct RawAction {
     pub(super) again: Option<Text>,
     pub(super) on_shutdown: Option<Text>,
     pub(super) release_id: Option<Number>,
-    pub(super) nft: Option<Any>,
+    pub(super) nft: Option<Keys<RawNft>>,
+    pub(super) source: Option<Text>,
+    pub(super) allow_source: Option<Texts>,
+}
+
+/// `nft` of an action.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawNft {
+    pub(super) family: Option<Text>,
+    pub(super) table: Option<Text>,
+    pub(super) set: Option<Text>,
 }
 
 /// A table: what serde derives would take a list for one too, key by key.
@@ -180,6 +191,8 @@ mod tests {
             missing::<RawAction>(parts.next(), &[]),
         ];
         assert_eq!(checked, [const { Vec::<String>::new() }; 5]);
+        let nft = missing::<RawNft>(DOCUMENTED.split("\n# --- ").last(), &[]);
+        assert!(nft.is_empty(), "{nft:?}");
     }
 
     /// The keys of `T` that `part` does not show as a setting, or names as not built yet.

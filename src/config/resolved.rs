@@ -339,6 +339,67 @@ pub enum SecondFactor {
     Totp,
 }
 
+/// What a firewall has to do with.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Where knocks arrive.
+    pub listen: Vec<SocketAddr>,
+    /// By the name of the action.
+    pub nft: BTreeMap<String, NftDoor>,
+}
+
+/// A door that is a pair of nftables sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NftDoor {
+    /// What the address is put into.
+    pub set: NftSet,
+    /// Which address.
+    pub opens_for: OpensFor,
+}
+
+/// A pair of sets of one table of the family `inet`: one for IPv4 addresses, one for IPv6.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NftSet {
+    /// The table's name: 1 to 64 letters, digits, `_`, `.` and `-`, the first a letter.
+    pub table: String,
+    /// What both sets' names begin with, of the same characters.
+    pub name: String,
+}
+
+impl NftSet {
+    /// `web4`, of ipv4_addr.
+    pub fn v4(&self) -> String {
+        format!("{}4", self.name)
+    }
+
+    /// `web6`, of ipv6_addr.
+    pub fn v6(&self) -> String {
+        format!("{}6", self.name)
+    }
+}
+
+/// Whom a door opens for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpensFor {
+    /// The address that knocked.
+    Knocker,
+    /// The address that the knock names, if one of these networks has it; if it names none, the one that knocked.
+    Named(AddressList),
+}
+
+impl OpensFor {
+    /// The address to open for, of a knock from `source` (folded) that names `named`; `None`: it may not.
+    pub fn address(&self, source: IpAddr, named: Option<IpAddr>) -> Option<IpAddr> {
+        match (self, named) {
+            (OpensFor::Knocker | OpensFor::Named(_), None) => Some(source),
+            (OpensFor::Knocker, Some(_)) => None,
+            (OpensFor::Named(bounds), Some(named)) => {
+                Some(named.to_canonical()).filter(|named| bounds.allows(*named))
+            }
+        }
+    }
+}
+
 /// A program and its first arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {

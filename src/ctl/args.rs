@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config;
 use crate::wire::KnockId;
 use crate::wire::invite::{Host, Name};
 
@@ -29,6 +31,10 @@ pub(super) enum Command {
     Revoke(Revoke),
     Usage(Usage),
     Check(Check),
+    /// Rules that doors need, and a safe way to load them
+    #[command(subcommand)]
+    Firewall(Firewall),
+    Doctor(Doctor),
 }
 
 /// Makes keys, server id, an action to try and a configuration that starts as it is
@@ -175,6 +181,59 @@ pub(super) struct Check {
     pub(super) file: PathBuf,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum Firewall {
+    Snippet(Snippet),
+    Try(Try),
+    /// The other half of `try`
+    #[command(hide = true)]
+    Watch(Try),
+}
+
+/// Prints the nftables ruleset that these actions' doors need
+///
+/// One that closes the ports to all but the addresses that siglatchd has put into the actions' sets. Nothing is loaded.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl firewall snippet ssh --tcp 22 > /etc/siglatch/doors.nft")]
+pub(super) struct Snippet {
+    /// Actions that have `nft`, by name
+    #[arg(value_name = "ACTION", required = true, value_parser = name)]
+    pub(super) actions: Vec<Name>,
+    /// A TCP port behind the doors; may be given several times
+    #[arg(long, value_name = "PORT", required_unless_present = "udp", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) tcp: Vec<u16>,
+    /// A UDP port behind the doors; may be given several times
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) udp: Vec<u16>,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+/// Loads a ruleset of nftables, and takes it back unless you confirm it
+///
+/// So that nobody locks himself out: without a `yes` within the time, at the end of input, when the connection or this program
+/// ends, the firewall is put back as it was. Rules are not made permanent.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl firewall try --revert 5m /etc/siglatch/doors.nft")]
+pub(super) struct Try {
+    /// How long to wait for the confirmation, 1s to 1d
+    #[arg(long, value_name = "TIME", value_parser = revert, default_value = "5m")]
+    pub(super) revert: Duration,
+    /// What `nft -f` is to load
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+}
+
+/// Says whether each door of nftables would really open, and close
+///
+/// Looks at the firewall that is loaded now: tables, sets, rules, and what other firewalls would do. Exit code 78 if a door
+/// would not work.
+#[derive(Args, Debug)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
 /// Which configuration.
 #[derive(Args, Debug)]
 pub(super) struct At {
@@ -196,6 +255,13 @@ fn lease(text: &str) -> Result<KnockId, &'static str> {
     KnockId::parse(text).ok_or("no lease: one has 16 hex digits")
 }
 
+fn revert(text: &str) -> Result<Duration, &'static str> {
+    let range = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    config::duration(text)
+        .filter(|time| range.contains(time))
+        .ok_or("a time from 1s to 1d, such as 90s or 5m")
+}
+
 fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
@@ -214,6 +280,9 @@ const EXAMPLES: &str = "Examples:
   siglatchctl revoke --user alice
   siglatchctl usage
   siglatchctl check
+  siglatchctl firewall snippet ssh --tcp 22 > doors.nft
+  siglatchctl firewall try doors.nft
+  siglatchctl doctor
 
 Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";
 

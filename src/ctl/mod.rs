@@ -9,7 +9,9 @@
 //! name becomes a file name and a script's argument, so it is a [`crate::wire::invite::Name`].
 
 mod args;
+mod doctor;
 mod document;
+mod firewall;
 mod init;
 mod leases;
 mod list;
@@ -29,7 +31,7 @@ use rand::rngs::SysRng;
 
 use crate::config::{self, files, files::Existing};
 use crate::exit::{self, Exit, Failure};
-use args::{Action, Cli, Command, User};
+use args::{Action, Cli, Command, Firewall, User};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -44,6 +46,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Revoke(args) => leases::revoke(&args),
             Command::Usage(args) => usage::usage(&args),
             Command::Check(args) => config::check(&args.file),
+            Command::Firewall(Firewall::Snippet(args)) => firewall::snippet(&args),
+            Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
+            Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
+            Command::Doctor(args) => doctor::doctor(&args.at.config),
         }),
         Err(code) => code,
     }

@@ -3,7 +3,7 @@
 //! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event; for a
 //! door, later, another that closes it.
 //!
-//! [`job`], [`jobs`], [`leases`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
+//! [`job`], [`jobs`], [`leases`], [`nft`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
 //! nothing. [`runner`] is the only place in the package that starts a script.
 //!
 //! # Security considerations
@@ -17,6 +17,7 @@ pub mod event;
 pub mod job;
 pub mod jobs;
 pub mod leases;
+pub mod nft;
 pub mod output;
 pub mod runner;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::allowance::{self, Written};
 use super::section::{Bounds, Section, enabled};
 use super::user::ActionNames;
-use super::{Given, Taken, args, builtin, check_name, door, run_as, section};
+use super::{Given, Taken, args, builtin, check_name, door, nft, run_as, section};
 use crate::config::load::{self, Entry};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
@@ -21,6 +21,7 @@ pub(super) fn resolve_all(
     given: Given<'_>,
     notes: &mut Vec<Problem>,
 ) -> BTreeMap<ActionId, Arc<Action>> {
+    nft::resolve_all(entries, notes);
     let mut taken = Taken::new("action");
     let mut actions = BTreeMap::new();
     for entry in entries {

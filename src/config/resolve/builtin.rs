@@ -28,9 +28,16 @@ pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<Program> 
 
 /// Notes what does nothing beside it, or contradicts it.
 fn alone(action: &mut Section<'_>, raw: &RawAction, name: &str) {
-    if let Some(run) = &raw.run {
-        let what = format!("`run` beside `builtin = \"{name}\"`, which starts no program");
-        action.error(run.span(), what, "leave one of them out");
+    let others = [
+        ("run", raw.run.as_ref().map(Spanned::span)),
+        ("undo", raw.undo.as_ref().map(Spanned::span)),
+        ("nft", raw.nft.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in others {
+        if let Some(span) = span {
+            let what = format!("`{key}` beside `builtin = \"{name}\"`: an action is one of the two");
+            action.error(span, what, "leave one of them out");
+        }
     }
     let idle = [
         ("args", raw.args.as_ref().map(Spanned::span)),

@@ -6,6 +6,7 @@ mod args;
 mod builtin;
 mod door;
 mod listen;
+mod nft;
 mod public_key;
 mod run_as;
 mod section;
@@ -23,7 +24,7 @@ use super::key_file;
 use super::load::{Entry, Written};
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
-use super::resolved::{Config, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind};
+use super::resolved::{Config, Doors, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind};
 use super::shape::Document;
 use crate::layers::Layer;
 use crate::wire::ServerId;
@@ -91,6 +92,13 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         users,
         actions,
     })
+}
+
+/// What a firewall has to do with.
+pub(super) fn doors(written: &Written, notes: &mut Vec<Problem>) -> Doors {
+    let nft = nft::resolve_all(&written.actions, notes);
+    let listen = listen::resolve(&mut section(&written.main, "", 0..0, notes), &written.raw.listen);
+    Doors { listen, nft }
 }
 
 fn section<'a>(
