@@ -13,6 +13,7 @@
 
 mod activation;
 mod admission;
+mod answers;
 mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
