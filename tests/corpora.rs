@@ -23,6 +23,7 @@ fn every_target_has_a_corpus_and_every_corpus_holds() {
         ("listener", |data| drop(fuzzing::listener(data))),
         ("packet", fuzzing::packet),
         ("pipeline", |data| drop(fuzzing::pipeline(data))),
+        ("receipt", fuzzing::receipt),
         ("sealed", fuzzing::sealed),
         ("sieve", |data| _ = fuzzing::sieve(data)),
     ]);

@@ -20,7 +20,6 @@ use super::report::Report;
 use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
-use crate::channel;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::control::{Reply, Request};

@@ -128,7 +128,7 @@ impl Receipt {
         Receipt::parse(&plain)
     }
 
-    fn plaintext(&self) -> Vec<u8> {
+    pub(crate) fn plaintext(&self) -> Vec<u8> {
         let text = cut(&self.text, TEXT_MAX).as_bytes();
         let mut plain = vec![VERSION, self.status as u8];
         plain.extend(self.knock.0);
@@ -140,7 +140,7 @@ impl Receipt {
         plain
     }
 
-    fn parse(plain: &[u8]) -> Result<Receipt, BadReceipt> {
+    pub(crate) fn parse(plain: &[u8]) -> Result<Receipt, BadReceipt> {
         let mut reader = Reader::new(plain);
         if reader.u8()? != VERSION {
             return Err(BadReceipt);
