@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::knocks::{give_back, submit};
 use super::*;
-use crate::channel::{Channel, Opened};
+use crate::channel::{self, Channel, Opened};
 use crate::config::files;
 use crate::judge::{Decoys, DropReason, Grant, Verdict};
 use crate::keeper::listener::{Ear, Judged, Loss};
