@@ -45,8 +45,8 @@ pub(super) struct Sent {
 impl Sent {
     /// Sends the same bytes again, in case they were lost: a server that got them runs nothing twice.
     pub(super) fn again(&self) {
-        // Whoever waits for what it brings about sees that it failed.
-        drop(self.socket.send(&self.datagram));
+        // The first may only tell what became of the one before. Whoever waits for what it brings about sees that it failed.
+        drop(self.socket.send(&self.datagram).or_else(|_| self.socket.send(&self.datagram)));
     }
 }
 
