@@ -186,6 +186,7 @@ fn set_up_actions(config: &mut Config) {
             hold: Duration::from_secs(10),
             max_hold: Duration::from_secs(20),
             undo: door.run.clone(),
+            nft: None,
             again: Again::Refuse,
             on_shutdown: OnShutdown::Undo,
             release_id: ActionId::new(RELEASE),

@@ -1,6 +1,6 @@
 //! The last stage: a knock that may run.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Asked;
@@ -30,6 +30,8 @@ pub struct Grant {
     pub lane: Lane,
     /// For who answers it.
     pub asked: Box<Asked>,
+    /// Whom a door is to be opened for: the source, or whom the knock names.
+    pub opens_for: IpAddr,
     /// What it asks for beside the action.
     pub options: Options,
     /// The payload behind them, 0 to 199 bytes.
@@ -54,6 +56,7 @@ impl Grant {
             user,
             action,
             source: SocketAddr::from(([192, 0, 2, 7], 40000)),
+            opens_for: [192, 0, 2, 7].into(),
             timestamp: 1_700_000_000,
             challenge: 1,
             bound: Bound::None,

@@ -158,8 +158,14 @@ impl Receipts {
                 let door = DoorKey::of(about);
                 let finished = |open: Open| {
                     let Open { letter, output, .. } = open;
-                    let lease = if about.action.door.is_some() { left(&door, &letter.user.name) } else { 0 };
-                    letter.finished(now, *how, lease, &output.unwrap_or_default())
+                    let mut text = output.unwrap_or_default();
+                    let Some(_) = about.action.door else {
+                        return letter.finished(now, *how, 0, &text);
+                    };
+                    if about.opens_for != letter.source.ip() && *how == How::Exited(0) {
+                        text = format!("opened for {}\n{text}", about.opens_for).trim_end().to_owned();
+                    }
+                    letter.finished(now, *how, left(&door, &letter.user.name), &text)
                 };
                 self.settled(about).into_iter().filter_map(finished).collect()
             }
@@ -345,6 +351,7 @@ fn status(reason: DropReason) -> Option<Status> {
         | DropReason::Source
         | DropReason::StampMissing
         | DropReason::Options
+        | DropReason::Address
         | DropReason::Payload
         | DropReason::TotpMissing
         | DropReason::TotpLocked

@@ -106,6 +106,7 @@ impl Report {
         let about = match &event.whose {
             Whose::Knock(about) => about,
             Whose::Undo(undoing) => return self.undo(undoing, &event.what),
+            Whose::Renewal(renewing) => return self.renewal(renewing, &event.what),
         };
         let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
         match &event.what {

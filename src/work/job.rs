@@ -1,6 +1,6 @@
 //! A grant, made into what is executed: program, arguments, environment, standard input.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::leases::Undoing;
+use super::leases::{Renewing, Undoing};
 use crate::config::resolved::{Arg, Args, Door, Program, RunAs, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
@@ -32,6 +32,8 @@ pub enum Whose {
     Knock(Arc<About>),
     /// The end of a door.
     Undo(Arc<Undoing>),
+    /// A door of nftables that is to close at another time.
+    Renewal(Arc<Renewing>),
 }
 
 /// Whose job it is, for the log.
@@ -45,6 +47,8 @@ pub struct About {
     pub action: Arc<Action>,
     /// Where from; `::ffff:` folded.
     pub source: SocketAddr,
+    /// Whom a door is opened for.
+    pub opens_for: IpAddr,
     /// What the knock was bound to.
     pub bound: Bound,
     /// What was counted for it.
@@ -74,6 +78,7 @@ impl From<Grant> for About {
             user: grant.user,
             action: grant.action,
             source: grant.source,
+            opens_for: grant.opens_for,
             bound: grant.bound,
             used: grant.used,
         }
@@ -85,7 +90,7 @@ impl Whose {
     pub fn knock(&self) -> Option<&Arc<About>> {
         match self {
             Whose::Knock(about) => Some(about),
-            Whose::Undo(_) => None,
+            Whose::Undo(_) | Whose::Renewal(_) => None,
         }
     }
 }
@@ -108,12 +113,22 @@ impl Job {
     }
 
     /// What closes a door, this time.
-    pub fn undo(undoing: Undoing, recorded: &Exec) -> Job {
+    pub fn undo(undoing: Undoing, recorded: &Exec, stdin: Option<Vec<u8>>) -> Job {
         let exec = recorded.clone().with([
             ("SIGLATCH_ATTEMPT", undoing.attempt.to_string()),
             ("SIGLATCH_LEASE_REASON", undoing.reason.to_string()),
         ]);
-        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin: None }
+        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin }
+    }
+
+    /// What opens a door of nftables anew, for another time. The same program closes it.
+    pub fn renewal(renewing: Renewing, recorded: &Exec, batch: Vec<u8>) -> Job {
+        Job { whose: Whose::Renewal(Arc::new(renewing)), exec: recorded.clone(), stdin: Some(batch) }
+    }
+
+    /// The same, with this to read.
+    pub(super) fn reading(self, stdin: Vec<u8>) -> Job {
+        Job { stdin: Some(stdin), ..self }
     }
 
     fn new(grant: Grant, exec: Exec) -> (Arc<About>, Job) {
@@ -134,7 +149,7 @@ impl Job {
     pub fn limited_by(&self) -> Option<&Action> {
         match &self.whose {
             Whose::Knock(about) => Some(&about.action),
-            Whose::Undo(_) => None,
+            Whose::Undo(_) | Whose::Renewal(_) => None,
         }
     }
 
@@ -158,7 +173,7 @@ impl Job {
         &self.exec.env
     }
 
-    /// What it reads, 0 to 199 bytes; `None`: /dev/null.
+    /// What it reads: a payload of 0 to 199 bytes, or a batch for nft. `None`: /dev/null.
     pub fn stdin(&self) -> Option<&[u8]> {
         self.stdin.as_deref()
     }

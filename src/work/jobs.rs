@@ -145,7 +145,7 @@ impl Jobs {
     ) -> Vec<(Arc<About>, DropReason)> {
         let mut withdrawn = Vec::new();
         self.waiting.retain(|job| match job.whose() {
-            Whose::Undo(_) => true,
+            Whose::Undo(_) | Whose::Renewal(_) => true,
             Whose::Knock(about) => match permits(about) {
                 Ok(()) => true,
                 Err(reason) => {

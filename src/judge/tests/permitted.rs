@@ -222,6 +222,7 @@ fn a_door_takes_hold_and_release_in_front_of_its_payload_and_release_by_an_id_of
         hold: Duration::from_secs(60),
         max_hold: Duration::from_secs(60),
         undo: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
+        nft: None,
         again: Again::Extend,
         on_shutdown: OnShutdown::Keep,
         release_id: ActionId::new(101),
