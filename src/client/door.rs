@@ -147,9 +147,10 @@ pub(super) fn wait(args: args::Wait) -> Result<(), Failure> {
 pub(super) fn release(args: &args::Release) -> Result<Exit, Failure> {
     let mut target = Target::of_invite(target::profile(&args.profile)?, &args.action)?;
     target.what = format!("release of {}", target.what);
-    let knock = args::Knock { quiet: args.quiet, ..args::Knock::silent(args.family.families()) };
+    let address = args.address;
+    let knock = args::Knock { quiet: args.quiet, address, ..args::Knock::silent(args.family.families()) };
     let to = knock::destinations(&knock, &target)?;
-    let sent = say(&target, &closing(), &knock, to)?;
+    let sent = say(&target, &Options { address, ..closing() }, &knock, to)?;
     answer::conclude(&knock, &target, &sent, answer::patience(&knock, &target)?)
 }
 

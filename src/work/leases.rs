@@ -26,6 +26,7 @@
 
 mod door;
 mod record;
+mod turn;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};

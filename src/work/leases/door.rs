@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::record::{Kernel, Lease, Phase, Reason, Record, Renewing, Step, Told, Turn, Undoing};
 use super::{Alarm, Begun, Command, Happening, Note, Opening, Ran, SECOND, Undone};
 use crate::clock::Now;
-use crate::config::resolved::{Again, OnShutdown};
+use crate::config::resolved::OnShutdown;
 use crate::judge::DropReason;
 use crate::store::doors::{DoorKey, DoorRow};
 use crate::wire::KnockId;
@@ -367,104 +367,8 @@ impl Door {
     }
 }
 
-impl Turn {
-    /// A new lease, or one that goes on.
-    fn hold(
-        &mut self,
-        now: Now,
-        key: &DoorKey,
-        user: &str,
-        lease: Lease,
-        again: Again,
-        out: &mut Out,
-    ) -> Result<(), DropReason> {
-        if let Some(kernel) = &mut self.kernel {
-            // It counts from when nft has run, and in whole seconds.
-            let late = self.undo.timeout.saturating_add(self.undo.grace).saturating_add(SECOND);
-            kernel.until = kernel.until.max(lease.until.saturating_add(late));
-        }
-        let Some(held) = self.leases.get_mut(user) else {
-            out.tell(key, lease.id, user, Happening::Began(lease.hold));
-            self.leases.insert(user.to_owned(), lease);
-            return Ok(());
-        };
-        match again {
-            Again::Refuse => return Err(DropReason::Held),
-            Again::Extend if held.until >= lease.until => {}
-            Again::Extend | Again::Restart => *held = Lease { id: held.id, ..lease },
-        }
-        out.tell(key, held.id, user, Happening::Extended(held.until.saturating_sub(now.boot)));
-        Ok(())
-    }
-
-    fn end(&mut self, key: &DoorKey, reason: Reason, meant: impl Fn(&str, &Lease) -> bool, out: &mut Out) {
-        for (user, lease) in self.leases.extract_if(.., |user, lease| meant(user, lease)) {
-            out.tell(key, lease.id, &user, Happening::Ended(reason));
-            self.last = reason;
-        }
-    }
-
-    /// When the last lease ends.
-    fn end_of_all(&self) -> Duration {
-        self.leases.values().map(|lease| lease.until).max().unwrap_or_default()
-    }
-
-    /// What opens the door until `left` is over, which the kernel is told herewith.
-    fn batch(&mut self, key: &DoorKey, left: Duration) -> Option<Vec<u8>> {
-        let until = self.end_of_all();
-        let kernel = self.kernel.as_mut()?;
-        let attempt = match kernel.told {
-            Told::Failed(attempt, _) => attempt.saturating_add(1),
-            Told::Unknown | Told::Asked(..) | Told::Known(_) => 1,
-        };
-        kernel.told = Told::Asked(until, attempt);
-        Some(nft::open(&kernel.set, key.source, left).stdin)
-    }
-
-    /// When (since boot) the kernel is to be told, if it is to be.
-    fn renewal(&self) -> Option<Duration> {
-        let kernel = self.kernel.as_ref().filter(|_| self.phase == Phase::Open && !self.leases.is_empty())?;
-        match kernel.told {
-            Told::Unknown => Some(Duration::ZERO),
-            Told::Known(until) => (until != self.end_of_all()).then_some(Duration::ZERO),
-            Told::Failed(_, at) => Some(at),
-            Told::Asked(..) => None,
-        }
-    }
-
-    fn is_being_told(&self) -> bool {
-        self.closes() && matches!(&self.kernel, Some(Kernel { told: Told::Asked(..), .. }))
-    }
-
-    /// What came of telling the kernel.
-    fn told(&mut self, came: impl FnOnce(Duration, u32) -> Told) {
-        if let Some(kernel) = &mut self.kernel
-            && let Told::Asked(until, attempt) = kernel.told
-        {
-            kernel.told = came(until, attempt);
-        }
-    }
-
-    /// The next attempt to undo it.
-    fn close(&mut self, reason: Reason) {
-        let attempt = match self.phase {
-            Phase::Opening | Phase::Open => 1,
-            Phase::Closing(_, attempt, _) => attempt.saturating_add(1),
-        };
-        self.phase = Phase::Closing(reason, attempt, Step::ToBeKept);
-    }
-
-    fn closes(&self) -> bool {
-        matches!(self.phase, Phase::Closing(..))
-    }
-
-    fn is_settled(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Closing(_, _, Step::Waits(_)))
-    }
-}
-
 impl Out {
-    fn tell(&mut self, door: &DoorKey, lease: KnockId, user: &str, what: Happening) {
+    pub(super) fn tell(&mut self, door: &DoorKey, lease: KnockId, user: &str, what: Happening) {
         let note = Note { lease, user: user.to_owned(), door: door.clone(), what };
         self.commands.push_back(Command::Tell(note));
     }
