@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use crate::reason::DropReason;
 pub use grant::Grant;
 pub use replay::Claim;
-pub use verify::{Decoys, Verified};
+pub use verify::{Asked, Decoys, Verified};
 
 use crate::bucket::{Bucket, Taken};
 use crate::channel::Opened;

@@ -9,7 +9,7 @@ use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
 use crate::channel::Lane;
 use crate::clock::Now;
-use crate::config::resolved::{Door, Enabled, OpensFor, PayloadKind, Stamp};
+use crate::config::resolved::{Door, Enabled, OpensFor, PayloadKind, SecondFactor, Stamp};
 use crate::config::{Action, Config, User};
 use crate::store::Use;
 use crate::wire::options::Release;
@@ -18,9 +18,16 @@ use crate::wire::{ActionId, Bound, Options};
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
-        let Fresh { verified, used } = self;
+        let Fresh { verified, used, proved } = self;
         let known = known(config, &verified.user);
-        match known.and_then(|user| authorize(now, config, user, &verified)) {
+        let permitted =
+            known.and_then(|user| authorize(now, config, user, &verified)).and_then(|permitted| {
+                let Permitted { action, options, .. } = &permitted;
+                let asked = action.second_factor == SecondFactor::Totp && options.release.is_none();
+                ensure(!asked || proved == SecondFactor::Totp, DropReason::TotpMissing)?;
+                Ok(permitted)
+            });
+        match permitted {
             Ok(Permitted { user, action, opens_for, options, payload }) => Ok(Grant {
                 knock: verified.knock,
                 user: Arc::clone(user),
@@ -28,9 +35,12 @@ impl Fresh {
                 source: verified.source,
                 opens_for,
                 timestamp: verified.nonce.timestamp,
+                challenge: verified.nonce.challenge,
                 bound: verified.bound,
+                lane: verified.lane,
                 options,
                 payload: payload.to_vec(),
+                asked: verified.asked,
                 used,
                 _sealed: Sealed,
             }),

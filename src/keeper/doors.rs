@@ -1,6 +1,7 @@
 //! Doors, wired: what the leases want is kept by the store, started by the runner and told to the log; what came of it
 //! they hear.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
@@ -15,6 +16,21 @@ use crate::store::thread::Busy;
 use crate::work::job::About;
 use crate::work::leases::{Begun, Command, Leases, Opening, Ran, Undone, Whom};
 use crate::work::{Happened, How, Job, JobEvent, Whose};
+
+/// What a knock for a door comes to.
+#[derive(Debug)]
+pub(super) enum Knocked {
+    /// What becomes of it is heard of its job.
+    Opens,
+    /// It holds a door that another knock is just opening.
+    Follows(DoorKey),
+    /// It holds a door that is open, for so many seconds from now.
+    Holds(u32),
+    /// It ended its lease, or there was none.
+    Ended(&'static str),
+    /// It is refused.
+    Refused(DropReason),
+}
 
 /// The doors of the daemon.
 #[derive(Debug)]
@@ -35,23 +51,39 @@ impl Doors {
         door: &Door,
         store: &StoreThread<Claim>,
         report: &mut Report,
-    ) {
+    ) -> Knocked {
         if grant.options.release.is_some() {
             let about = About::from(grant);
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
-            report.accepted(&about, if ended > 0 { "released" } else { "nothing to release" });
-            return;
+            let what = if ended > 0 { "released" } else { "nothing to release" };
+            report.accepted(&about, what);
+            return Knocked::Ended(what);
         }
         let opening = Opening::of(grant, door);
         let about = opening.about();
         match self.leases.begin(now, opening) {
-            Begun::Opens => {}
-            Begun::Held => report.accepted(&about, "held"),
+            Begun::Opens => Knocked::Opens,
+            Begun::Held => {
+                report.accepted(&about, "held");
+                let key = DoorKey::of(&about);
+                if self.leases.is_open(&key) {
+                    Knocked::Holds(self.left(now, &key, &about.user.name))
+                } else {
+                    Knocked::Follows(key)
+                }
+            }
             Begun::Refused(reason) => {
                 give_back(store, about.used);
                 report.refused_later(now, &about, reason, reason.meaning());
+                Knocked::Refused(reason)
             }
         }
+    }
+
+    /// For how many seconds a user still holds a door.
+    pub(super) fn left(&self, now: Now, key: &DoorKey, user: &str) -> u32 {
+        let left = self.leases.left(now, key, user).unwrap_or_default();
+        u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
     }
 
     /// Something happened to a script.
@@ -116,14 +148,15 @@ impl Doors {
         self.leases.is_settled()
     }
 
-    /// Does what is to be done by now.
+    /// Does what is to be done by now; returns the knocks that are refused after all.
     pub(super) fn carry_out(
         &mut self,
         now: Now,
         store: &StoreThread<Claim>,
         mut start: impl FnMut(Job),
         report: &mut Report,
-    ) {
+    ) -> Vec<(Arc<About>, DropReason)> {
+        let mut refused = Vec::new();
         while let Some(command) = self.leases.command() {
             match command {
                 Command::Keep(row) => {
@@ -139,10 +172,12 @@ impl Doors {
                 Command::Refuse(about, reason) => {
                     give_back(store, about.used);
                     report.refused_later(now, &about, reason, reason.meaning());
+                    refused.push((about, reason));
                 }
                 Command::Tell(note) => report.lease(&note),
             }
         }
+        refused
     }
 }
 

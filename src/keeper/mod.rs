@@ -11,6 +11,7 @@ mod inherited;
 mod listener;
 mod logging;
 mod notify;
+mod receipts;
 mod reload;
 mod report;
 mod run;

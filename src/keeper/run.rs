@@ -14,6 +14,7 @@ use super::control::{self, Control};
 use super::doors::Doors;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
+use super::receipts::Receipts;
 use super::reload::Reload;
 use super::report::Report;
 use super::sockets::Origin;
@@ -30,6 +31,7 @@ use crate::work::{About, Drained, Runner};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+mod granted;
 pub(super) mod knocks;
 
 struct Keeper {
@@ -44,6 +46,7 @@ struct Keeper {
     /// Claims that the store has not answered.
     claims: usize,
     runner: Runner,
+    receipts: Receipts,
     doors: Doors,
     /// `None`: it could not be opened.
     control: Option<Control>,
@@ -116,6 +119,7 @@ impl Keeper {
             store,
             claims: 0,
             runner,
+            receipts: Receipts::default(),
             doors: Doors::new(leases),
             control,
             reload,
@@ -166,6 +170,7 @@ impl Keeper {
             Some(self.summary_at),
             Some(self.forget_at),
             self.runner.next_deadline(),
+            self.receipts.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
             self.doors.next_deadline(now),
@@ -228,6 +233,9 @@ impl Keeper {
 
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
+        while let Some(reply) = self.receipts.due(now) {
+            self.answer(Some(reply));
+        }
         self.doors.due(now);
         self.control.iter_mut().for_each(|control| control.due(now));
         if now.mono >= self.summary_at {
