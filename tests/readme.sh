@@ -84,7 +84,7 @@ grep -q 'siglatchctl init' "$work/server"
 ip netns exec "$server" bash "$work/server" >"$work/said" 2>&1 &
 wait_for grep -qs code=ready "$work/server.log"
 
-# The client: everything but the ssh itself, for which a connection to its port stands.
+# The client: everything but the ssh itself, for which a connection to its port stands; more patient than people are.
 {
     cat "$work/host"
     echo "export XDG_CONFIG_HOME=$work/home PATH=$binaries:\$PATH SERVER=$server RULES=$work/doors.nft"
@@ -104,7 +104,7 @@ answers() { timeout 2 bash -c "head -n 1 < /dev/tcp/$1/22" 2>/dev/null | grep -q
 closed() { if answers "$1"; then echo "port 22 of $1 is open"; exit 1; fi; }
 closed vpn.example.org
 CLIENT
-    block client | sed 's|^ssh \(.*\)|for _ in 1 2 3; do sleep 0.5; answers \1 \&\& break; done; answers \1|'
+    block client | sed -e 's|^siglatch knock |&--wait 20s |' -e 's|^ssh \(.*\)|for _ in 1 2 3; do sleep 0.5; answers \1 \&\& break; done; answers \1|'
     echo "ip addr del 10.77.0.2/24 dev cable1"
     echo "closed vpn.example.org"
 } > "$work/client"

@@ -117,12 +117,12 @@ fn each_answer_has_words_and_an_exit_code_of_its_own() {
     ]);
     let daemon = started(&site, RUN);
     let to = daemon.address;
-    let said = siglatch(&site, &["knock", "office", "run"]);
+    let said = siglatch(&site, &["knock", "--wait", "20s", "office", "run"]);
     let sent = format!("knocked office: run (1) as alice (1) to {to}, bound to the server, stamped\n");
     assert_eq!((said.code, said.out), (0, format!("{sent}run done, seen from 127.0.0.1\n")));
     assert_eq!(said.err.lines().filter(|line| !line.contains("not synchronized")).count(), 0, "{}", said.err);
 
-    assert_eq!(siglatch(&site, &["knock", "office", "4"]).code, 0);
+    assert_eq!(siglatch(&site, &["knock", "--wait", "20s", "office", "4"]).code, 0);
     let slow = siglatch(&site, &["knock", "office", "3"]);
     assert_eq!((slow.code, slow.last()), (2, "3 still running, seen from 127.0.0.1"));
     let cases = [
@@ -132,13 +132,13 @@ fn each_answer_has_words_and_an_exit_code_of_its_own() {
         ("5", 77, "error: 5 refused: not-permitted: "),
     ];
     for (action, code, message) in cases {
-        let said = siglatch(&site, &["knock", "office", action]);
+        let said = siglatch(&site, &["knock", "--wait", "20s", "office", action]);
         assert!(said.code == code && said.err.contains(message), "{action}: {said:?}");
         assert!(said.err.contains("; seen from 127.0.0.1"), "{said:?}");
-        let quiet = siglatch(&site, &["knock", "-q", "office", action]);
+        let quiet = siglatch(&site, &["knock", "-q", "--wait", "20s", "office", action]);
         assert_eq!((quiet.code, quiet.out.as_str()), (code, ""), "{action}");
     }
-    let quota = siglatch(&site, &["knock", "office", "4"]).err;
+    let quota = siglatch(&site, &["knock", "--wait", "20s", "office", "4"]).err;
     assert!(quota.contains("; next in 59m") && quota.contains(", at 20"), "{quota}");
     daemon.stop();
 }
@@ -283,7 +283,7 @@ fn json_has_a_line_for_each_address_and_the_same_exit_codes() {
     let site = site(&[("run", 1, "exit 0", ""), ("fail", 2, "exit 9", "")]);
     let mut daemon = started(&site, RUN);
     let line = |said: &Said| -> serde_json::Value { serde_json::from_str(&said.out).unwrap() };
-    let done = siglatch(&site, &["knock", "--json", "office", "run"]);
+    let done = siglatch(&site, &["knock", "--json", "--wait", "20s", "office", "run"]);
     let json = line(&done);
     assert_eq!((done.code, json["status"].as_str()), (0, Some("done")));
     let ran = daemon.wait("the knock", |line| line.contains("code=ran"));
@@ -293,7 +293,7 @@ fn json_has_a_line_for_each_address_and_the_same_exit_codes() {
     assert_eq!((json["seen_from"].as_str(), json["lease_seconds"].as_u64()), (Some("127.0.0.1"), Some(0)));
     assert!(json["clock_ahead"].as_i64().unwrap().abs() < 5);
 
-    let failed = siglatch(&site, &["knock", "--json", "office", "2"]);
+    let failed = siglatch(&site, &["knock", "--json", "--wait", "20s", "office", "2"]);
     assert_eq!((failed.code, line(&failed)["status"].as_str()), (1, Some("failed")));
     assert_eq!(line(&failed)["text"].as_str(), Some("rc=9"));
     assert!(!failed.err.contains("error"), "{}", failed.err);
@@ -311,15 +311,15 @@ fn whoami_says_address_time_and_what_one_may_do() {
     site.tables += "\n[actions.me]\nid = 7\nbuiltin = \"whoami\"\n";
     site.tables = site.tables.replace("[\"run\"]", "[\"run\", \"me\"]");
     let daemon = started(&site, &[("run", 1, Opens::Nothing), ("whoami", 7, Opens::Nothing)]);
-    let said = siglatch(&site, &["whoami", "office"]);
+    let said = siglatch(&site, &["whoami", "--wait", "20s", "office"]);
     assert_eq!(said.code, 0, "{said:?}");
     let (first, second) = said.out.trim_end().split_once('\n').unwrap();
     assert!(first.starts_with("seen from 127.0.0.1, server time ") && first.ends_with(" UTC"), "{first}");
     assert_eq!(second, "alice (1) may knock for run (1), me (7)");
     let json: serde_json::Value =
-        serde_json::from_str(&siglatch(&site, &["whoami", "--json", "office"]).out).unwrap();
+        serde_json::from_str(&siglatch(&site, &["whoami", "--json", "--wait", "20s", "office"]).out).unwrap();
     assert_eq!(json["status"].as_str(), Some("done"));
-    let none = siglatch(&site, &["whoami", "office", "--action", "9"]);
+    let none = siglatch(&site, &["whoami", "--wait", "20s", "office", "--action", "9"]);
     assert!(none.code == 77 && none.err.contains("action-unknown"), "{none:?}");
     let unnamed = siglatch(&site, &["whoami", "office", "--action", "nobody"]);
     assert!(
@@ -343,7 +343,8 @@ fn a_door_is_knocked_by_both_families_and_both_answers_are_told() {
         (site, daemon)
     };
     let (site, daemon) = with("[::]:0");
-    let Some(said) = siglatch_of_both(&site, &["knock", "office", "door", "--for", "10m"]) else {
+    let Some(said) = siglatch_of_both(&site, &["knock", "--wait", "20s", "office", "door", "--for", "10m"])
+    else {
         return;
     };
     let open: Vec<_> =
@@ -399,7 +400,7 @@ fn a_clock_that_is_off_is_told() {
     for (offset, words) in
         [("-100s", "; this clock is 100 s behind the server's"), ("+99s", " s ahead of the server's")]
     {
-        let said = siglatch_with(&site, &["knock", "office", "run"], |command| {
+        let said = siglatch_with(&site, &["knock", "--wait", "20s", "office", "run"], |command| {
             command
                 .env("LD_PRELOAD", &library)
                 .env("FAKETIME", offset)
