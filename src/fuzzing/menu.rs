@@ -244,6 +244,7 @@ fn an_action(id: ActionId) -> Action {
         door: None,
         allowance: Default::default(),
         second_factor: Default::default(),
+        webhook: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Doors, wired: what the leases want is kept by the store, started by the runner and told to the log; what came of it
 //! they hear.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Report;
@@ -12,6 +13,7 @@ use crate::judge::{Claim, DropReason, Grant};
 use crate::store::StoreThread;
 use crate::store::doors::DoorKey;
 use crate::store::thread::Busy;
+use crate::work::hooks::Outcome;
 use crate::work::job::About;
 use crate::work::leases::{Begun, Command, Leases, Opening, Ran, Undone, Whom};
 use crate::work::{Happened, How, Job, JobEvent, Whose};
@@ -27,7 +29,8 @@ impl Doors {
         Doors { leases }
     }
 
-    /// A knock for a door: it opens it, holds it or ends its lease.
+    /// A knock for a door: it opens it, holds it or ends its lease. Returned is what came of it if nothing runs for it, and it is
+    /// not refused.
     pub(super) fn knock(
         &mut self,
         now: Now,
@@ -35,23 +38,33 @@ impl Doors {
         door: &Door,
         store: &StoreThread<Claim>,
         report: &mut Report,
-    ) {
+    ) -> Option<(Arc<About>, Outcome)> {
         if grant.options.release.is_some() {
-            let about = About::from(grant);
+            let about = Arc::new(About::from(grant));
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
             report.accepted(&about, if ended > 0 { "released" } else { "nothing to release" });
-            return;
+            return Some((about, if ended > 0 { Outcome::Released } else { Outcome::NothingToRelease }));
         }
         let opening = Opening::of(grant, door);
         let about = opening.about();
         match self.leases.begin(now, opening) {
-            Begun::Opens => {}
-            Begun::Held => report.accepted(&about, "held"),
+            Begun::Opens => None,
+            Begun::Held => {
+                report.accepted(&about, "held");
+                Some((about, Outcome::Held))
+            }
             Begun::Refused(reason) => {
                 give_back(store, about.used);
                 report.refused_later(now, &about, reason, reason.meaning());
+                None
             }
         }
+    }
+
+    /// For how long the user of a knock holds its door.
+    pub(super) fn left(&self, now: Now, about: &About) -> Option<Duration> {
+        about.action.door.as_ref()?;
+        self.leases.left(now, &DoorKey::of(about), &about.user.name)
     }
 
     /// Something happened to a script.
@@ -63,7 +76,7 @@ impl Doors {
                     self.leases.ran(&DoorKey::of(about), how);
                 }
             }
-            Whose::Knock(_) => {}
+            Whose::Knock(_) | Whose::Hook(_) => {}
             Whose::Undo(undoing) => {
                 if let Some(how) = undone(&event.what) {
                     crash::point("keeper-undone");

@@ -274,6 +274,7 @@ impl ActionRule {
             }),
             allowance: Default::default(),
             second_factor: Default::default(),
+            webhook: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod nft;
 mod run_as;
 mod section;
 mod user;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;

@@ -148,7 +148,8 @@ impl Keeper {
                 Reply::Failing(error) => self.report.store_failing(&error),
                 Reply::Recovered { refused } => self.report.store_recovered(refused),
                 Reply::Kept(key, result) => self.doors.kept(now, &key, result),
-                Reply::Forgotten(_) => {}
+                // No action here has a webhook.
+                Reply::Forgotten(_) | Reply::KeptHook(..) => {}
             }
         }
         self.carry_out(now);
@@ -254,7 +255,7 @@ impl Keeper {
     fn granted(&mut self, now: Now, grant: Grant) {
         let action = Arc::clone(&grant.action);
         match &action.door {
-            Some(door) => self.doors.knock(now, grant, door, &self.store, &mut self.report),
+            Some(door) => drop(self.doors.knock(now, grant, door, &self.store, &mut self.report)),
             None => self.start(now, Job::from(grant)),
         }
     }

@@ -42,6 +42,7 @@ impl Keeper {
                     crash::point("keeper-started");
                 }
                 Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
+                Some(thread::Reply::KeptHook(id, result)) => self.webhooks.kept(now, id, result),
                 Some(thread::Reply::Forgotten(left)) => {
                     log::debug!(code = "forgot", left; "claims forgotten")
                 }
@@ -71,16 +72,24 @@ impl Keeper {
     fn granted(&mut self, now: Now, grant: Grant) {
         let action = Arc::clone(&grant.action);
         match &action.door {
-            Some(door) => self.doors.knock(now, grant, door, &self.store, &mut self.report),
+            Some(door) => {
+                let accepted = self.doors.knock(now, grant, door, &self.store, &mut self.report);
+                if let Some((about, outcome)) = accepted {
+                    let left = self.doors.left(now, &about);
+                    self.webhooks.accepted(now, &about, &self.config, outcome, left);
+                }
+            }
             None => self.runner.start(now, Job::from(grant)),
         }
     }
 
-    /// What happened to scripts, and what doors want of it, until there is nothing new.
+    /// What happened to scripts, and what doors and webhooks want of it, until there is nothing new.
     pub(super) fn scripts(&mut self, now: Now) {
         loop {
             let start = |job| self.runner.start(now, job);
             self.doors.carry_out(now, &self.store, start, &mut self.report);
+            let start = |job| self.runner.start(now, job);
+            self.webhooks.carry_out(now, &self.config, &self.store, start, &self.report);
             let events = self.runner.events();
             if events.is_empty() {
                 return;
@@ -91,6 +100,8 @@ impl Keeper {
                 }
                 self.report.job(now, &event);
                 self.doors.happened(now, &event);
+                let left = event.whose.knock().and_then(|about| self.doors.left(now, about));
+                self.webhooks.happened(now, &event, &self.config, left);
             }
         }
     }

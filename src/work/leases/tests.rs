@@ -98,6 +98,7 @@ fn name(job: &Job) -> String {
     match job.whose() {
         Whose::Knock(_) => "run".to_owned(),
         Whose::Undo(undoing) => format!("undo {} {}", undoing.reason, undoing.attempt),
+        Whose::Hook(_) => unreachable!(),
     }
 }
 

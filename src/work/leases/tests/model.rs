@@ -134,6 +134,7 @@ impl World {
         let (key, undo) = match job.whose() {
             Whose::Knock(about) => (DoorKey::of(about), None),
             Whose::Undo(undoing) => (undoing.door.clone(), Some(undoing)),
+            Whose::Hook(_) => unreachable!(),
         };
         assert!(!self.running.iter().any(|(other, _)| *other == key), "one script of a door at a time");
         let Some(undoing) = undo else {
@@ -198,6 +199,7 @@ impl World {
                 self.leases.undone(self.now, &key, Undone::Well);
             }
             Whose::Undo(_) => self.leases.undone(self.now, &key, Undone::Failed),
+            Whose::Hook(_) => unreachable!(),
         }
     }
 
