@@ -594,7 +594,10 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook = \"https://h\"\nwebhook_key = \"server.key.pem\"\nwebhook_ca = \"alice.hmac\"\nwebhook_allow = [\"a b\", \"[::1]\"]",
-        "",
+        "error: HERE/server.key.pem is longer than 1024 bytes @ 7:15 => name the right file\n\
+         error: HERE/alice.hmac: there is no certificate in it @ 8:14 => name a file with certificates in PEM\n\
+         error: this is no host name and no IP address @ 9:18 => write it as it stands in `webhook`, without the port\n\
+         warning: this is not the host of `webhook`: it does nothing @ 9:25 => write it as it stands in `webhook`, or leave it out",
     ),
     (
         "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook_ca = \"alice.hmac\"",

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::args::{Leases, Revoke};
-use super::ask::{ask, folder, nothing};
+#[cfg(feature = "sqlite")]
+use super::ask::folder;
+use super::ask::{ask, nothing};
 use super::document::Document;
 use super::internal;
 use crate::clock::{self, Now};

@@ -62,13 +62,10 @@ fn the_thread_answers_for_each_webhook_in_their_order() {
     for number in 0..100 {
         thread.keep_hook(row(number, Some("x"))).unwrap();
     }
-    let kept: Vec<KnockId> = thread
-        .close()
-        .into_iter()
-        .filter_map(|reply| match reply {
-            Reply::KeptHook(id, Ok(())) => Some(id),
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let mut kept = Vec::new();
+    for reply in thread.close() {
+        let Reply::KeptHook(id, Ok(())) = reply else { panic!("{reply:?}") };
+        kept.push(id);
+    }
     assert_eq!(kept, (0..100).map(id).collect::<Vec<_>>());
 }
