@@ -60,6 +60,7 @@ reasons! {
     Source = "source": "the source is not in `allow_from` of server, user or action",
     StampMissing = "stamp-missing": "a plain knock, or stamped by another, and the user has `require_stamp`",
     Options = "options": "options in front of the payload that are malformed, or that the action does not take",
+    Address = "address": "the knock names an address to open for that is not in `allow_source`",
     Payload = "payload": "the payload is not of the kind or length that the action takes",
     Hours = "hours": "not within `hours` of user and action",
     TotpMissing = "totp-missing": "the action asks for a TOTP code, and there is none, or the user has no `totp_key`",

@@ -150,6 +150,18 @@ nft = { family = "inet", table = "siglatch", set = "ssh" }
 
 const SETS: &str = "table inet siglatch { set web4 { type ipv4_addr; flags timeout; }; set web6 { type ipv6_addr; flags timeout; }; }";
 
+#[test]
+fn doctor_names_addresses_in_a_set_that_nobody_has_a_lease_for() {
+    let Some(host) = Host::new() else { return };
+    host.load(&host.snippet(&["web", "--tcp", "22"]));
+    host.doctor().ok_of_web();
+    host.exec(&nft::open(&web(), ip("192.0.2.7"), Duration::from_secs(60))).ok();
+    let said = host.doctor();
+    assert!(said.out.contains("  look  192.0.2.7 is in web4 for another "), "{}", said.out);
+    host.sh("nft 'delete element inet siglatch web4 { 192.0.2.7 }'");
+    assert!(!host.doctor().out.contains("192.0.2.7"));
+}
+
 // --- batches
 
 #[test]

@@ -68,7 +68,7 @@ wait_for() {
 {
     cat "$work/host"
     block server | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&|"
-    echo "cp alice.invite.toml $work/ && rm alice.invite.toml"
+    echo "cp /etc/siglatch/doors.nft $work/ && cp alice.invite.toml $work/ && rm alice.invite.toml"
     cat <<'SERVER'
 exec perl -MIO::Socket::INET -e '
     my $port = IO::Socket::INET->new(LocalPort => 22, Listen => 5, ReuseAddr => 1) or die;
@@ -87,7 +87,7 @@ wait_for grep -qs code=ready "$work/server.log"
 # The client: everything but the ssh itself, for which a connection to its port stands.
 {
     cat "$work/host"
-    echo "export XDG_CONFIG_HOME=$work/home PATH=$binaries:\$PATH SERVER=$server RULES=$root/config/nftables/siglatch.nft"
+    echo "export XDG_CONFIG_HOME=$work/home PATH=$binaries:\$PATH SERVER=$server RULES=$work/doors.nft"
     echo "cp $work/alice.invite.toml $work/client-copy && cd $work && mkdir laptop && cd laptop && cp ../client-copy alice.invite.toml"
     cat <<'CLIENT'
 # A session from before the rules goes on.
@@ -114,7 +114,7 @@ if ! ip netns exec "$client" bash -x "$work/client" >"$work/client.log" 2>&1; th
     exit 1
 fi
 grep -q 'code=ran.*action=ssh.*from=10.77.0.2:' "$work/server.log"
-ip netns exec "$server" nft list set inet siglatch open4 | grep '10.77.0.2 timeout 1h' >/dev/null
+ip netns exec "$server" nft list set inet siglatch ssh4 | grep '10.77.0.2 timeout 1h' >/dev/null
 
 # Moving in from siglatch v1: its files, the README's commands, and a plain knock before and after them.
 {

@@ -63,6 +63,9 @@ pub(super) struct Knock {
     /// Ask a door for so long, such as 10m or 1h30m [default: what the server gives]
     #[arg(long = "for", value_name = "TIME", value_parser = door::hold)]
     pub(super) hold: Option<u32>,
+    /// Ask a door to open for this address instead of the one that knocks: the server has to allow it
+    #[arg(long, value_name = "ADDR")]
+    pub(super) address: Option<IpAddr>,
 
     /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
     #[arg(long)]

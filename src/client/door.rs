@@ -144,9 +144,10 @@ pub(super) fn wait(args: args::Wait) -> Result<(), Failure> {
 pub(super) fn release(args: &args::Release) -> Result<(), Failure> {
     let mut target = Target::of_invite(target::profile(&args.profile)?, &args.action)?;
     target.what = format!("release of {}", target.what);
-    let knock = args::Knock { quiet: args.quiet, ..args::Knock::silent(args.family.families()) };
+    let address = args.address;
+    let knock = args::Knock { quiet: args.quiet, address, ..args::Knock::silent(args.family.families()) };
     let to = knock::destinations(&knock, &target)?;
-    say(&target, &closing(), &knock, to).map(drop)
+    say(&target, &Options { address, ..closing() }, &knock, to).map(drop)
 }
 
 fn say(

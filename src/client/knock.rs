@@ -69,7 +69,12 @@ fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), 
             ));
         }
     };
-    let options = Options { hold: args.hold, totp: totp::code(args, &target)?, ..Options::default() };
+    let options = Options {
+        hold: args.hold,
+        address: args.address,
+        totp: totp::code(args, &target)?,
+        ..Options::default()
+    };
     let payload = target.with(&options, &payload(&args.payload, dash)?)?;
     if let Some(seconds) = args.hold {
         target.what += &format!(" for {}", units::show_duration(Duration::from_secs(seconds.into())));
@@ -222,7 +227,8 @@ fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Fail
 /// narrows to one.
 pub(super) fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
     let Target { host, port, .. } = target;
-    let narrowed = args.bind_address.is_some() || args.source.is_some() || args.save.is_some();
+    let narrowed =
+        [args.bind_address, args.source, args.address].iter().any(Option::is_some) || args.save.is_some();
     let door = target.opens == Some(Opens::Door) && !narrowed && !args.ipv4 && !args.ipv6;
     let found = (host.as_str(), *port)
         .to_socket_addrs()

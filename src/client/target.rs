@@ -106,7 +106,7 @@ impl Target {
 
     /// The payload with these options in front. To an action that is no door those of doors would be payload.
     pub(super) fn with(&self, options: &Options, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let of_a_door = options.hold.is_some() || options.release.is_some();
+        let of_a_door = options.hold.is_some() || options.address.is_some() || options.release.is_some();
         if of_a_door && self.opens == Some(Opens::Nothing) {
             let Target { label, action, .. } = self;
             let what = format!(

@@ -251,7 +251,11 @@ pub struct Action {
 impl Action {
     /// The options that may stand in front of its payload. None: whatever comes is payload.
     pub fn takes(&self) -> Vec<Kind> {
-        let held: &[Kind] = if self.door.is_some() { &[Kind::Hold, Kind::Release] } else { &[] };
+        let held: &[Kind] = match self.door.as_ref().map(Door::opens_for) {
+            None => &[],
+            Some(OpensFor::Knocker) => &[Kind::Hold, Kind::Release],
+            Some(OpensFor::Named(_)) => &[Kind::Hold, Kind::Release, Kind::Address],
+        };
         let coded: &[Kind] = match self.second_factor {
             SecondFactor::None => &[],
             SecondFactor::Totp => &[Kind::Totp],
@@ -269,12 +273,21 @@ pub struct Door {
     pub max_hold: Duration,
     /// What runs when it is over.
     pub undo: Program,
+    /// The sets that `run` and `undo` are told to change, if they are nft.
+    pub nft: Option<NftDoor>,
     /// What another knock of the same user does meanwhile.
     pub again: Again,
     /// What becomes of it when the daemon stops.
     pub on_shutdown: OnShutdown,
     /// A knock for this id instead of the action's ends the lease; no action has it as its own.
     pub release_id: Option<ActionId>,
+}
+
+impl Door {
+    /// Whom it opens for.
+    pub fn opens_for(&self) -> &OpensFor {
+        self.nft.as_ref().map_or(&OpensFor::Knocker, |nft| &nft.opens_for)
+    }
 }
 
 /// What a knock does whose user holds a lease on the door already.
@@ -340,7 +353,7 @@ pub struct NftDoor {
 }
 
 /// A pair of sets of one table of the family `inet`: one for IPv4 addresses, one for IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct NftSet {
     /// The table's name: 1 to 64 letters, digits, `_`, `.` and `-`, the first a letter.
     pub table: String,
@@ -359,6 +372,9 @@ impl NftSet {
         format!("{}6", self.name)
     }
 }
+
+/// Where every distribution has it.
+pub const NFT: &str = "/usr/sbin/nft";
 
 /// Whom a door opens for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,13 +4,15 @@
 //! when a door would not work. Never: a change.
 
 mod examine;
+mod held;
 mod others;
 mod ruleset;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::firewall::nft::nft;
-use super::internal;
+use super::{internal, leases};
 use crate::config;
 use crate::exit::{self, Exit, Failure};
 use ruleset::Ruleset;
@@ -25,11 +27,24 @@ pub(super) fn doctor(config: &Path) -> Result<(), Failure> {
     let ruleset =
         Ruleset::parse(&answer).ok_or_else(|| internal(&"nft's list of the ruleset cannot be read"))?;
     let mut sections = vec![("knocks".to_owned(), others::knocks(&ruleset, &doors.listen))];
+    let held = leases::held(config);
+    let nobody = BTreeMap::new();
     sections.extend(doors.nft.iter().map(|(action, door)| {
         let (v4, v6, table) = (door.set.v4(), door.set.v6(), &door.set.table);
         let title = format!("{action}: sets {v4} and {v6} of inet {table}");
-        (title, examine::examine(&ruleset, action, &door.set))
+        let mut findings = examine::examine(&ruleset, action, &door.set);
+        if let Ok(held) = &held {
+            findings.extend(held::compare(&door.set, held.get(action).unwrap_or(&nobody)));
+        }
+        (title, findings)
     }));
+    if let Err(unread) = &held {
+        let what = format!("who is let in cannot be told: {}", unread.what);
+        sections.push((
+            "leases".to_owned(),
+            vec![Finding::doubt(what, "run this as root, with a store on disk")],
+        ));
+    }
     sections.extend(legacy().map(|finding| ("iptables-legacy".to_owned(), vec![finding])));
     let mut text = String::new();
     for (title, findings) in &sections {

@@ -1,5 +1,8 @@
 //! `siglatchctl leases` and `revoke`: who holds which door until when, and its end.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +20,7 @@ use crate::exit::{self, Exit, Failure};
 use crate::store::Boot;
 use crate::store::doors::DoorKey;
 use crate::wire::KnockId;
-use crate::work::leases::{Phase, Record, Whom};
+use crate::work::leases::{Phase, Record, Turn, Whom};
 
 /// A lease, or a door that closes and that nobody holds.
 #[derive(serde::Serialize)]
@@ -35,14 +38,9 @@ struct Line {
 /// Lists the leases in the store, whether or not the daemon runs.
 pub(super) fn leases(args: &Leases) -> Result<(), Failure> {
     let document = Document::open(&args.at.config)?;
-    let now = Now { mono: Duration::ZERO, boot: clock::boot(), wall: clock::wall() };
-    let boot = Boot::read(now.unix());
-    let mut lines = Vec::new();
-    for (key, text) in doors(&document)? {
-        let record =
-            Record::parse(&text).map_err(|bad| Failure::new(Exit::Config, format!("{key}: {bad}")))?;
-        lines.extend(of_door(now, &boot, &key, record));
-    }
+    let now = now();
+    let lines: Vec<Line> =
+        turns(now, &document)?.iter().flat_map(|(key, turn)| of_door(now, key, turn)).collect();
     if args.json {
         let json = serde_json::to_string_pretty(&lines).map_err(|error| internal(&error))?;
         return exit::say(&format!("{json}\n"));
@@ -57,8 +55,34 @@ pub(super) fn leases(args: &Leases) -> Result<(), Failure> {
     exit::say(&exit::columns(&rows))
 }
 
-fn of_door(now: Now, boot: &Boot, key: &DoorKey, record: Record) -> Vec<Line> {
-    let turn = record.revive(now, &boot.id);
+/// Who is let in by the doors of each action, and for how long.
+pub(super) fn held(config: &Path) -> Result<BTreeMap<String, BTreeMap<IpAddr, Duration>>, Failure> {
+    let now = now();
+    let mut held: BTreeMap<String, BTreeMap<IpAddr, Duration>> = BTreeMap::new();
+    for (DoorKey { action, source }, turn) in turns(now, &Document::open(config)?)? {
+        let left = turn.leases.values().map(|lease| lease.until.saturating_sub(now.boot)).max();
+        if let (Phase::Open, Some(left)) = (turn.phase, left.filter(|left| !left.is_zero())) {
+            held.entry(action).or_default().insert(source, left);
+        }
+    }
+    Ok(held)
+}
+
+fn now() -> Now {
+    Now { mono: Duration::ZERO, boot: clock::boot(), wall: clock::wall() }
+}
+
+/// All doors in the store, with deadlines of this boot.
+fn turns(now: Now, document: &Document) -> Result<Vec<(DoorKey, Turn)>, Failure> {
+    let boot = Boot::read(now.unix());
+    let revived = |(key, text): (DoorKey, String)| match Record::parse(&text) {
+        Ok(record) => Ok((key, record.revive(now, &boot.id))),
+        Err(bad) => Err(Failure::new(Exit::Config, format!("{key}: {bad}"))),
+    };
+    doors(document)?.into_iter().map(revived).collect()
+}
+
+fn of_door(now: Now, key: &DoorKey, turn: &Turn) -> Vec<Line> {
     let line = |lease, user: &str, state: String, left: Option<Duration>| Line {
         lease,
         user: user.to_owned(),

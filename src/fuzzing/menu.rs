@@ -12,8 +12,8 @@ use super::recorded::recorded;
 use crate::clock::Now;
 use crate::config::allowance::{Hours, Quota};
 use crate::config::resolved::{
-    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
-    PayloadKind, Program, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
+    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, NftDoor, NftSet, OnBusy,
+    OnShutdown, OpensFor, PayloadKind, Program, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, Config, TotpKey, User};
 use crate::judge::Decoys;
@@ -184,6 +184,10 @@ fn set_up_actions(config: &mut Config) {
             hold: Duration::from_secs(10),
             max_hold: Duration::from_secs(20),
             undo: door.run.clone(),
+            nft: Some(NftDoor {
+                set: NftSet { table: "t".to_owned(), name: "s".to_owned() },
+                opens_for: OpensFor::Named(net("192.0.2.0/24")),
+            }),
             again: Again::Refuse,
             on_shutdown: OnShutdown::Undo,
             release_id: ActionId::new(RELEASE),

@@ -1,6 +1,6 @@
 //! The last stage: a knock that may run.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{Action, User};
@@ -22,6 +22,8 @@ pub struct Grant {
     pub timestamp: u32,
     /// What it was bound to.
     pub bound: Bound,
+    /// Whom a door is to be opened for: the source, or whom the knock names.
+    pub opens_for: IpAddr,
     /// What it asks for beside the action.
     pub options: Options,
     /// The payload behind them, 0 to 199 bytes.
@@ -46,6 +48,7 @@ impl Grant {
             user,
             action,
             source: SocketAddr::from(([192, 0, 2, 7], 40000)),
+            opens_for: [192, 0, 2, 7].into(),
             timestamp: 1_700_000_000,
             bound: Bound::None,
             options: Options::default(),

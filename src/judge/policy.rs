@@ -9,7 +9,7 @@ use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
 use crate::channel::Lane;
 use crate::clock::Now;
-use crate::config::resolved::{Enabled, PayloadKind, Stamp};
+use crate::config::resolved::{Door, Enabled, OpensFor, PayloadKind, Stamp};
 use crate::config::{Action, Config, User};
 use crate::store::Use;
 use crate::wire::options::Release;
@@ -20,11 +20,12 @@ impl Fresh {
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
         let Fresh { verified, used } = self;
         match authorize(now, config, &verified) {
-            Ok(((user, action), options, payload)) => Ok(Grant {
+            Ok(Permitted { user, action, opens_for, options, payload }) => Ok(Grant {
                 knock: verified.knock,
                 user: Arc::clone(user),
                 action: Arc::clone(action),
                 source: verified.source,
+                opens_for,
                 timestamp: verified.nonce.timestamp,
                 bound: verified.bound,
                 options,
@@ -39,15 +40,20 @@ impl Fresh {
 
 /// What would be counted for it, were its claim the first; nothing where it uses nothing up.
 pub(super) fn using(now: Now, config: &Config, verified: &Verified) -> Result<Option<Use>, Denied> {
-    let ((user, action), options, _) = authorize(now, config, verified)?;
+    let Permitted { user, action, options, .. } = authorize(now, config, verified)?;
     allowance::using(now, user, action, verified.source.ip(), &options)
 }
 
-fn authorize<'a>(
-    now: Now,
-    config: &'a Config,
-    verified: &'a Verified,
-) -> Result<(Allowed<'a>, Options, &'a [u8]), DropReason> {
+/// What a knock may do.
+struct Permitted<'a> {
+    user: &'a Arc<User>,
+    action: &'a Arc<Action>,
+    opens_for: IpAddr,
+    options: Options,
+    payload: &'a [u8],
+}
+
+fn authorize<'a>(now: Now, config: &'a Config, verified: &'a Verified) -> Result<Permitted<'a>, DropReason> {
     let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
     let (user, action) = permit(now, config, &verified.user, id, verified.source.ip(), verified.bound)?;
     let own_stamp = verified.lane == Lane::Stamped(user.id);
@@ -58,8 +64,10 @@ fn authorize<'a>(
         // Its `release_id`: all that a plain siglatch v1 client can say.
         options.release = Some(Release);
     }
+    let opens_for = action.door.as_ref().map_or(&OpensFor::Knocker, Door::opens_for);
+    let opens_for = opens_for.address(verified.source.ip(), options.address).ok_or(DropReason::Address)?;
     ensure(takes(action, payload), DropReason::Payload)?;
-    Ok(((user, action), options, payload))
+    Ok(Permitted { user, action, opens_for, options, payload })
 }
 
 /// Everything but the payload: what a reload can take away from a knock that waits its turn.

@@ -83,6 +83,11 @@ impl Doors {
                     self.leases.undone(now, &undoing.door, how);
                 }
             }
+            Whose::Renewal(renewing) => {
+                if let Some(how) = ran(&event.what) {
+                    self.leases.renewed(now, &renewing.door, how);
+                }
+            }
         }
     }
 
@@ -111,6 +116,7 @@ impl Doors {
     pub(super) fn reload(&mut self, max: usize, permits: impl Fn(&About) -> Result<(), DropReason>) {
         self.leases.set_max(max);
         self.leases.withdraw(permits);
+        self.leases.renew();
     }
 
     /// The daemon stops.

@@ -35,7 +35,7 @@ impl Webhooks {
         let about = match &event.whose {
             Whose::Knock(about) if about.action.webhook.is_some() => about,
             Whose::Hook(id) => return self.sender(now, *id, &event.what),
-            Whose::Knock(_) | Whose::Undo(_) => return,
+            Whose::Knock(_) | Whose::Undo(_) | Whose::Renewal(_) => return,
         };
         let outcome = match &event.what {
             Happened::Started => {
@@ -167,6 +167,7 @@ fn facts(now: Now, about: &About, config: &Config, outcome: Outcome, left: Optio
         user: about.user.name.clone(),
         action: about.action.name.clone(),
         source: about.source.ip(),
+        opens_for: (about.opens_for != about.source.ip()).then_some(about.opens_for),
         outcome,
         until: left.map(|left| now.wall.saturating_add(left).as_secs()),
     }

@@ -107,6 +107,7 @@ impl Report {
         let about = match &event.whose {
             Whose::Knock(about) => about,
             Whose::Undo(undoing) => return self.undo(undoing, &event.what),
+            Whose::Renewal(renewing) => return self.renewal(renewing, &event.what),
             // What is said of it is known where it is waited for.
             Whose::Hook(_) => return,
         };

@@ -1,7 +1,7 @@
 //! A grant, made into what is executed: program, arguments, environment, standard input.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::leases::Undoing;
+use super::leases::{Renewing, Undoing};
 use crate::config::resolved::{Arg, Args, Door, Program, RunAs, Stdin};
 use crate::config::{Action, User};
 use crate::judge::Grant;
@@ -42,6 +42,8 @@ pub enum Whose {
     Undo(Arc<Undoing>),
     /// A webhook: this program itself, as its sender.
     Hook(KnockId),
+    /// A door of nftables that is to close at another time.
+    Renewal(Arc<Renewing>),
 }
 
 /// Whose job it is, for the log.
@@ -55,6 +57,8 @@ pub struct About {
     pub action: Arc<Action>,
     /// Where from; `::ffff:` folded.
     pub source: SocketAddr,
+    /// Whom a door is opened for.
+    pub opens_for: IpAddr,
     /// What the knock was bound to.
     pub bound: Bound,
     /// What was counted for it.
@@ -84,6 +88,7 @@ impl From<Grant> for About {
             user: grant.user,
             action: grant.action,
             source: grant.source,
+            opens_for: grant.opens_for,
             bound: grant.bound,
             used: grant.used,
         }
@@ -95,7 +100,7 @@ impl Whose {
     pub fn knock(&self) -> Option<&Arc<About>> {
         match self {
             Whose::Knock(about) => Some(about),
-            Whose::Undo(_) | Whose::Hook(_) => None,
+            Whose::Undo(_) | Whose::Renewal(_) | Whose::Hook(_) => None,
         }
     }
 }
@@ -118,12 +123,26 @@ impl Job {
     }
 
     /// What closes a door, this time.
-    pub fn undo(undoing: Undoing, recorded: &Exec) -> Job {
+    pub fn undo(undoing: Undoing, recorded: &Exec, stdin: Option<Vec<u8>>) -> Job {
         let exec = recorded.clone().with([
             ("SIGLATCH_ATTEMPT", undoing.attempt.to_string()),
             ("SIGLATCH_LEASE_REASON", undoing.reason.to_string()),
         ]);
-        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin: None }
+        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin: stdin.map(Zeroizing::new) }
+    }
+
+    /// What opens a door of nftables anew, for another time. The same program closes it.
+    pub fn renewal(renewing: Renewing, recorded: &Exec, batch: Vec<u8>) -> Job {
+        Job {
+            whose: Whose::Renewal(Arc::new(renewing)),
+            exec: recorded.clone(),
+            stdin: Some(Zeroizing::new(batch)),
+        }
+    }
+
+    /// The same, with this to read.
+    pub(super) fn reading(self, stdin: Vec<u8>) -> Job {
+        Job { stdin: Some(Zeroizing::new(stdin)), ..self }
     }
 
     /// What sends a webhook, as `run_as`: this program with `flag`, in an empty environment. It reads `delivery`, and ends by itself
@@ -165,7 +184,7 @@ impl Job {
     pub fn limited_by(&self) -> Option<&Action> {
         match &self.whose {
             Whose::Knock(about) => Some(&about.action),
-            Whose::Undo(_) | Whose::Hook(_) => None,
+            Whose::Undo(_) | Whose::Renewal(_) | Whose::Hook(_) => None,
         }
     }
 
@@ -189,7 +208,7 @@ impl Job {
         &self.exec.env
     }
 
-    /// What it reads: a payload of 0 to 199 bytes, or a delivery of some KiB; `None`: /dev/null.
+    /// What it reads: a payload of 0 to 199 bytes, a batch for nft, or a delivery of some KiB. `None`: /dev/null.
     pub fn stdin(&self) -> Option<&[u8]> {
         self.stdin.as_ref().map(|bytes| bytes.as_slice())
     }

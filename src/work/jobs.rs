@@ -159,7 +159,7 @@ impl Jobs {
     ) -> Vec<(Arc<About>, DropReason)> {
         let mut withdrawn = Vec::new();
         self.waiting.retain(|job| match job.whose() {
-            Whose::Undo(_) | Whose::Hook(_) => true,
+            Whose::Undo(_) | Whose::Renewal(_) | Whose::Hook(_) => true,
             Whose::Knock(about) => match permits(about) {
                 Ok(()) => true,
                 Err(reason) => {
@@ -262,7 +262,7 @@ impl Jobs {
 fn room(job: &Job) -> Room {
     match job.whose() {
         Whose::Knock(about) => Room::Run(about.action.id),
-        Whose::Undo(_) => Room::Undo,
+        Whose::Undo(_) | Whose::Renewal(_) => Room::Undo,
         Whose::Hook(_) => Room::Beside,
     }
 }

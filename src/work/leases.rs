@@ -26,17 +26,18 @@
 
 mod door;
 mod record;
+mod turn;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use record::{BadRecord, Lease, Phase, Reason, Record, Step, Turn, Undoing};
+pub use record::{BadRecord, Lease, Phase, Reason, Record, Renewing, Step, Turn, Undoing};
 
 use super::job::{About, Exec, Job};
 use crate::clock::Now;
-use crate::config::resolved::{self, Again, OnShutdown};
+use crate::config::resolved::{self, Again, NftSet, OnShutdown};
 use crate::judge::{DropReason, Grant};
 use crate::store::doors::{DoorKey, DoorRow};
 use crate::wire::KnockId;
@@ -58,6 +59,7 @@ pub struct Opening {
     about: Arc<About>,
     run: Job,
     undo: Exec,
+    set: Option<NftSet>,
     hold: Duration,
     again: Again,
     on_shutdown: OnShutdown,
@@ -80,7 +82,7 @@ pub enum Begun {
 pub enum Command {
     /// Keep this, synced, and say [`Leases::kept`].
     Keep(DoorRow),
-    /// Start it, and say [`Leases::ran`] or [`Leases::undone`] when it ended.
+    /// Start it, and say [`Leases::ran`], [`Leases::undone`] or [`Leases::renewed`] when it ended.
     Start(Job),
     /// Refuse this knock, for a reason that came up while it waited.
     Refuse(Arc<About>, DropReason),
@@ -112,6 +114,10 @@ pub enum Happening {
     Ended(Reason),
     /// The door could not be closed: tried again after this.
     UndoFailed(Duration, Alarm),
+    /// It could not, and the kernel has closed it by itself.
+    ClosedByKernel,
+    /// The kernel could not be told when to close the door: tried again after this.
+    RenewalFailed(Duration, Alarm),
 }
 
 /// Whether a failed `undo` is worth waking somebody.
@@ -164,6 +170,7 @@ impl Opening {
             about,
             run,
             undo,
+            set: terms.nft.as_ref().map(|nft| nft.set.clone()),
             hold: asked.max(SECOND).min(terms.max_hold),
             again: terms.again,
             on_shutdown: terms.on_shutdown,
@@ -271,12 +278,26 @@ impl Leases {
         self.with(key, |door, out| door.undone(now, how, out));
     }
 
+    /// The kernel was told another end of a door, or could not be.
+    pub fn renewed(&mut self, now: Now, key: &DoorKey, how: Ran) {
+        self.with(key, |door, out| door.renewed(now, how, out));
+    }
+
+    /// After a reload: the kernel is told of every door again, for the rules may have been loaded anew.
+    pub fn renew(&mut self) {
+        self.each(|door, _| {
+            door.forget_kernel();
+            0
+        });
+    }
+
     /// Ends what has expired, tries again what has failed.
     pub fn due(&mut self, now: Now) {
         if self.due <= now.boot {
             self.due = Duration::MAX;
             self.each(|door, out| {
                 door.due(now, out);
+                door.renew(now, out);
                 0
             });
         }
@@ -326,7 +347,7 @@ impl Leases {
 impl DoorKey {
     /// The door that a knock is for.
     pub fn of(about: &About) -> DoorKey {
-        DoorKey { action: about.action.name.clone(), source: about.source.ip() }
+        DoorKey { action: about.action.name.clone(), source: about.opens_for }
     }
 }
 

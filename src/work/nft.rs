@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use crate::config::resolved::NFT;
 use crate::config::resolved::NftSet;
 
 /// A run of nft.
@@ -109,9 +110,6 @@ fn batch(commands: &[Value]) -> Exec {
     let stdin = json!({ "nftables": commands }).to_string().into_bytes();
     Exec { program: NFT, args: ["-j", "-f", "-"].map(str::to_owned).to_vec(), stdin }
 }
-
-/// Where every distribution has it.
-pub const NFT: &str = "/usr/sbin/nft";
 
 #[cfg(test)]
 mod tests {

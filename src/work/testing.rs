@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::Job;
 use super::leases::{Opening, Reason, Undoing};
 use crate::config::resolved::{
-    AddressList, Again, Args, Door, Enabled, OnBusy, OnShutdown, PayloadKind, Program, Stamp, Stdin,
+    AddressList, Again, Args, Door, Enabled, NftDoor, NftSet, OnBusy, OnShutdown, OpensFor, PayloadKind,
+    Program, Stamp, Stdin,
 };
 use crate::config::{Action, User};
 use crate::judge::Grant;
@@ -80,6 +81,7 @@ pub(super) fn opening(action: &Action, user: &str, host: u8, knock: u64, hold: O
     let mut grant = Grant::forged(Arc::new(who), Arc::new(action.clone()), b"hi");
     grant.knock = KnockId(knock.to_be_bytes());
     grant.source.set_ip([192, 0, 2, host].into());
+    grant.opens_for = grant.source.ip();
     grant.options.hold = hold;
     Opening::of(grant, action.door.as_ref().unwrap())
 }
@@ -90,6 +92,7 @@ pub(super) fn door(again: Again) -> Action {
         hold: Duration::from_secs(60),
         max_hold: Duration::from_secs(600),
         undo: Program { path: PathBuf::from("/bin/false"), args: vec!["-u".to_owned()] },
+        nft: None,
         again,
         on_shutdown: OnShutdown::Keep,
         release_id: None,
@@ -113,5 +116,15 @@ pub(super) fn undo() -> Job {
     let exec = job(action(3, "open"), b"").exec().clone();
     let door = DoorKey { action: "open".to_owned(), source: [192, 0, 2, 7].into() };
     let (lease, user) = (KnockId([7; 8]), "alice".to_owned());
-    Job::undo(Undoing { door, lease, user, attempt: 1, reason: Reason::Expired }, &exec)
+    Job::undo(Undoing { door, lease, user, attempt: 1, reason: Reason::Expired }, &exec, None)
+}
+
+/// The same as a door of nftables.
+pub(super) fn nft_door(again: Again) -> Action {
+    let mut action = door(again);
+    let set = NftSet { table: "siglatch".to_owned(), name: "web".to_owned() };
+    if let Some(door) = &mut action.door {
+        door.nft = Some(NftDoor { set, opens_for: OpensFor::Knocker });
+    }
+    action
 }

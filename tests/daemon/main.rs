@@ -17,6 +17,7 @@ mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod documents;
+mod door;
 mod field;
 mod flood;
 mod hardening;

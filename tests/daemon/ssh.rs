@@ -199,19 +199,27 @@ fn what_does_not_open_ends_in_time_with_a_word() {
 }
 
 /// A server with sshd behind a firewall that drops, and a client with keys for both.
-struct Gate {
+pub(crate) struct Gate {
     sshd: Child,
-    _daemon: Daemon,
-    site: Site,
-    hosts: Hosts,
+    /// `None`: it was killed.
+    pub(crate) daemon: Option<Daemon>,
+    pub(crate) site: Site,
+    pub(crate) hosts: Hosts,
 }
 
 impl Gate {
     fn new(listen: &str) -> Option<Gate> {
+        Gate::with(listen, RULES, |site| {
+            site.action("ssh", 1, SCRIPT).user("alice", 1, &["ssh"], "");
+        })
+    }
+
+    /// With these rules, and actions and users of one's own.
+    pub(crate) fn with(listen: &str, rules: &str, tables: impl FnOnce(&mut Site)) -> Option<Gate> {
         let hosts = Hosts::new()?;
         let mut site = Site::new();
         site.top = site.top.replace("[\"127.0.0.1:0\"]", listen);
-        site.action("ssh", 1, SCRIPT).user("alice", 1, &["ssh"], "");
+        tables(&mut site);
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(site.path("id"));
         assert!(keygen.status().unwrap().success());
@@ -232,13 +240,13 @@ impl Gate {
             until("sshd", || std::net::TcpStream::connect("127.0.0.1:22").ok());
             sshd
         });
-        let gate = Gate { sshd, _daemon: daemon, site, hosts };
-        gate.nft(RULES);
+        let gate = Gate { sshd, daemon: Some(daemon), site, hosts };
+        gate.nft(rules);
         Some(gate)
     }
 
     /// The client's `program`, which sees the names of the two hosts and is in a process group of its own.
-    fn spawn(&self, program: &str, args: &[&str]) -> Child {
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         use std::os::unix::process::CommandExt as _;
         let programs = std::path::Path::new(env!("CARGO_BIN_EXE_siglatch")).parent().unwrap();
         let mut command = Command::new("unshare");
@@ -253,15 +261,20 @@ impl Gate {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        command
+    }
+
+    pub(crate) fn spawn(&self, program: &str, args: &[&str]) -> Child {
+        let mut command = self.command(program, args);
         self.hosts.on(&self.hosts.client, || command.spawn().unwrap())
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Output {
         self.spawn(program, args).wait_with_output().unwrap()
     }
 
     /// What it says when it ends well.
-    fn ok(&self, program: &str, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, program: &str, args: &[&str]) -> String {
         let Output { status, stdout, stderr } = self.run(program, args);
         let log = fs::read_to_string(self.site.path("sshd.log")).unwrap();
         let err = String::from_utf8_lossy(&stderr);
@@ -269,12 +282,12 @@ impl Gate {
         String::from_utf8(stdout).unwrap()
     }
 
-    fn append(&self, file: &str, text: &str) {
+    pub(crate) fn append(&self, file: &str, text: &str) {
         let mut file = File::options().append(true).open(self.site.path(file)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    fn nft(&self, rules: &str) {
+    pub(crate) fn nft(&self, rules: &str) {
         self.hosts.on(&self.hosts.server, || {
             let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
             nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
@@ -282,7 +295,14 @@ impl Gate {
         });
     }
 
+    /// Behind the last script of the knocks before.
     fn close(&self) {
+        std::thread::sleep(Duration::from_millis(100));
+        let count = |code| {
+            let log = self.daemon.as_ref().unwrap().log();
+            log.iter().filter(|line| line.contains(code)).count()
+        };
+        until("the scripts to end", || (count("code=ran ") == count("code=finished ")).then_some(()));
         self.nft("flush set inet door open4\nflush set inet door open6\n");
     }
 
@@ -293,7 +313,7 @@ impl Gate {
     }
 
     /// Who may come in.
-    fn open(&self) -> Vec<String> {
+    pub(crate) fn open(&self) -> Vec<String> {
         let list = |set| Command::new("nft").args(["list", "set", "inet", "door", set]).output().unwrap();
         let text =
             self.hosts.on(&self.hosts.server, || [list("open4").stdout, list("open6").stdout].concat());
@@ -301,7 +321,7 @@ impl Gate {
         let elements = text.lines().filter_map(|line| line.trim().strip_prefix("elements = {"));
         elements
             .flat_map(|list| list.trim_end_matches('}').split(','))
-            .map(|ip| ip.trim().to_owned())
+            .filter_map(|element| element.split_whitespace().next().map(str::to_owned))
             .collect()
     }
 }
@@ -344,7 +364,9 @@ fn profiles(site: &Site) {
         actions: doors(Opens::Nothing),
         ..invite("old", "old")
     };
-    for invite in [invite("office", "gate"), old, invite("nowhere", "203.0.113.1")] {
+    let bob = Name::parse("bob").unwrap();
+    let bobs = Invite { user: bob, user_id: UserId(2), ..invite("bobs", "gate") };
+    for invite in [invite("office", "gate"), bobs, old, invite("nowhere", "203.0.113.1")] {
         let path = folder.join(format!("{}.toml", invite.name));
         fs::write(&path, invite.to_toml().unwrap().as_bytes()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -268,6 +268,7 @@ impl ActionRule {
                 hold: Duration::from_secs(60),
                 max_hold: Duration::from_secs(60),
                 undo: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
+                nft: None,
                 again: Again::Extend,
                 on_shutdown: OnShutdown::Keep,
                 release_id: None,

@@ -1,6 +1,7 @@
 //! The command lines of what goes through a door: `ssh`, `ssh-config`, `proxy`, `wait`, `release`.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -20,6 +21,9 @@ pub(in crate::client) struct Release {
     pub(in crate::client) profile: String,
     /// The action that opened it
     pub(in crate::client) action: String,
+    /// The address that it was opened for, if not the one that knocked
+    #[arg(long, value_name = "ADDR")]
+    pub(in crate::client) address: Option<IpAddr>,
     #[command(flatten)]
     pub(in crate::client) family: Family,
     /// Say nothing but errors

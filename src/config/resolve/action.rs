@@ -12,7 +12,7 @@ use super::{Given, Taken, args, check_name, door, nft, run_as, section, webhook}
 use crate::config::load::{self, Entry};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
-use crate::config::resolved::{Action, OnBusy, PayloadKind, SecondFactor, Stdin};
+use crate::config::resolved::{Action, NftDoor, OnBusy, PayloadKind, SecondFactor, Stdin};
 use crate::wire::{ActionId, PAYLOAD_MAX};
 
 /// All actions, by id.
@@ -21,11 +21,12 @@ pub(super) fn resolve_all(
     given: Given<'_>,
     notes: &mut Vec<Problem>,
 ) -> BTreeMap<ActionId, Arc<Action>> {
-    nft::resolve_all(entries, notes);
+    let mut doors = nft::resolve_all(entries, notes);
     let mut taken = Taken::new("action");
     let mut actions = BTreeMap::new();
     for entry in entries {
-        if let Some(action) = resolve(entry, given, &mut taken, notes) {
+        let nft = doors.remove(entry.name.get_ref());
+        if let Some(action) = resolve(entry, given, nft, &mut taken, notes) {
             actions.entry(action.id).or_insert_with(|| Arc::new(action));
         }
     }
@@ -51,6 +52,7 @@ pub(super) fn names(written: &load::Written) -> ActionNames {
 fn resolve(
     entry: &Entry<RawAction>,
     given: Given<'_>,
+    nft: Option<NftDoor>,
     taken: &mut Taken<ActionId>,
     notes: &mut Vec<Problem>,
 ) -> Option<Action> {
@@ -59,12 +61,11 @@ fn resolve(
     check_name("an action", entry, notes);
     let mut action = section(&entry.document, &format!("actions.{name}"), entry.keys.span(), notes);
     let id = id(&mut action, raw, name, taken);
-    later(&mut action, raw);
     let run = args::run(&mut action, raw);
     let args = args::args(&mut action, raw);
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
-    let door = door::resolve(&mut action, raw, name, taken);
+    let door = door::resolve(&mut action, raw, name, nft, taken);
     let programs: Vec<&Path> = run
         .iter()
         .chain(door.as_ref().map(|door| &door.undo))
@@ -120,13 +121,6 @@ fn id(
     let id = action.whole("id", number, 1..=u8::MAX, hint).and_then(ActionId::new)?;
     taken.take(id, name, action.place(number.span()), action.notes);
     Some(id)
-}
-
-/// Keys whose features aren't built yet.
-fn later(action: &mut Section<'_>, raw: &RawAction) {
-    if let Some(value) = &raw.nft {
-        action.unbuilt(value.span(), "nft", "leave it out; what works is a program in `run`");
-    }
 }
 
 fn on_busy(action: &mut Section<'_>, raw: &RawAction) -> OnBusy {

@@ -10,9 +10,8 @@ use crate::config::resolved::{Arg, Args, Program};
 
 /// The program and the arguments in `run` behind it.
 pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<Program> {
-    // An action of a kind that isn't built yet was noted as that.
-    if raw.run.is_none() && raw.nft.is_some() {
-        return None;
+    if raw.nft.is_some() {
+        return Some(super::nft::program());
     }
     let hint = "write run = [\"/etc/siglatch/actions/...\"]";
     let texts = action.required("run", &raw.run, hint)?;
@@ -47,6 +46,7 @@ pub(super) fn program(action: &mut Section<'_>, key: &str, texts: &Texts) -> Opt
 /// What follows the elements of `run`.
 pub(super) fn args(action: &mut Section<'_>, raw: &RawAction) -> Args {
     match &raw.args {
+        _ if raw.nft.is_some() => Args::List(Vec::new()),
         None => Args::Siglatch,
         Some(texts) => Args::List(texts.get_ref().iter().map(|text| arg(action, text)).collect()),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::section::{Bounds, Section};
 use super::{Taken, args};
 use crate::config::raw::RawAction;
-use crate::config::resolved::{Again, Door, OnShutdown};
+use crate::config::resolved::{Again, Door, NftDoor, OnShutdown};
 use crate::wire::ActionId;
 
 /// `None`: it is no door, or its `undo` was noted as wrong.
@@ -13,9 +13,13 @@ pub(super) fn resolve(
     action: &mut Section<'_>,
     raw: &RawAction,
     name: &str,
+    nft: Option<NftDoor>,
     taken: &mut Taken<ActionId>,
 ) -> Option<Door> {
-    let undo = raw.undo.as_ref().map(|texts| args::program(action, "undo", texts));
+    let undo = match &nft {
+        Some(_) => Some(Some(super::nft::program())),
+        None => raw.undo.as_ref().map(|texts| args::program(action, "undo", texts)),
+    };
     let hold = action.duration("hold", &raw.hold, HOLD);
     let max_hold = action.duration("max_hold", &raw.max_hold, Bounds { default: hold, ..HOLD });
     if let Some(value) = raw.max_hold.as_ref().filter(|_| max_hold < hold) {
@@ -25,18 +29,21 @@ pub(super) fn resolve(
     let on_shutdown = action.choice("on_shutdown", &raw.on_shutdown, OnShutdown::Keep, &ON_SHUTDOWN, &[]);
     let release_id = release_id(action, raw, name, taken);
     match (&raw.hold, undo) {
-        (Some(_), Some(undo)) => Some(Door { hold, max_hold, undo: undo?, again, on_shutdown, release_id }),
+        (Some(_), Some(undo)) => {
+            Some(Door { hold, max_hold, undo: undo?, nft, again, on_shutdown, release_id })
+        }
         (Some(value), None) if raw.nft.is_none() => {
             let hint = "write undo = [\"/etc/siglatch/actions/...\"], the program that closes it";
             action.error(value.span(), "`hold` without `undo`: nothing would end it", hint);
             None
         }
-        (None, Some(_)) => {
+        (None, Some(_)) if raw.nft.is_none() => {
             let span = raw.undo.as_ref().map_or(0..0, toml::Spanned::span);
             action.error(span, "`undo` without `hold`: it would never run", "write hold = \"1h\"");
             None
         }
-        (Some(_), None) => None,
+        // What stands beside `nft` was looked at with it.
+        (Some(_), None) | (None, Some(_)) => None,
         (None, None) => {
             useless(action, raw);
             None

@@ -1,15 +1,17 @@
 //! `nft` of an action: a door that is a set of nftables.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use toml::Spanned;
 
 use super::section;
 use super::section::Section;
+use crate::config::files;
 use crate::config::load::Entry;
 use crate::config::problems::{Place, Problem};
 use crate::config::raw::{Keys, RawAction, RawNft, Table, Text};
-use crate::config::resolved::{NftDoor, NftSet, OpensFor};
+use crate::config::resolved::{NFT, NftDoor, NftSet, OpensFor, Program};
 
 /// All doors, by their action's name.
 pub(super) fn resolve_all(
@@ -27,6 +29,10 @@ pub(super) fn resolve_all(
             continue;
         };
         alone(&mut action, raw, keys);
+        if files::check_program(Path::new(NFT)).is_err() {
+            let what = format!("`nft` needs {NFT}, which is not there");
+            action.error(keys.span(), what, "install nftables, or write `run` and `undo`");
+        }
         let place = action.place(keys.span());
         let Some(set) = set(entry, keys, notes) else {
             continue;
@@ -41,6 +47,11 @@ pub(super) fn resolve_all(
         doors.insert(name.clone(), NftDoor { set, opens_for });
     }
     doors
+}
+
+/// What opens and closes such a door: it reads a batch in JSON.
+pub(super) fn program() -> Program {
+    Program { path: NFT.into(), args: ["-j", "-f", "-"].map(str::to_owned).to_vec() }
 }
 
 /// Notes what cannot stand beside `nft`, or is missing there.

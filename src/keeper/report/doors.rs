@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::keeper::logging;
-use crate::work::leases::{Alarm, Happening, Note, Undoing};
+use crate::work::leases::{Alarm, Happening, Note, Renewing, Undoing};
 use crate::work::{About, Happened, How};
 
 impl Report {
@@ -32,16 +32,44 @@ impl Report {
                 log::info!(code = "lease-ended", lease:%, user, action, from:%, reason:%; "lease ended");
             }
             Happening::UndoFailed(again, alarm) => {
-                let again = format!("{}s", again.as_secs());
-                let level = match alarm {
-                    Alarm::Loud => log::Level::Error,
-                    Alarm::Quiet => log::Level::Warn,
-                };
+                let (level, again) = (level(alarm), format!("{}s", again.as_secs()));
                 log::log!(
                     level, code = "undo-failed", lease:%, user, action, from:%, again;
                     "a door could not be closed, it is tried again"
                 );
             }
+            Happening::ClosedByKernel => {
+                log::info!(code = "closed-by-kernel", lease:%, user, action, from:%; "the kernel closed a door by itself");
+            }
+            Happening::RenewalFailed(again, alarm) => {
+                let (level, again) = (level(alarm), format!("{}s", again.as_secs()));
+                log::log!(
+                    level, code = "renewal-failed", lease:%, user, action, from:%, again;
+                    "the kernel could not be told when a door ends, it is tried again"
+                );
+            }
+        }
+    }
+
+    /// What becomes of telling the kernel when a door ends.
+    pub(super) fn renewal(&self, renewing: &Renewing, what: &Happened) {
+        let Renewing { door, lease, user, left } = renewing;
+        let (action, from) = (&door.action, door.source);
+        match what {
+            Happened::Queued | Happened::Started | Happened::OutputCut => {}
+            Happened::Line(..) if logging::is_crowded() => logging::lose(),
+            Happened::Line(stream, text) => {
+                log::info!(code = "output", lease:%, action, stream:%, text; "script output");
+            }
+            Happened::Finished { how: How::Exited(0), .. } => {
+                let seconds = left.as_secs();
+                log::debug!(code = "renewed", lease:%, user, action, from:%, seconds; "the kernel knows when a door ends");
+            }
+            // Told as what became of the door.
+            Happened::Refused(_)
+            | Happened::TimedOut
+            | Happened::NotSignalled(_)
+            | Happened::Finished { .. } => {}
         }
     }
 
@@ -88,5 +116,12 @@ impl Report {
                 }
             }
         }
+    }
+}
+
+fn level(alarm: Alarm) -> log::Level {
+    match alarm {
+        Alarm::Loud => log::Level::Error,
+        Alarm::Quiet => log::Level::Warn,
     }
 }

@@ -21,6 +21,9 @@ pub struct Facts {
     pub action: String,
     /// Where from; `::ffff:` folded.
     pub source: IpAddr,
+    /// Of a door: the address that it is for, if that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens_for: Option<IpAddr>,
     /// What came of it.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -122,6 +125,7 @@ mod tests {
             user: "alice".to_owned(),
             action: "ssh".to_owned(),
             source: "192.0.2.7".parse().unwrap(),
+            opens_for: None,
             outcome,
             until,
         }
@@ -149,6 +153,11 @@ mod tests {
             let name = name.split(',').next().unwrap();
             assert!(document.contains(name), "{name} is not documented");
         }
+        let body = Facts { opens_for: Some([192, 0, 2, 9].into()), ..facts(Outcome::Held, None) }.body();
+        assert!(
+            body.ends_with(r#""source":"192.0.2.7","opens_for":"192.0.2.9","outcome":"held"}"#),
+            "{body}"
+        );
         let body = facts(Outcome::Held, Some(1_700_003_600)).body();
         assert!(body.ends_with(r#""outcome":"held","until":1700003600}"#), "{body}");
     }

@@ -37,6 +37,7 @@ fn facts(number: u64, action: &str) -> Facts {
         user: "alice".to_owned(),
         action: action.to_owned(),
         source: "192.0.2.7".parse().unwrap(),
+        opens_for: None,
         outcome: Outcome::Exited { code: 0 },
         until: None,
     }

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::record::{Lease, Phase, Reason, Record, Step, Turn, Undoing};
+use super::record::{Kernel, Lease, Phase, Reason, Record, Renewing, Step, Told, Turn, Undoing};
 use super::{Alarm, Begun, Command, Happening, Note, Opening, Ran, SECOND, Undone};
 use crate::clock::Now;
-use crate::config::resolved::{Again, OnShutdown};
+use crate::config::resolved::OnShutdown;
 use crate::judge::DropReason;
 use crate::store::doors::{DoorKey, DoorRow};
 use crate::wire::KnockId;
 use crate::work::job::{About, Job};
+use crate::work::nft;
 
 /// A door that is held, or not closed yet.
 #[derive(Debug)]
@@ -77,14 +78,14 @@ impl Door {
     }
 
     pub(super) fn begin(&mut self, now: Now, opening: Opening, out: &mut Out) -> Begun {
-        let Opening { about, run, undo, hold, again, on_shutdown } = opening;
+        let Opening { about, run, undo, set, hold, again, on_shutdown } = opening;
         let lease = Lease::new(now, about.knock, hold);
         let user = &about.user.name;
         let (turn, begun) = match (&mut self.turn, &mut self.next) {
             (Some(turn), _) if !turn.closes() => (turn, Begun::Held),
             (_, Some(next)) => (&mut next.turn, Begun::Held),
             (_, next @ None) => {
-                let turn = Turn::new(lease.id, user, undo, on_shutdown);
+                let turn = Turn::new(lease.id, user, undo, set, on_shutdown);
                 let about = Arc::clone(&about);
                 (&mut next.insert(Next { turn, about, run }).turn, Begun::Opens)
             }
@@ -119,6 +120,7 @@ impl Door {
         let Some(turn) = self.turn.as_mut().filter(|turn| turn.phase == Phase::Opening) else {
             return;
         };
+        turn.told(|until, _| if how == Ran::Well { Told::Known(until) } else { Told::Unknown });
         match how {
             Ran::Well => {
                 turn.phase = Phase::Open;
@@ -145,6 +147,10 @@ impl Door {
         };
         match how {
             Undone::Well => self.turn = None,
+            Undone::Failed if turn.kernel.as_ref().is_some_and(|kernel| kernel.until <= now.boot) => {
+                out.tell(&self.key, turn.lease, &turn.user, Happening::ClosedByKernel);
+                self.turn = None;
+            }
             Undone::Failed => {
                 let (again, alarm) = back_off(attempt);
                 turn.phase = Phase::Closing(reason, attempt, Step::Waits(now.boot.saturating_add(again)));
@@ -165,6 +171,49 @@ impl Door {
         }
         if matches!(self.row, Row::Failed(at) if at <= now.boot) {
             self.change(out);
+        }
+    }
+
+    /// Tells the kernel when the door ends, if it does not know.
+    pub(super) fn renew(&mut self, now: Now, out: &mut Out) {
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.renewal().is_some_and(|at| at <= now.boot))
+        else {
+            return;
+        };
+        let left = turn.end_of_all().saturating_sub(now.boot);
+        if let Some(batch) = turn.batch(&self.key, left) {
+            let door = self.key.clone();
+            let renewing = Renewing { door, lease: turn.lease, user: turn.user.clone(), left };
+            out.commands.push_back(Command::Start(Job::renewal(renewing, &turn.undo, batch)));
+        }
+    }
+
+    pub(super) fn renewed(&mut self, now: Now, how: Ran, out: &mut Out) {
+        let Some(turn) = &mut self.turn else {
+            return;
+        };
+        let mut failed = None;
+        turn.told(|until, attempt| match how {
+            Ran::Well => Told::Known(until),
+            Ran::Failed | Ran::Refused => {
+                let (again, alarm) = back_off(attempt);
+                failed = Some(Happening::RenewalFailed(again, alarm));
+                Told::Failed(attempt, now.boot.saturating_add(again))
+            }
+        });
+        if let Some(what) = failed {
+            out.tell(&self.key, turn.lease, &turn.user, what);
+        }
+        if turn.closes() && matches!(self.row, Row::Kept | Row::Failed(_)) {
+            self.proceed(now, out);
+        }
+    }
+
+    pub(super) fn forget_kernel(&mut self) {
+        if let Some(Kernel { told: told @ Told::Known(_), .. }) =
+            self.turn.as_mut().and_then(|turn| turn.kernel.as_mut())
+        {
+            *told = Told::Unknown;
         }
     }
 
@@ -196,14 +245,14 @@ impl Door {
             }
             (Row::Asked, Kept::Yes) => {
                 self.row = Row::Kept;
-                self.proceed(out);
+                self.proceed(now, out);
             }
             (Row::Asked, Kept::No) => {
                 self.row = Row::Failed(now.boot.saturating_add(KEEP_AGAIN));
                 match self.next.take_if(|_| free(self.turn.as_ref())) {
                     Some(next) => self.refuse(next, DropReason::StoreFailed, out),
                     // A disk that is full keeps no door open.
-                    None => self.proceed(out),
+                    None => self.proceed(now, out),
                 }
             }
             (Row::Kept | Row::Failed(_), _) => {}
@@ -228,17 +277,24 @@ impl Door {
     }
 
     /// Does what the row was waited for.
-    fn proceed(&mut self, out: &mut Out) {
+    fn proceed(&mut self, now: Now, out: &mut Out) {
         if let Some(next) = self.next.take_if(|_| free(self.turn.as_ref())) {
-            self.turn = Some(next.turn);
-            out.commands.push_back(Command::Start(next.run));
+            let turn = self.turn.insert(next.turn);
+            let left = turn.end_of_all().saturating_sub(now.boot);
+            let run = match turn.batch(&self.key, left) {
+                Some(batch) => next.run.reading(batch),
+                None => next.run,
+            };
+            out.commands.push_back(Command::Start(run));
             return;
         }
-        let Some(turn) = &mut self.turn else {
+        // What opens it anew must not come after what closes it.
+        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.is_being_told()) else {
             return;
         };
         if let Phase::Closing(reason, attempt, Step::ToBeKept) = turn.phase {
             turn.phase = Phase::Closing(reason, attempt, Step::Runs);
+            let batch = turn.kernel.as_ref().map(|kernel| nft::close(&kernel.set, self.key.source).stdin);
             let undoing = Undoing {
                 door: self.key.clone(),
                 lease: turn.lease,
@@ -246,7 +302,7 @@ impl Door {
                 attempt,
                 reason,
             };
-            out.commands.push_back(Command::Start(Job::undo(undoing, &turn.undo)));
+            out.commands.push_back(Command::Start(Job::undo(undoing, &turn.undo, batch)));
         }
     }
 
@@ -302,62 +358,13 @@ impl Door {
             Row::Failed(at) => Some(at),
             Row::Kept | Row::Asked | Row::Outdated => None,
         };
-        ends.chain(again).chain(keep).min().unwrap_or(Duration::MAX)
-    }
-}
-
-impl Turn {
-    /// A new lease, or one that goes on.
-    fn hold(
-        &mut self,
-        now: Now,
-        key: &DoorKey,
-        user: &str,
-        lease: Lease,
-        again: Again,
-        out: &mut Out,
-    ) -> Result<(), DropReason> {
-        let Some(held) = self.leases.get_mut(user) else {
-            out.tell(key, lease.id, user, Happening::Began(lease.hold));
-            self.leases.insert(user.to_owned(), lease);
-            return Ok(());
-        };
-        match again {
-            Again::Refuse => return Err(DropReason::Held),
-            Again::Extend if held.until >= lease.until => {}
-            Again::Extend | Again::Restart => *held = Lease { id: held.id, ..lease },
-        }
-        out.tell(key, held.id, user, Happening::Extended(held.until.saturating_sub(now.boot)));
-        Ok(())
-    }
-
-    fn end(&mut self, key: &DoorKey, reason: Reason, meant: impl Fn(&str, &Lease) -> bool, out: &mut Out) {
-        for (user, lease) in self.leases.extract_if(.., |user, lease| meant(user, lease)) {
-            out.tell(key, lease.id, &user, Happening::Ended(reason));
-            self.last = reason;
-        }
-    }
-
-    /// The next attempt to undo it.
-    fn close(&mut self, reason: Reason) {
-        let attempt = match self.phase {
-            Phase::Opening | Phase::Open => 1,
-            Phase::Closing(_, attempt, _) => attempt.saturating_add(1),
-        };
-        self.phase = Phase::Closing(reason, attempt, Step::ToBeKept);
-    }
-
-    fn closes(&self) -> bool {
-        matches!(self.phase, Phase::Closing(..))
-    }
-
-    fn is_settled(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Closing(_, _, Step::Waits(_)))
+        let renewal = self.turn.as_ref().and_then(Turn::renewal);
+        ends.chain(again).chain(keep).chain(renewal).min().unwrap_or(Duration::MAX)
     }
 }
 
 impl Out {
-    fn tell(&mut self, door: &DoorKey, lease: KnockId, user: &str, what: Happening) {
+    pub(super) fn tell(&mut self, door: &DoorKey, lease: KnockId, user: &str, what: Happening) {
         let note = Note { lease, user: user.to_owned(), door: door.clone(), what };
         self.commands.push_back(Command::Tell(note));
     }

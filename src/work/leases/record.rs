@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Now;
-use crate::config::resolved::OnShutdown;
+use crate::config::resolved::{NftSet, OnShutdown};
 use crate::store::doors::DoorKey;
 use crate::wire::KnockId;
 use crate::work::job::Exec;
@@ -42,6 +42,35 @@ pub struct Turn {
     pub leases: BTreeMap<String, Lease>,
     /// How the last of those before them ended.
     pub(super) last: Reason,
+    /// What the kernel does of itself, if `run` and `undo` are nft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kernel: Option<Kernel>,
+}
+
+/// A door that the kernel closes too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kernel {
+    /// What the address is in.
+    pub(super) set: NftSet,
+    /// By then (since boot) it is in there no more, whatever becomes of the daemon.
+    pub(super) until: Duration,
+    /// What it knows.
+    #[serde(skip)]
+    pub(super) told: Told,
+}
+
+/// What the kernel was told of a door's end (since boot).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nobody knows: the daemon, or the firewall, has just started.
+    #[default]
+    Unknown,
+    /// This is being told, for the so manieth time.
+    Asked(Duration, u32),
+    /// This.
+    Known(Duration),
+    /// It failed so many times; tried again then.
+    Failed(u32, Duration),
 }
 
 /// Where a turn is.
@@ -101,6 +130,19 @@ pub struct Undoing {
     pub reason: Reason,
 }
 
+/// A door of nftables that is to close at another time, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewing {
+    /// Which door.
+    pub door: DoorKey,
+    /// The lease that opened it.
+    pub lease: KnockId,
+    /// Its user.
+    pub user: String,
+    /// For how long it stays open.
+    pub left: Duration,
+}
+
 /// A turn, and the boot that its deadlines are counted from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -146,6 +188,9 @@ impl Record {
             lease.until = now.boot.saturating_add(left);
             lease.wall = now.wall.saturating_add(left);
         }
+        if let Some(kernel) = self.turn.kernel.as_mut().filter(|_| !same) {
+            kernel.until = Duration::ZERO;
+        }
         self.turn
     }
 }
@@ -157,8 +202,16 @@ impl Lease {
 }
 
 impl Turn {
-    pub(super) fn new(lease: KnockId, user: &str, undo: Exec, on_shutdown: OnShutdown) -> Turn {
+    pub(super) fn new(
+        lease: KnockId,
+        user: &str,
+        undo: Exec,
+        set: Option<NftSet>,
+        on_shutdown: OnShutdown,
+    ) -> Turn {
+        let kernel = set.map(|set| Kernel { set, until: Duration::ZERO, told: Told::Unknown });
         Turn {
+            kernel,
             lease,
             user: user.to_owned(),
             undo,

@@ -5,6 +5,7 @@ use crate::config::Action;
 use crate::work::job::Whose;
 use crate::work::testing;
 
+mod kernel;
 mod model;
 
 const BOOT: &str = "01234567-89ab-cdef-0123-456789abcdef";
@@ -56,9 +57,20 @@ impl Bench {
                 Command::Tell(Note { what: Happening::UndoFailed(again, alarm), .. }) => {
                     self.seen.push(format!("failed {} {alarm:?}", again.as_secs()));
                 }
+                Command::Tell(Note { what: Happening::RenewalFailed(again, alarm), .. }) => {
+                    self.seen.push(format!("renewal failed {} {alarm:?}", again.as_secs()));
+                }
+                Command::Tell(Note { what: Happening::ClosedByKernel, .. }) => {
+                    self.seen.push("closed by kernel".to_owned());
+                }
                 Command::Tell(_) => {}
             }
         }
+    }
+
+    fn renewed(&mut self, now: Now, how: Ran) {
+        self.leases.renewed(now, &key(), how);
+        self.settle(now);
     }
 
     fn due(&mut self, now: Now) {
@@ -98,6 +110,7 @@ fn name(job: &Job) -> String {
     match job.whose() {
         Whose::Knock(_) => "run".to_owned(),
         Whose::Undo(undoing) => format!("undo {} {}", undoing.reason, undoing.attempt),
+        Whose::Renewal(renewing) => format!("renewal {}", renewing.left.as_secs()),
         Whose::Hook(_) => unreachable!(),
     }
 }

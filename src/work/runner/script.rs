@@ -70,7 +70,7 @@ impl Script {
     ) -> Result<Script, StartError> {
         let program = job.program();
         match job.whose() {
-            Whose::Knock(_) | Whose::Undo(_) => files::check_program(program)?,
+            Whose::Knock(_) | Whose::Undo(_) | Whose::Renewal(_) => files::check_program(program)?,
             // The very file that runs here, whatever its name leads to by now.
             Whose::Hook(_) => {}
         }

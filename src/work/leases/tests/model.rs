@@ -52,7 +52,7 @@ struct World {
     action: Action,
     queue: VecDeque<DoorRow>,
     disk: BTreeMap<DoorKey, String>,
-    running: Vec<(DoorKey, Job)>,
+    running: Vec<(DoorKey, Job, Duration)>,
     knocks: u64,
     ran: BTreeSet<KnockId>,
     refused: BTreeSet<KnockId>,
@@ -62,14 +62,16 @@ struct World {
     held: BTreeMap<(DoorKey, String), Duration>,
     /// Doors of which nobody held anything at some time since their `run`.
     emptied: BTreeSet<DoorKey>,
+    /// What the kernel closes by itself, and when.
+    kernel: BTreeMap<DoorKey, Duration>,
 }
 
 impl World {
-    fn new(again: Again) -> World {
+    fn new(action: Action) -> World {
         World {
             leases: Leases::new(BOOT, 100),
             now: at(0),
-            action: testing::door(again),
+            action,
             queue: VecDeque::new(),
             disk: BTreeMap::new(),
             running: Vec::new(),
@@ -79,6 +81,7 @@ impl World {
             open: BTreeSet::new(),
             held: BTreeMap::new(),
             emptied: BTreeSet::new(),
+            kernel: BTreeMap::new(),
         }
     }
 
@@ -106,6 +109,7 @@ impl World {
                 self.now.mono += by;
                 // The wall clock jumps about: within a boot nobody cares.
                 self.now.wall = Duration::from_secs(1_700_000_000 + seconds * 7919 % 100_000);
+                self.kernel.retain(|_, end| *end > self.now.boot);
                 self.leases.due(self.now);
             }
             Op::Store(well) => self.answer(*well),
@@ -134,9 +138,21 @@ impl World {
         let (key, undo) = match job.whose() {
             Whose::Knock(about) => (DoorKey::of(about), None),
             Whose::Undo(undoing) => (undoing.door.clone(), Some(undoing)),
+            Whose::Renewal(renewing) => {
+                let key = renewing.door.clone();
+                let ends = self.held.iter().filter(|((door, _), _)| *door == key).map(|(_, end)| *end);
+                assert_eq!(Some(self.now.boot + renewing.left), ends.max(), "the latest end");
+                assert!(self.open.contains(&key));
+                assert!(
+                    !self.running.iter().any(|(other, ..)| *other == key),
+                    "one script of a door at a time"
+                );
+                self.running.push((key, job, self.now.boot));
+                return;
+            }
             Whose::Hook(_) => unreachable!(),
         };
-        assert!(!self.running.iter().any(|(other, _)| *other == key), "one script of a door at a time");
+        assert!(!self.running.iter().any(|(other, ..)| *other == key), "one script of a door at a time");
         let Some(undoing) = undo else {
             let knock = job.whose().knock().unwrap().knock;
             assert!(self.ran.insert(knock) && !self.refused.contains(&knock), "once");
@@ -146,12 +162,12 @@ impl World {
             if self.held.keys().any(|(door, _)| *door == key) {
                 self.emptied.remove(&key);
             }
-            self.running.push((key, job));
+            self.running.push((key, job, self.now.boot));
             return;
         };
         let known = undoing.reason == Reason::Recovered || self.emptied.contains(&key);
         assert!(known, "somebody holds {key}: {:?}", self.held);
-        self.running.push((key, job));
+        self.running.push((key, job, self.now.boot));
     }
 
     fn told(&mut self, note: Note) {
@@ -170,7 +186,11 @@ impl World {
                     self.emptied.insert(note.door);
                 }
             }
-            Happening::UndoFailed(..) => {}
+            Happening::UndoFailed(..) | Happening::RenewalFailed(..) => {}
+            Happening::ClosedByKernel => {
+                assert_eq!(self.kernel.get(&note.door), None, "too early");
+                self.open.remove(&note.door);
+            }
         }
     }
 
@@ -191,11 +211,21 @@ impl World {
         if nth >= self.running.len() {
             return;
         }
-        let (key, job) = self.running.remove(nth);
+        let (key, job, began) = self.running.remove(nth);
+        let late = job.exec().timeout + job.exec().grace;
+        // As late as it may have run; what fails may have been killed behind it.
+        if let Some(timeout) = job.stdin().and_then(timeout) {
+            self.kernel.insert(key.clone(), self.now.boot.min(began + late) + timeout);
+            self.kernel.retain(|_, end| *end > self.now.boot);
+        }
         match job.whose() {
+            Whose::Renewal(_) => {
+                self.leases.renewed(self.now, &key, if well { Ran::Well } else { Ran::Failed })
+            }
             Whose::Knock(_) => self.leases.ran(&key, if well { Ran::Well } else { Ran::Failed }),
             Whose::Undo(_) if well => {
                 self.open.remove(&key);
+                self.kernel.remove(&key);
                 self.leases.undone(self.now, &key, Undone::Well);
             }
             Whose::Undo(_) => self.leases.undone(self.now, &key, Undone::Failed),
@@ -205,8 +235,8 @@ impl World {
 
     /// It turns out that the runner had no room for it.
     fn not_started(&mut self, nth: usize) {
-        if self.running.get(nth).is_some_and(|(_, job)| matches!(job.whose(), Whose::Knock(_))) {
-            let (key, _) = self.running.remove(nth);
+        if self.running.get(nth).is_some_and(|(_, job, _)| matches!(job.whose(), Whose::Knock(_))) {
+            let (key, ..) = self.running.remove(nth);
             self.open.remove(&key);
             self.leases.ran(&key, Ran::Refused);
         }
@@ -252,19 +282,29 @@ impl World {
     }
 }
 
+/// Of a batch that opens.
+fn timeout(batch: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(batch).unwrap();
+    let three = text.matches("{\"element\":").count() == 3;
+    let digits = text.split("\"timeout\":").nth(1).filter(|_| three)?;
+    Some(Duration::from_secs(digits.split(',').next().unwrap().parse().unwrap()))
+}
+
 proptest! {
     #[test]
     fn a_door_is_opened_once_by_a_knock_and_always_closed(
         ops in prop::collection::vec(op(), 1..120),
         again in prop_oneof![Just(Again::Extend), Just(Again::Restart), Just(Again::Refuse)],
+        nft in any::<bool>(),
     ) {
-        let mut world = World::new(again);
+        let mut world = World::new(if nft { testing::nft_door(again) } else { testing::door(again) });
         for op in &ops {
             world.step(op);
         }
         world.wind_down();
         prop_assert!(world.open.is_empty(), "open: {:?}", world.open);
         prop_assert!(world.disk.is_empty(), "recorded: {:?}", world.disk);
+        prop_assert!(world.kernel.is_empty(), "in the kernel: {:?}", world.kernel);
         prop_assert!(world.held.is_empty(), "held: {:?}", world.held);
     }
 }
