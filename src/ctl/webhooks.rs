@@ -77,8 +77,10 @@ fn list(args: &HookList, wanted: impl Fn(State) -> bool) -> Result<(), Failure> 
     let document = Document::open(&args.at.config)?;
     let mut lines = Vec::new();
     for (id, text) in hooks(&document)? {
-        let record =
-            Record::parse(&text).map_err(|bad| Failure::new(Exit::Config, format!("webhook {id}: {bad}")))?;
+        let record = Record::parse(&text).map_err(|bad| {
+            Failure::new(Exit::Config, format!("webhook {id} in the store cannot be read: {bad}"))
+                .hint("siglatchd throws it away at its next start")
+        })?;
         if wanted(record.state) {
             lines.push(Line::from(record));
         }

@@ -15,7 +15,7 @@
 //! # Security considerations
 //!
 //! A receiver may be slow, gone or hostile. It gets one connection at a time for each action, and all of them together
-//! [`SENDERS`], each with a deadline; what waits is bounded by [`MAX`].
+//! [`SENDERS`], each with a deadline, and after one that was in vain a pause; what waits is bounded by [`MAX`].
 
 mod record;
 
@@ -36,6 +36,8 @@ pub struct Hooks {
     unkept: BTreeSet<KnockId>,
     /// When (monotonic) these are written again.
     keep_at: Duration,
+    /// Until when (monotonic) nothing is sent for an action.
+    pauses: BTreeMap<String, Duration>,
     /// When (monotonic) the next one may be sent.
     send_at: Option<Duration>,
     /// How many were lost for want of room.
@@ -133,6 +135,7 @@ impl Default for Hooks {
             hooks: BTreeMap::new(),
             unkept: BTreeSet::new(),
             keep_at: Duration::ZERO,
+            pauses: BTreeMap::new(),
             send_at: None,
             lost: 0,
             sending: Sending::On,
@@ -183,7 +186,11 @@ impl Hooks {
         if let Some(hook) = self.hooks.get_mut(&id).filter(|hook| hook.step == Step::Sends) {
             let what = match how {
                 Sent::Well => Happening::Sent,
-                Sent::Later(why) => hook.in_vain(now, why),
+                Sent::Later(why) => {
+                    let action = hook.record.facts.action.clone();
+                    self.pauses.insert(action, now.mono.saturating_add(PAUSE));
+                    hook.in_vain(now, why)
+                }
                 Sent::Never(why) => hook.failed(why),
             };
             let note = hook.note(what);
@@ -204,6 +211,7 @@ impl Hooks {
                 hook.record.attempts = 0;
                 hook.record.state = State::Pending(now.unix());
                 hook.step = Step::Waits(now.mono);
+                self.pauses.remove(&hook.record.facts.action);
             }
             self.keep(*id);
         }
@@ -317,6 +325,7 @@ impl Hooks {
         if self.sending == Sending::Off {
             return;
         }
+        self.pauses.retain(|_, until| *until > now.mono);
         loop {
             let sends = |hook: &&Hook| hook.step == Step::Sends;
             let busy: BTreeSet<&str> =
@@ -325,10 +334,13 @@ impl Hooks {
                 self.send_at = None;
                 return;
             }
-            let free = |hook: &Hook| !busy.contains(hook.record.facts.action.as_str());
-            let waits = self.hooks.iter().filter_map(|(id, hook)| match hook.step {
-                Step::Waits(at) if free(hook) => Some((at, hook.record.facts.time, *id)),
-                Step::Waits(_) | Step::Runs | Step::Sends | Step::Failed => None,
+            let waits = self.hooks.iter().filter_map(|(id, hook)| {
+                let Facts { action, time, .. } = &hook.record.facts;
+                let pause = self.pauses.get(action).copied().unwrap_or_default();
+                match hook.step {
+                    Step::Waits(at) if !busy.contains(action.as_str()) => Some((at.max(pause), *time, *id)),
+                    Step::Waits(_) | Step::Runs | Step::Sends | Step::Failed => None,
+                }
             });
             let next = waits.min();
             match next.and_then(|(at, _, id)| Some((at, self.hooks.get_mut(&id)?))) {
@@ -384,6 +396,9 @@ pub const MAX: usize = 1000;
 
 /// Senders at once, each for another action.
 pub const SENDERS: usize = 4;
+
+/// Between two senders for one action, the first of which was in vain: else a queue of them would be one of processes.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Until a row that the store could not take is written again.
 const KEEP_AGAIN: Duration = Duration::from_secs(10);

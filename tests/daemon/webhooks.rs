@@ -98,6 +98,34 @@ fn genuine(post: &Value) -> Value {
     body
 }
 
+/// The code that the document offers says so too, and no to another body.
+fn is_genuine_as_documented(receiver: &Receiver) {
+    let document = include_str!("../../docs/webhook.md");
+    let (_, code) = document.split_once("```python\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    let post = receiver.log().into_iter().find(|line| line.get("body").is_some()).unwrap();
+    let check = "import sys\nkey, header, body = bytes.fromhex(sys.argv[1]), sys.argv[2], sys.argv[3].encode()\n\
+                 assert is_genuine(key, header, body) and not is_genuine(key, header, body + b' ')";
+    let checked = Command::new("python3")
+        .args(["-c", &format!("{code}\n{check}"), &"5a".repeat(32)])
+        .args([post["headers"]["siglatch-signature"].as_str().unwrap(), post["body"].as_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+/// The sender that runs, and the user that it runs as.
+fn sender(daemon: &Daemon) -> (i32, u32) {
+    until("the sender", || {
+        let pid = children(daemon.pid()).into_iter().find(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0--webhook\0"))
+        })?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t"))?;
+        Some((pid, uid.split('\t').next()?.parse().ok()?))
+    })
+}
+
 impl Site {
     /// The keys of an action that tells this receiver.
     fn hook(&self, receiver: &Receiver) -> String {
@@ -149,6 +177,7 @@ fn the_outcome_of_a_knock_is_told_signed_and_nothing_of_it_is_left() {
     let mut daemon = site.start();
     let id = ran(&mut daemon, &site);
     let body = receiver.post(0);
+    is_genuine_as_documented(&receiver);
     assert_eq!((body["id"].as_str(), body["outcome"].as_str()), (Some(id.as_str()), Some("exited")));
     assert_eq!((body["code"].as_u64(), body["user"].as_str()), (Some(3), Some("alice")));
     assert_eq!((body["action"].as_str(), body["source"].as_str()), (Some("run"), Some("127.0.0.1")));
@@ -293,15 +322,9 @@ fn a_receiver_that_hangs_delays_no_knock_and_no_stop() {
     let mut daemon = site.start();
     ran(&mut daemon, &site);
     let (connection, _) = hanging.accept().unwrap();
-    let sender = until("the sender", || {
-        children(daemon.pid()).into_iter().find(|pid| {
-            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0--webhook\0"))
-        })
-    });
     // Nobody who might do harm, and nothing that says what is sent.
-    let status = fs::read_to_string(format!("/proc/{sender}/status")).unwrap();
-    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
-    assert!(!nix::unistd::geteuid().is_root() || !uid.starts_with("0\t"), "{uid}");
+    let (sender, uid) = sender(&daemon);
+    assert!(!nix::unistd::geteuid().is_root() || uid != 0);
     assert_eq!(fs::read(format!("/proc/{sender}/environ")).unwrap_or_default(), b"");
     let begun = Instant::now();
     for _ in 0..20 {
@@ -316,8 +339,10 @@ fn a_receiver_that_hangs_delays_no_knock_and_no_stop() {
     drop((connection, hanging));
     receiver.answers("200");
     let daemon = site.start();
-    until("all of them", || (receiver.posts().len() == 21).then_some(()));
+    daemon.wait_count("all of them", 21, |line| line.contains("code=webhook-sent"));
     daemon.stop();
+    // The one that hung was never read, so none came twice.
+    assert_eq!(receiver.posts().len(), 21);
     assert_eq!(site.listed("pending").len() + site.listed("failed").len(), 0);
 }
 
@@ -344,5 +369,24 @@ fn a_reload_gives_what_waits_another_receiver_or_none() {
     daemon.wait_count("another reload", 2, |line| line.contains("code=reloaded"));
     said(&site.webhooks(&["retry", "--all"]));
     assert_eq!(receiver.post(0)["id"].as_str(), Some(id.as_str()));
+    daemon.stop();
+}
+
+#[test]
+fn without_a_user_of_the_listener_s_the_sender_is_nobody() {
+    let receiver = Receiver::new();
+    let hanging = TcpListener::bind(("127.0.0.1", receiver.port)).unwrap();
+    let mut site = Site::new().with_hook(&receiver, "exit 0");
+    site.top += "sandbox = \"off\"\n";
+    let mut daemon = site.start();
+    ran(&mut daemon, &site);
+    drop(hanging.accept().unwrap());
+    daemon.wait("a retry", |line| line.contains("code=webhook-retry"));
+    let id = site.listed("pending")[0]["id"].as_str().unwrap().to_owned();
+    said(&site.webhooks(&["retry", &id]));
+    let connection = hanging.accept().unwrap();
+    let (_, uid) = sender(&daemon);
+    assert!(!nix::unistd::geteuid().is_root() || uid == 65_534, "{uid}");
+    drop(connection);
     daemon.stop();
 }

@@ -167,7 +167,14 @@ fn one_is_sent_at_a_time_for_each_action_and_a_few_overall() {
     queue.answer(at(1), 3, Sent::Well);
     assert_eq!(queue.sent, [1, 3, 4, 5, 6], "an action has its turn");
     queue.answer(at(1), 1, later());
+    assert_eq!(queue.sent, [1, 3, 4, 5, 6], "a receiver that is down has a pause");
+    assert_eq!(queue.hooks.next_deadline(), Some(secs(2)));
+    queue.due(at(2));
     assert_eq!(queue.sent, [1, 3, 4, 5, 6, 2], "what waits for its next attempt holds nobody up");
+    queue.answer(at(2), 2, later());
+    assert_eq!(queue.hooks.retry(at(2), Which::Hook(id(2))), 1);
+    queue.drain(at(2));
+    assert_eq!(queue.sent.last(), Some(&2), "who is asked for now has none");
 }
 
 #[test]
