@@ -9,6 +9,14 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done: 0.
     Ok,
+    /// A knock's action ran, and failed: 1.
+    ActionFailed,
+    /// A knock's action runs still: 2.
+    StillRunning,
+    /// A knock was not answered: 3.
+    NoAnswer,
+    /// A knock was refused until later, by quota, cooldown or hours: 4.
+    NotNow,
     /// The command line is wrong (EX_USAGE): 64.
     Usage,
     /// Something inside went wrong (EX_SOFTWARE): 70.
@@ -26,6 +34,10 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Ok => 0,
+            Exit::ActionFailed => 1,
+            Exit::StillRunning => 2,
+            Exit::NoAnswer => 3,
+            Exit::NotNow => 4,
             Exit::Usage => 64,
             Exit::Internal => 70,
             Exit::TryAgain => 75,

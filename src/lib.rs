@@ -13,6 +13,8 @@
 //!    comes out, or a [`reason::DropReason`] that is counted.
 //! 6. [`work`]: the grant becomes a job, the runner starts the script, its output goes to the log line by line. That of a
 //!    door is recorded by the [`store`] first, and another job closes the door when the last lease on it has ended.
+//! 7. [`keeper`]: what became of it is sealed for who knocked, if he is to be answered; the [`listener`] sends it from the
+//!    address that he knocked, and again for a copy of his knock.
 //!
 //! Every stage can be built only by the stage before it, so what was not verified cannot be run. The pure rooms
 //! ([`wire`], [`channel`], [`judge`], parts of [`listener`] and [`work`]) take time and bytes as arguments and

@@ -201,7 +201,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 98);
+    assert_eq!(cases, 102);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -356,9 +356,15 @@ const MISTAKES: &[(&str, &str)] = &[
         "error: `store = \"postgres://db\"` is not built yet @ 3:9 => what works is \"sqlite\" or \"memory\"",
     ),
     ("sandbox = \"on\"", "error: `sandbox` takes \"best-effort\", \"required\" or \"off\" @ 3:11"),
+    ("reply = \"always\"", "error: `reply` takes \"never\", \"receipt\" or \"receipt+output\" @ 3:9"),
     (
-        "reply = \"receipt+output\"",
-        "error: `reply = \"receipt+output\"` is not built yet @ 3:9 => what works is \"never\"",
+        "[actions.who]\nid = 9\nbuiltin = \"whoam\"",
+        "error: `builtin` takes \"whoami\" @ 5:11 => did you mean \"whoami\"?",
+    ),
+    (
+        "[actions.who]\nid = 9\nbuiltin = \"whoami\"\nrun = [\"/bin/true\"]\nstdin = \"payload\"",
+        "error: `run` beside `builtin = \"whoami\"`: an action is one of the two @ 6:7 => leave one of them out\n\
+         warning: `stdin` does nothing beside `builtin` @ 7:9 => leave it out",
     ),
     (
         "require_stamp = \"yes\"",
@@ -412,7 +418,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\npublic_key = \"bob.pem\"\nactions = [\"ok\"]",
-        "error: `public_key` is not built yet @ 6:14 => leave it out",
+        "error: HERE/bob.pem is not there @ 6:14 => name the right one, or make it first",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\npublic_key = \"bob.hmac\"\nactions = [\"ok\"]",
+        "error: HERE/bob.hmac: no RSA public key (PEM, SPKI) in it @ 6:14 => openssl pkey -in HIS-PRIVATE-KEY -pubout writes the half that belongs here",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\npublic_key = \"long.pub.pem\"\nactions = [\"ok\"]",
+        "error: `public_key` has 3072 bits, the server's key 2048: a reply would be longer than its knock @ 6:14 => give the user a key of 2048 bits",
     ),
     (
         "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nnot_after = 2030-01-01",
@@ -694,6 +708,8 @@ fn a_door_of_nftables_that_could_not_be_right_is_told() {
 fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     let folder = Folder::new();
     folder.write("keys/alice.hmac", 0o600, &[7; 32]);
+    let public = PrivateKey::from_pem(&SERVER_KEY).unwrap().public().to_pem().unwrap();
+    folder.write("keys/alice.pub.pem", 0o644, public.as_bytes());
     folder.write("keys/alice.totp", 0o600, b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n");
     folder.write("keys/ssh.webhook", 0o600, &[7; 32]);
     folder.write("keys/internal-ca.pem", 0o644, CERTIFICATE);
@@ -901,6 +917,7 @@ impl Folder {
         folder.write("bob.hmac", 0o600, &[8; 32]);
         folder.write("zero.hmac", 0o600, &[0; 32]);
         folder.write("short.hmac", 0o600, &[8; 16]);
+        folder.write("long.pub.pem", 0o644, LONG_PUBLIC_KEY);
         folder.write("open", 0o700, b"#!/bin/sh\n");
         folder.write("shared", 0o775, b"#!/bin/sh\n");
         folder.write("guess", 0o700, b"echo\n");
@@ -955,6 +972,20 @@ fn brief(shown: &str) -> String {
     }
     brief.trim_end().to_owned()
 }
+
+const LONG_PUBLIC_KEY: &[u8] = b"\
+-----BEGIN PUBLIC KEY-----
+MIIBojANBgkqhkiG9w0BAQEFAAOCAY8AMIIBigKCAYEApVoEhn3s8KK82dclZR/0
+MkEevZxZn0TOPBZFA8Pq6nQLyDoYKnCtd0i/hRht4JdnPnAtBtrk52bSA7C8V6n0
+Sg23vOMTiq3vIdBS1rMImvwPyBXQlhhlRI/TZQcCQ8Lg2mhZx5FMzvqHeFQWU+Mb
+CevSF7PrLiP4uUJjHyzAN6a9PR389Ox7tH/dhNwzDRjYvu5/TOlCKPZBvmBBr+zd
+MRtSwSOZK0RjlxBgXxP1+4Bu0o/cVdkoBq8o7a81zLOMXOWNpcFQ35xGNDWMsy56
+EUdlGScneezM2sCVft+dWRA3o4YTSk5vT69DvOgL/kxMBhxLHthfFa3m+nV0Unxd
+PalrHyltRkUKSp94SxzqVO758+kUflVZWc4507luRnpbg3KZtzFI2BT4F89n80mw
+0X9WfwBVFcRjcyD++r3e2AF0j/6/eznbilmKVFtzsXoYJkmQT91gAUSL4UFMlL2W
+K1pW8H70gNB8zkWqKspYdo0EEkXSxQzlGYyAfj1fmoTjAgMBAAE=
+-----END PUBLIC KEY-----
+";
 
 static SERVER_KEY: LazyLock<String> =
     LazyLock::new(|| PrivateKey::generate(&mut OsRng).unwrap().to_pem().unwrap().to_string());

@@ -23,6 +23,7 @@ fn every_target_has_a_corpus_and_every_corpus_holds() {
         ("listener", |data| drop(fuzzing::listener(data))),
         ("packet", fuzzing::packet),
         ("pipeline", |data| drop(fuzzing::pipeline(data))),
+        ("receipt", fuzzing::receipt),
         ("sealed", fuzzing::sealed),
         ("sieve", |data| _ = fuzzing::sieve(data)),
     ]);
@@ -44,6 +45,7 @@ fn every_target_has_a_corpus_and_every_corpus_holds() {
 #[test]
 fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
     let mut reached = BTreeSet::new();
+    let mut answers = BTreeSet::new();
     let mut granted = 0;
     let mut named = 0;
     for (file, bytes) in corpus("pipeline") {
@@ -58,12 +60,15 @@ fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
         }
         reached.extend(seen.refused);
         granted += seen.granted;
+        answers.extend(seen.answers);
     }
     println!("{named} programs are named after their reason");
     let all: BTreeSet<DropReason> = DropReason::ALL.iter().copied().collect();
     let missed: Vec<_> = all.difference(&reached).collect();
     assert!(missed.is_empty(), "no program reaches {missed:?}");
     assert!(granted > 0, "no program reaches a grant");
+    let all = ["busy", "denied", "done", "failed", "quota", "running", "v1"].map(str::to_owned);
+    assert_eq!(answers, BTreeSet::from(all));
 }
 
 #[test]
@@ -94,7 +99,7 @@ fn the_channels_corpus_has_every_message_of_both_directions() {
         reached.extend(heard.map(|(_, direction)| (direction, bytes[0])));
     }
     println!("{reached:?}");
-    let all = [("to the keeper", 1..=4), ("to the listener", 1..=7)];
+    let all = [("to the keeper", 1..=4), ("to the listener", 1..=8)];
     let all = all.into_iter().flat_map(|(direction, types)| types.map(move |number| (direction, number)));
     assert_eq!(reached, all.collect());
 }

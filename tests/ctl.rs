@@ -7,7 +7,7 @@ mod programs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use programs::{Desk, names};
-use siglatch::wire::invite::{Asks, Opens};
+use siglatch::wire::invite::{Answers, Asks, Opens};
 use siglatch::wire::stamp::Postage;
 use siglatch::wire::{HmacKey, Invite, PrivateKey, ServerId};
 
@@ -400,7 +400,7 @@ fn what_init_and_user_add_make_is_what_the_daemon_takes() {
     add(&desk, &["alice", "--action", "hello"]).ok();
     with_listener_user(&desk, "srv/siglatchd.toml");
     let said = desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
-    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 1\n");
+    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 2\n");
     assert_eq!(said.err, "");
 }
 
@@ -459,7 +459,11 @@ fn users_and_actions_are_listed_as_tables() {
     let hello = desk.path("srv/actions/hello").canonicalize().unwrap();
     assert_eq!(
         rows(&["action", "list"]),
-        ["ACTION ID USERS RUNS ENABLED".to_owned(), format!("hello 1 alice {} yes", hello.display())]
+        [
+            "ACTION ID USERS RUNS ENABLED".to_owned(),
+            "whoami 250 - builtin whoami yes".to_owned(),
+            format!("hello 1 alice {} yes", hello.display())
+        ]
     );
 }
 
@@ -501,6 +505,24 @@ fn a_key_that_nobody_saw_is_not_in_force() {
     desk.run("/bin/sh", &["-c", &unseen], b"").failed(75, "cannot write the key to standard output");
     assert_eq!(desk.read("srv/siglatchd.toml"), before);
     assert!(!desk.path("srv/keys/alice.totp").exists());
+}
+
+#[test]
+fn an_invite_says_whether_the_server_answers() {
+    let desk = made();
+    let answers = || invite(&desk, "alice.invite.toml").answers;
+    add(&desk, &["alice", "--action", "whoami"]).ok();
+    assert_eq!(answers(), Answers::Receipt);
+    let config = desk.read("srv/siglatchd.toml");
+    for (from, to, expected) in [
+        ("reply = \"receipt\"", "reply = \"never\"", Answers::Nothing),
+        ("reply = \"receipt\"", "", Answers::Nothing),
+        ("[users.alice]\n", "[users.alice]\nreply = \"never\"\n", Answers::Nothing),
+    ] {
+        desk.write("srv/siglatchd.toml", config.replace(from, to), 0o600);
+        add(&desk, &["alice", "--action", "whoami", "--force"]).ok();
+        assert_eq!(answers(), expected, "{to:?}");
+    }
 }
 
 #[test]

@@ -88,7 +88,13 @@ fn measured<T>(path: impl FnOnce() -> T) -> T {
 fn drop_all(admission: &mut Admission, datagrams: &[Vec<u8>]) -> Option<DropReason> {
     let mut last = None;
     for bytes in datagrams {
-        let datagram = Datagram { source: SOURCE, socket: SocketId(0), takes: Takes::Stamped, bytes };
+        let datagram = Datagram {
+            source: SOURCE,
+            local: SOURCE.ip(),
+            socket: SocketId(0),
+            takes: Takes::Stamped,
+            bytes,
+        };
         let Step::Drop(reason) = admission.datagram(now(), Supply::Ample, datagram) else { panic!() };
         last = Some(reason);
     }
@@ -178,6 +184,7 @@ fn opened(users: u16, challenge: u32) -> Opened {
     };
     Opened {
         source: SOURCE,
+        local: [127, 0, 0, 1].into(),
         socket: SocketId(0),
         lane: Lane::Plain,
         digest: [0; 32],

@@ -101,6 +101,7 @@ impl Desk {
         };
         let opened = Opened {
             source: "192.0.2.1:4000".parse().unwrap(),
+            local: [127, 0, 0, 1].into(),
             socket: SocketId(0),
             lane: Lane::Plain,
             digest: [0; 32],

@@ -1,12 +1,12 @@
 //! Messages to bytes and back.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use zeroize::Zeroizing;
 
 use super::{
-    Confinement, Counts, Lane, Limits, Opened, Plain, STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes,
-    ToKeeper, ToListener, UnderLoad,
+    Confinement, Counts, Lane, Limits, Opened, Plain, REPLY_MAX, Reply, STAMP_KEYS_MAX, Setup, SocketId,
+    StampKeys, Takes, ToKeeper, ToListener, UnderLoad,
 };
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::stamp::StampKey;
@@ -31,8 +31,8 @@ impl ToKeeper {
             ToKeeper::Ready => out.push(READY),
             ToKeeper::Opened(opened) => {
                 out.push(OPENED);
-                out.extend(mac::mapped(opened.source.ip()));
-                out.extend(opened.source.port().to_be_bytes());
+                out.extend(address(opened.source));
+                out.extend(mac::mapped(opened.local));
                 out.push(opened.socket.0);
                 match opened.lane {
                     Lane::Plain => out.extend([0, 0, 0]),
@@ -47,6 +47,7 @@ impl ToKeeper {
             ToKeeper::Counts(counts) => {
                 out.push(COUNTS);
                 out.extend(counts.receive_errors.to_be_bytes());
+                out.extend(counts.send_errors.to_be_bytes());
                 out.extend(counts.refused.iter().flat_map(|count| count.to_be_bytes()));
                 out.push(u8::from(counts.under_load.plain) | u8::from(counts.under_load.stamped) << 1);
             }
@@ -65,7 +66,8 @@ impl ToKeeper {
         let message = match reader.u8()? {
             READY => ToKeeper::Ready,
             OPENED => ToKeeper::Opened(Opened {
-                source: SocketAddr::new(ip(&mut reader)?, u16::from_be_bytes(*reader.array()?)),
+                source: socket_address(&mut reader)?,
+                local: ip(&mut reader)?,
                 socket: SocketId(reader.u8()?),
                 lane: match (reader.u8()?, u16::from_be_bytes(*reader.array()?)) {
                     (0, 0) => Lane::Plain,
@@ -76,8 +78,9 @@ impl ToKeeper {
                 plaintext: Zeroizing::new(*reader.array::<PLAINTEXT_LEN>()?),
             }),
             COUNTS => {
-                let mut counts =
-                    Counts { receive_errors: u64::from_be_bytes(*reader.array()?), ..Counts::ZERO };
+                let mut counts = Counts::ZERO;
+                counts.receive_errors = u64::from_be_bytes(*reader.array()?);
+                counts.send_errors = u64::from_be_bytes(*reader.array()?);
                 for count in &mut counts.refused {
                     *count = u64::from_be_bytes(*reader.array()?);
                 }
@@ -115,24 +118,7 @@ impl ToListener {
                 out.extend(gid.to_be_bytes());
                 out.extend(setup.private_key.iter());
             }
-            ToListener::Limits(limits) => {
-                out.push(LIMITS);
-                out.push(match limits.plain {
-                    Plain::Taken => 0,
-                    Plain::Refused => 1,
-                });
-                let Limits {
-                    freshness,
-                    plain: _,
-                    user_rate,
-                    user_burst,
-                    prefix_rate,
-                    prefix_burst,
-                    prefixes,
-                } = limits;
-                let numbers = [freshness, user_rate, user_burst, prefix_rate, prefix_burst, prefixes];
-                out.extend(numbers.into_iter().flat_map(|number| number.to_be_bytes()));
-            }
+            ToListener::Limits(limits) => put_limits(&mut out, limits),
             ToListener::Socket(socket, takes) => {
                 out.extend([SOCKET, socket.0]);
                 out.push(match takes {
@@ -156,6 +142,7 @@ impl ToListener {
                 out.push(SETTLED);
                 out.extend(mac::mapped(*source));
             }
+            ToListener::Reply(reply) => put_reply(&mut out, reply),
             ToListener::Stop => out.push(STOP),
         }
         out
@@ -169,6 +156,7 @@ impl ToListener {
                 let (removed, added) = (keys.removed.len(), keys.added.len());
                 removed.saturating_mul(2).saturating_add(added.saturating_mul(34)).saturating_add(8)
             }
+            ToListener::Reply(reply) => reply.bytes.len().saturating_add(96),
             ToListener::Limits(_)
             | ToListener::Socket(..)
             | ToListener::Begin
@@ -218,6 +206,7 @@ impl ToListener {
             STAMP_KEYS => ToListener::StampKeys(stamp_keys(&mut reader)?),
             BEGIN => ToListener::Begin,
             SETTLED => ToListener::Settled(ip(&mut reader)?),
+            REPLY => ToListener::Reply(reply(&mut reader)?),
             STOP => ToListener::Stop,
             _ => return Err(Malformed),
         };
@@ -262,6 +251,60 @@ fn stamp_keys(reader: &mut Reader<'_>) -> Result<StampKeys, Malformed> {
     Ok(keys)
 }
 
+fn put_limits(out: &mut Vec<u8>, limits: &Limits) {
+    let Limits { freshness, plain, user_rate, user_burst, prefix_rate, prefix_burst, prefixes } = limits;
+    out.push(LIMITS);
+    out.push(match plain {
+        Plain::Taken => 0,
+        Plain::Refused => 1,
+    });
+    let numbers = [freshness, user_rate, user_burst, prefix_rate, prefix_burst, prefixes];
+    out.extend(numbers.into_iter().flat_map(|number| number.to_be_bytes()));
+}
+
+fn put_reply(out: &mut Vec<u8>, reply: &Reply) {
+    out.push(REPLY);
+    out.extend(reply.digest);
+    out.push(reply.socket.0);
+    out.extend(address(reply.to));
+    out.extend(mac::mapped(reply.from));
+    out.extend(reply.until.to_be_bytes());
+    out.extend(&reply.bytes);
+}
+
+fn reply(reader: &mut Reader<'_>) -> Result<Reply, Malformed> {
+    let reply = Reply {
+        digest: *reader.array()?,
+        socket: SocketId(reader.u8()?),
+        to: socket_address(reader)?,
+        from: ip(reader)?,
+        until: u32::from_be_bytes(*reader.array()?),
+        bytes: reader.rest().to_vec(),
+    };
+    if (1..=REPLY_MAX).contains(&reply.bytes.len()) { Ok(reply) } else { Err(Malformed) }
+}
+
+/// Address, port, and the scope of an IPv6 address of one link: without it nobody there can be answered.
+fn address(address: SocketAddr) -> [u8; 22] {
+    let scope = match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(v6) => v6.scope_id(),
+    };
+    let bytes = mac::mapped(address.ip()).into_iter().chain(address.port().to_be_bytes());
+    let mut whole = [0; 22];
+    whole.iter_mut().zip(bytes.chain(scope.to_be_bytes())).for_each(|(to, from)| *to = from);
+    whole
+}
+
+fn socket_address(reader: &mut Reader<'_>) -> Result<SocketAddr, Malformed> {
+    let (ip, port) = (ip(reader)?, u16::from_be_bytes(*reader.array()?));
+    match (ip, u32::from_be_bytes(*reader.array()?)) {
+        (IpAddr::V4(v4), 0) => Ok((v4, port).into()),
+        (IpAddr::V4(_), _) => Err(Malformed),
+        (IpAddr::V6(v6), scope) => Ok(SocketAddrV6::new(v6, port, 0, scope).into()),
+    }
+}
+
 /// IPv6, or v4-mapped and folded.
 fn ip(reader: &mut Reader<'_>) -> Result<IpAddr, WrongLength> {
     Ok(IpAddr::V6(Ipv6Addr::from_octets(*reader.array()?)).to_canonical())
@@ -279,5 +322,6 @@ const LIMITS: u8 = 4;
 const STAMP_KEYS: u8 = 5;
 const BEGIN: u8 = 6;
 const SETTLED: u8 = 7;
+const REPLY: u8 = 8;
 
-const OPENED_LEN: usize = 1 + 16 + 2 + 1 + 3 + 32 + PLAINTEXT_LEN;
+const OPENED_LEN: usize = 1 + 22 + 16 + 1 + 3 + 32 + PLAINTEXT_LEN;

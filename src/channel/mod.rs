@@ -19,7 +19,8 @@ pub use codec::Malformed;
 pub use pair::{Channel, Received, Sent};
 
 use crate::reason::DropReason;
-use crate::wire::stamp::StampKey;
+use crate::wire::rsa_key::MODULUS_MAX;
+use crate::wire::stamp::{STAMP_LEN, StampKey};
 use crate::wire::{KnockId, PLAINTEXT_LEN, UserId};
 
 /// Longest message in bytes: `Setup` with the PKCS#8 form of the longest key has under 6,000.
@@ -58,6 +59,8 @@ pub enum ToListener {
     Begin,
     /// Somebody knocked well from here.
     Settled(IpAddr),
+    /// What a knock is answered with.
+    Reply(Reply),
     /// Receive no more, finish what is queued, report, end.
     Stop,
 }
@@ -157,6 +160,8 @@ pub struct SocketId(pub u8);
 pub struct Opened {
     /// Where the datagram came from; `::ffff:` folded. The listener could lie about it.
     pub source: SocketAddr,
+    /// The address that was knocked; unspecified where the kernel did not say. The listener could lie about it.
+    pub local: IpAddr,
     /// The socket it came in by.
     pub socket: SocketId,
     /// Whether it was stamped, and by whom.
@@ -180,11 +185,30 @@ impl fmt::Debug for Opened {
     }
 }
 
+/// An answer, to be sent as it is, and perhaps again. What is in it the listener can neither read nor make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// SHA-256 of the sealed packet that it answers, without its stamp.
+    pub digest: [u8; 32],
+    /// The socket that was knocked.
+    pub socket: SocketId,
+    /// Where the knock came from.
+    pub to: SocketAddr,
+    /// The address that was knocked; unspecified: the kernel may choose.
+    pub from: IpAddr,
+    /// Last moment, Unix seconds, at which a copy of the knock gets it again; 0: none does.
+    pub until: u32,
+    /// At most [`REPLY_MAX`].
+    pub bytes: Vec<u8>,
+}
+
 /// What the listener counts, totals since its start. Everything else that it received it opened, or has with its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Receive calls that failed.
     pub receive_errors: u64,
+    /// Answers that could not be sent.
+    pub send_errors: u64,
     /// By [`Counts::REASONS`].
     pub refused: [u64; Counts::REASONS.len()],
     /// Which lanes have more than they can take, now.
@@ -204,6 +228,7 @@ impl Counts {
     /// At the start.
     pub const ZERO: Counts = Counts {
         receive_errors: 0,
+        send_errors: 0,
         refused: [0; Counts::REASONS.len()],
         under_load: UnderLoad { plain: false, stamped: false },
     };
@@ -223,6 +248,9 @@ impl Counts {
         DropReason::Channel,
     ];
 }
+
+/// Longest answer, in bytes: as long as the longest knock.
+pub const REPLY_MAX: usize = MODULUS_MAX + STAMP_LEN;
 
 /// How often a listener says that it is alive.
 pub const ALIVE_EVERY: Duration = Duration::from_secs(1);

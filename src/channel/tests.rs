@@ -5,6 +5,7 @@ use super::*;
 fn opened(source: SocketAddr) -> Opened {
     Opened {
         source,
+        local: "192.0.2.9".parse().unwrap(),
         socket: SocketId(3),
         lane: Lane::Stamped(UserId(513)),
         digest: [9; 32],
@@ -37,6 +38,17 @@ fn to_keeper() -> Vec<ToKeeper> {
     ]
 }
 
+fn reply(bytes: &[u8]) -> Reply {
+    Reply {
+        digest: [5; 32],
+        socket: SocketId(1),
+        to: "192.0.2.1:7".parse().unwrap(),
+        from: "192.0.2.9".parse().unwrap(),
+        until: 1_800_000_000,
+        bytes: bytes.to_vec(),
+    }
+}
+
 fn to_listener() -> Vec<ToListener> {
     let limits = Limits {
         freshness: 1,
@@ -57,6 +69,8 @@ fn to_listener() -> Vec<ToListener> {
         ToListener::StampKeys(StampKeys::default()),
         ToListener::Begin,
         ToListener::Settled("192.0.2.1".parse().unwrap()),
+        ToListener::Reply(reply(&[1, 2, 3])),
+        ToListener::Reply(Reply { to: "[fe80::1%7]:9".parse().unwrap(), ..reply(&[0; REPLY_MAX]) }),
         ToListener::Stop,
     ]
 }
@@ -109,6 +123,12 @@ fn more_keys_than_a_message_takes_are_malformed() {
     assert!(ToListener::decode(&ToListener::StampKeys(keys(STAMP_KEYS_MAX)).encode()).is_ok());
     assert!(ToListener::StampKeys(keys(STAMP_KEYS_MAX)).encode().len() < MESSAGE_MAX);
     assert!(ToListener::decode(&ToListener::StampKeys(keys(STAMP_KEYS_MAX + 1)).encode()).is_err());
+}
+
+#[test]
+fn an_answer_longer_than_any_knock_is_malformed_and_so_is_none() {
+    assert!(ToListener::decode(&ToListener::Reply(reply(&[0; REPLY_MAX + 1])).encode()).is_err());
+    assert!(ToListener::decode(&ToListener::Reply(reply(&[])).encode()).is_err());
 }
 
 #[test]

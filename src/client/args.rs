@@ -5,10 +5,12 @@ mod door;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 pub(super) use self::door::{Families, Opening, Proxy, Release, Ssh, SshConfig, Wait};
+use crate::config::units;
 use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
 use crate::wire::options::TotpCode;
@@ -36,11 +38,13 @@ pub(super) enum Command {
     SshConfig(SshConfig),
     Proxy(Proxy),
     Wait(Wait),
+    Whoami(Whoami),
 }
 
 /// Sends a knock
 ///
-/// Says what was sent and where: a server answers nobody it does not know, so nothing else can be said.
+/// Says what was sent and where, and what the server says of it. It answers nobody it does not know, and only if its
+/// administrator wants it to; then what is sent is repeated until the answer is there, and still done once.
 #[derive(Args, Debug, Default)]
 #[command(
     override_usage = "siglatch knock [OPTIONS] PROFILE ACTION [-]\n       \
@@ -74,6 +78,13 @@ pub(super) struct Knock {
     #[arg(long)]
     pub(super) no_stamp: bool,
 
+    /// Wait so long for the answer, up to 1m; 0 does not wait [default: 2s where the profile says that the server answers]
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    pub(super) wait: Option<Duration>,
+    /// Say it in JSON, a line for each address that was knocked
+    #[arg(long, conflicts_with_all = ["quiet", "verbose"])]
+    pub(super) json: bool,
+
     /// Keep the sent datagram in a new file as well
     #[arg(long, value_name = "FILE")]
     pub(super) save: Option<PathBuf>,
@@ -102,6 +113,26 @@ pub(super) struct Knock {
 
     #[command(flatten)]
     pub(super) direct: Direct,
+}
+
+/// Asks a server how it sees you
+///
+/// Says your address as it arrives there, its time and how far your clock is off, and what you may knock for. The server
+/// needs an action that is built in for this, and the profile its name or number.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatch whoami office")]
+pub(super) struct Whoami {
+    /// The profile
+    pub(super) profile: String,
+    /// The action, by name or number
+    #[arg(long, value_name = "ACTION", default_value = "whoami")]
+    pub(super) action: String,
+    /// Wait so long for the answer, up to 1m
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "2s")]
+    pub(super) wait: Duration,
+    /// Say it in JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// What the action gets.
@@ -157,6 +188,11 @@ pub(super) struct Join {
     pub(super) force: bool,
 }
 
+fn wait(text: &str) -> Result<Duration, &'static str> {
+    let time = if text == "0" { Some(Duration::ZERO) } else { units::duration(text) };
+    time.filter(|time| *time <= WAIT_MAX).ok_or("no time up to 1m, such as 500ms or 2s")
+}
+
 fn host(text: &str) -> Result<Host, &'static str> {
     Host::parse(text).ok_or("no host name and no IP address")
 }
@@ -175,6 +211,9 @@ fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
 
+/// Longer than any answer takes.
+const WAIT_MAX: Duration = Duration::from_mins(1);
+
 const SHORT_HELP: &str = "`siglatch --help` tells more, `siglatch COMMAND --help` all about one command";
 
 const LONG_HELP: &str = "\
@@ -182,6 +221,7 @@ First steps:
   siglatch join alice.invite.toml      install what the administrator handed over
   siglatch profiles                    what may be knocked for, and at which servers
   siglatch knock office ssh            knock: the server does what \"ssh\" stands for there
+  siglatch whoami office               how the server sees you
 
 SSH behind a knock:
   siglatch ssh office                  knock, wait until the port is open, become ssh
@@ -195,9 +235,12 @@ Files:
   ~/.config/siglatch/NAME.toml         a profile, with your key ($XDG_CONFIG_HOME is respected)
 
 Exit codes:
-  0  done                      64  the command line is wrong
-  70 something inside failed   75  it may work when tried again: no network, no answer
-  77 not permitted             78  a profile, key or other file is wrong
+  0  done, or sent where no answer is waited for
+  1  the action failed         2   it is still running
+  3  no answer                 4   not now: quota, cooldown, hours
+  64 the command line is wrong
+  70 something inside failed   75  it may work when tried again: busy, no network, no port
+  77 refused, not permitted    78  a profile, key or other file is wrong
   siglatch ssh ends as ssh does; siglatch proxy, ended by signal N, with 128 + N";
 
 const KNOCK_EXAMPLES: &str = "Examples:

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::answer;
 use super::args::{self, Families, Opening};
 use super::knock::{self, Sent};
 use super::reach::{self, Unreached};
@@ -51,12 +52,14 @@ impl Door {
         self.target.with(&closing(), b"").map(drop)
     }
 
-    /// Knocks, without a word on standard output.
+    /// Knocks, without a word on standard output. A server that answers has a moment to open the door, or to refuse.
     pub(super) fn knock(&self) -> Result<Vec<Sent>, Failure> {
         let how = args::Knock::silent(self.families);
         let to = knock::destinations(&how, &self.target)?;
         let options = Options { totp: totp::code(&how, &self.target)?, ..self.wish() };
-        say(&self.target, &options, &how, self.knocked.get_or_init(|| to).clone())
+        let sent = say(&self.target, &options, &how, self.knocked.get_or_init(|| to).clone())?;
+        answer::opened(&self.target, &sent, self.timeout)?;
+        Ok(sent)
     }
 
     /// Asks to close it where it was knocked for, without a word on standard output.
@@ -141,13 +144,14 @@ pub(super) fn wait(args: args::Wait) -> Result<(), Failure> {
 }
 
 /// Runs `siglatch release`.
-pub(super) fn release(args: &args::Release) -> Result<(), Failure> {
+pub(super) fn release(args: &args::Release) -> Result<Exit, Failure> {
     let mut target = Target::of_invite(target::profile(&args.profile)?, &args.action)?;
     target.what = format!("release of {}", target.what);
     let address = args.address;
     let knock = args::Knock { quiet: args.quiet, address, ..args::Knock::silent(args.family.families()) };
     let to = knock::destinations(&knock, &target)?;
-    say(&target, &Options { address, ..closing() }, &knock, to).map(drop)
+    let sent = say(&target, &Options { address, ..closing() }, &knock, to)?;
+    answer::conclude(&knock, &target, &sent, answer::patience(&knock, &target)?)
 }
 
 fn say(

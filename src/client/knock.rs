@@ -15,6 +15,7 @@ use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::answer;
 use super::args;
 use super::target::{Dash, NoTarget, Target, usage};
 use super::totp;
@@ -25,23 +26,27 @@ use crate::sys::{self, ClockSync};
 use crate::wire::address::folded;
 use crate::wire::invite::Opens;
 use crate::wire::options::Options;
-use crate::wire::packet::{Knock, PayloadTooLong};
+use crate::wire::packet::{Knock, Packet, PayloadTooLong};
 use crate::wire::stamp::{Postage, Stamper, stamp};
 use crate::wire::{BeaconKey, Binding, KnockId, PAYLOAD_MAX, StampKey};
 
 /// A datagram that was sent.
 pub(super) struct Sent {
-    socket: UdpSocket,
+    /// Connected: it hears what the network says, and nobody else.
+    pub(super) socket: UdpSocket,
     /// The address that was knocked.
     pub(super) to: SocketAddr,
+    pub(super) id: KnockId,
+    /// The packet's: an answer opens for no other.
+    pub(super) hmac: [u8; 32],
     datagram: Vec<u8>,
 }
 
 impl Sent {
     /// Sends the same bytes again, in case they were lost: a server that got them runs nothing twice.
     pub(super) fn again(&self) {
-        // Whoever waits for what it brings about sees that it failed.
-        drop(self.socket.send_to(&self.datagram, self.to));
+        // The first may only tell what became of the one before. Whoever waits for what it brings about sees that it failed.
+        drop(self.socket.send(&self.datagram).or_else(|_| self.socket.send(&self.datagram)));
     }
 }
 
@@ -49,8 +54,11 @@ impl Sent {
 pub(super) fn knock(args: &args::Knock) -> ExitCode {
     match prepare(args) {
         Ok((target, payload, binding)) => {
-            let sent = destinations(args, &target).and_then(|to| send(args, &target, &payload, binding, to));
-            exit::end(sent.map(drop))
+            let exit = answer::patience(args, &target).and_then(|patience| {
+                let sent = send(args, &target, &payload, binding, destinations(args, &target)?)?;
+                answer::conclude(args, &target, &sent, patience)
+            });
+            exit.map_or_else(|failure| exit::end(Err(failure)), ExitCode::from)
         }
         Err(NoTarget::Usage(error)) => exit::usage(&error),
         Err(NoTarget::Failure(failure)) => exit::end(Err(failure)),
@@ -182,8 +190,9 @@ fn send_one(
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     });
     let socket = emit(from, to, &datagram)?;
-    let sent = Sent { socket, to, datagram };
-    if args.quiet {
+    let hmac = Packet::decode(&*plain).map(|packet| *packet.hmac).map_err(|error| internal(&error))?;
+    let sent = Sent { socket, to, id, hmac, datagram };
+    if args.quiet || args.json {
         return Ok(sent);
     }
 
@@ -215,7 +224,7 @@ fn stamped(target: &Target, sealed: Vec<u8>, timestamp: u32) -> Vec<u8> {
 fn emit(from: IpAddr, to: SocketAddr, datagram: &[u8]) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind((from, 0))
         .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot send from {from}: {error}")))?;
-    match socket.send_to(datagram, to) {
+    match socket.connect(to).and_then(|()| socket.send(datagram)) {
         Ok(len) if len == datagram.len() => Ok(socket),
         Ok(len) => Err(Failure::new(Exit::Internal, format!("{len} bytes were sent to {to}"))),
         Err(error) => Err(Failure::new(Exit::TryAgain, format!("cannot send to {to}: {error}"))

@@ -9,6 +9,7 @@
 //! The challenge and the padding come from the operating system's generator, nothing else does. A key or profile that
 //! others can read is refused. Profiles come from invites, which are hostile until parsed.
 
+mod answer;
 mod args;
 mod door;
 mod knock;
@@ -19,6 +20,7 @@ mod relay;
 mod ssh;
 mod target;
 mod totp;
+mod whoami;
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -41,9 +43,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Join(args) => exit::end(join(args)),
             Command::Profiles => exit::end(profiles()),
             Command::Proxy(args) => proxy::proxy(args),
-            Command::Release(args) => exit::end(door::release(&args)),
+            Command::Release(args) => {
+                door::release(&args).map_or_else(|failure| exit::end(Err(failure)), ExitCode::from)
+            }
             Command::Ssh(args) => exit::end(ssh::ssh(args)),
             Command::SshConfig(args) => exit::end(ssh::config(&args)),
+            Command::Whoami(args) => exit::end(whoami::whoami(&args)),
             Command::Wait(args) => exit::end(door::wait(args)),
         },
         Err(code) => code,

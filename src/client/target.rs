@@ -8,7 +8,7 @@ use super::args::{Cli, Direct, Knock};
 use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Action, Asks, Host, Name, Opens};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
 use crate::wire::options::Options;
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
@@ -33,6 +33,7 @@ pub(super) struct Target {
     /// What the profile says that it asks for.
     pub(super) asks: Asks,
     pub(super) postage: Postage,
+    pub(super) answers: Answers,
 }
 
 /// Where the payload comes from besides the options.
@@ -101,6 +102,7 @@ impl Target {
             opens: Some(opens),
             asks,
             postage: invite.postage,
+            answers: invite.answers,
         })
     }
 
@@ -189,6 +191,7 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         action,
         opens: None,
         asks: Asks::Nothing,
+        answers: Answers::Nothing,
         // A server that has an id takes stamps; siglatch v1 has none and takes none.
         postage: if args.server_id.is_some() { Postage::Stamped } else { Postage::Plain },
     })

@@ -48,6 +48,7 @@ pub use problems::{Colours, Problem, Problems};
 pub use resolve::missing_listener;
 #[cfg(feature = "server")]
 pub use resolved::{Action, Config, User};
+#[cfg(feature = "server")]
 pub use totp_key::{BadTotpKey, TotpKey};
 #[cfg(feature = "server")]
 pub(crate) use units::{duration, show_duration};

@@ -94,7 +94,8 @@ pub(super) struct RawUser {
     pub(super) enabled: Option<bool>,
     pub(super) not_after: Option<Any>,
     pub(super) require_stamp: Option<bool>,
-    pub(super) public_key: Option<Any>,
+    pub(super) public_key: Option<Text>,
+    pub(super) reply: Option<Text>,
     pub(super) cooldown: Option<Any>,
     pub(super) quota: Option<Text>,
     pub(super) hours: Option<Any>,
@@ -106,6 +107,7 @@ pub(super) struct RawUser {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawAction {
     pub(super) id: Option<Number>,
+    pub(super) builtin: Option<Text>,
     pub(super) run: Option<Texts>,
     pub(super) args: Option<Texts>,
     pub(super) env: Option<Spanned<BTreeMap<Text, Text>>>,
@@ -121,6 +123,7 @@ pub(super) struct RawAction {
     pub(super) max_payload: Option<Number>,
     pub(super) allow_from: Option<Texts>,
     pub(super) bind: Option<Text>,
+    pub(super) reply: Option<Text>,
     pub(super) enabled: Option<bool>,
     pub(super) cooldown: Option<Any>,
     pub(super) quota: Option<Text>,

@@ -41,6 +41,8 @@ pub struct Config {
     pub stamp: Stamp,
     /// The least binding that is accepted.
     pub bind: Bound,
+    /// What knocks are answered with, where neither user nor action says it.
+    pub reply: Reply,
     /// Sources that may knock at all.
     pub allow_from: AddressList,
     /// How the log is written.
@@ -78,6 +80,22 @@ impl Config {
         ];
         changes.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
+
+    /// What a knock of this user's for this action is answered with: the most specific that is written.
+    pub fn reply(&self, user: &User, action: Option<&Action>) -> Reply {
+        user.reply.or(action.and_then(|action| action.reply)).unwrap_or(self.reply)
+    }
+}
+
+/// What a knock is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Nothing.
+    Never,
+    /// What became of it.
+    Receipt,
+    /// And the first that its script prints.
+    ReceiptAndOutput,
 }
 
 /// A private key that was read once, to see that it can be; whoever needs it reads it again, and drops it.
@@ -174,6 +192,10 @@ pub struct User {
     pub name: String,
     /// Signs his knocks.
     pub hmac_key: HmacKey,
+    /// Seals replies to his plain knocks; without it they have none.
+    pub public_key: Option<PublicKey>,
+    /// What he is answered with, whatever server and action say.
+    pub reply: Option<Reply>,
     /// What he may run.
     pub actions: Vec<ActionId>,
     /// Where he may knock from.
@@ -208,7 +230,9 @@ pub struct Action {
     pub id: ActionId,
     /// The key of its table, a [`Name`](crate::wire::invite::Name).
     pub name: String,
-    /// What `run` says.
+    /// What the daemon does itself, in the place of a program.
+    pub builtin: Option<Builtin>,
+    /// What `run` says; of a built-in one nothing that could be started.
     pub run: Program,
     /// What follows its arguments.
     pub args: Args,
@@ -236,6 +260,8 @@ pub struct Action {
     pub allow_from: AddressList,
     /// The least binding that it accepts.
     pub bind: Bound,
+    /// What knocks for it are answered with, where their user's table does not say it.
+    pub reply: Option<Reply>,
     /// Whether it may be knocked at all.
     pub enabled: Enabled,
     /// What makes it a door: something that is undone again.
@@ -262,6 +288,13 @@ impl Action {
         };
         [held, coded].concat()
     }
+}
+
+/// Something that the daemon does itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    /// Says who knocked, and what he may knock for; harms nobody.
+    Whoami,
 }
 
 /// How an action is held and undone.

@@ -25,7 +25,7 @@ pub(super) fn actions(config: &Path) -> Result<(), Failure> {
         let may = |user: &dyn TableLike| elements(user, "actions").any(|permitted| permitted == name);
         let users = document.entries("users").filter(|(_, user)| may(*user));
         let users: Vec<&str> = users.map(|(user, _)| user).collect();
-        [name.to_owned(), id(action), or_none(users.join(", ")), texts(action, "run", " "), enabled(action)]
+        [name.to_owned(), id(action), or_none(users.join(", ")), runs(action), enabled(action)]
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -41,6 +41,14 @@ fn text(entry: &dyn TableLike, key: &str) -> String {
 
 fn texts(entry: &dyn TableLike, key: &str, between: &str) -> String {
     or_none(elements(entry, key).collect::<Vec<_>>().join(between))
+}
+
+/// What it starts, or what the daemon does itself.
+fn runs(action: &dyn TableLike) -> String {
+    match action.get("builtin").and_then(Item::as_str) {
+        Some(builtin) => format!("builtin {builtin}"),
+        None => texts(action, "run", " "),
+    }
 }
 
 fn elements<'a>(entry: &'a dyn TableLike, key: &str) -> impl Iterator<Item = &'a str> {

@@ -12,7 +12,7 @@ use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, print, random};
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{Action, Asks, Host, Name, Opens};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, ServerId, UserId};
 
@@ -108,6 +108,7 @@ fn invite(document: &Document, args: &UserAdd, user_id: UserId) -> Result<Invite
         port,
         server_id: server_id.transpose()?,
         postage: postage(document, args)?,
+        answers: answers(document, args),
         user: args.name.clone(),
         user_id,
         hmac_key: HmacKey::new(random()?).map_err(|error| internal(&error))?,
@@ -129,6 +130,16 @@ fn postage(document: &Document, args: &UserAdd) -> Result<Postage, Failure> {
         return Err(Failure::new(Exit::Usage, what).hint(hint));
     }
     Ok(Postage::Plain)
+}
+
+/// As user or server has it: an action that has another word is waited for in vain, or not.
+fn answers(document: &Document, args: &UserAdd) -> Answers {
+    let mut own = document.entries("users").filter(|(name, _)| *name == args.name.as_str());
+    let own = own.find_map(|(_, user)| user.get("reply")).and_then(Item::as_str);
+    match own.or(document.text("reply")) {
+        None | Some("never") => Answers::Nothing,
+        Some(_) => Answers::Receipt,
+    }
 }
 
 /// The actions that are asked for; one that holds is a door.

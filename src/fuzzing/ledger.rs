@@ -9,14 +9,14 @@ use super::knock::{Knock, MODULUS, Stamp};
 use super::menu;
 use super::pipeline::Seen;
 use super::sealed::unpad;
-use crate::channel::{Lane, Opened};
+use crate::channel::{Lane, Opened, Reply};
 use crate::clock::Now;
 use crate::config::resolved::{self, Enabled, PayloadKind, SecondFactor};
 use crate::config::{Action, Config, User};
 use crate::judge::Grant;
 use crate::reason::DropReason;
 use crate::wire::stamp::STAMP_LEN;
-use crate::wire::{Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, ServerId, UserId};
+use crate::wire::{Binding, Bound, HmacKey, KnockId, Nonce, PLAINTEXT_LEN, Receipt, ServerId, UserId};
 use crate::work::About;
 
 #[derive(Default)]
@@ -37,6 +37,8 @@ pub(super) struct Ledger {
     datagrams: HashMap<KnockId, Vec<u8>>,
     waiting: VecDeque<Waiting>,
     ran: BTreeSet<Nonce>,
+    /// What was decided, and how often that was answered.
+    answers: HashMap<(KnockId, SocketAddr), usize>,
 }
 
 /// A stamp, and with which key it was made.
@@ -137,6 +139,7 @@ impl Ledger {
     /// The oldest claim was decided.
     pub(super) fn verdict(&mut self, now: Now, config: &Config, grant: Option<&Grant>) {
         let waiting = self.waiting.pop_front().expect("an answer to a claim");
+        self.answers.entry((waiting.knock, waiting.source)).or_default();
         let Some(grant) = grant else { return };
         self.seen.granted += 1;
         assert_eq!((grant.knock, grant.source), (waiting.knock, waiting.source));
@@ -163,6 +166,29 @@ impl Ledger {
     /// A job starts, which may be a reload after its grant.
     pub(super) fn started(config: &Config, about: &About) {
         assert_permitted(config, &about.user, &about.action, about.source.ip(), about.bound);
+    }
+
+    /// An answer leaves: to where its knock came from, at most twice, readable by who signed it alone, never longer.
+    pub(super) fn answered(&mut self, answer: &Reply) {
+        let knock = KnockId::of(answer.digest);
+        let times = self.answers.get_mut(&(knock, answer.to)).expect("an answer to what was decided");
+        *times += 1;
+        assert!(*times <= 2, "still running, then the last word: {answer:?}");
+
+        let plain = unpad(&self.datagrams[&knock]).expect("a padded message");
+        let signature = self.signed.get(&hmac(plain)).expect("somebody signed it");
+        if self.plain.contains(&knock) && !self.stamps.contains_key(&knock) {
+            assert_eq!((*times, answer.until, answer.bytes.len()), (1, 0, MODULUS.len()));
+            self.seen.answers.insert("v1".to_owned());
+            return;
+        }
+        assert!(answer.bytes.len() <= MODULUS.len() + STAMP_LEN);
+        if answer.until == 0 {
+            return;
+        }
+        let receipt = Receipt::open(&answer.bytes, &signature.key, &hmac(plain)).expect("for who signed it");
+        assert_eq!((receipt.knock, receipt.source), (knock, answer.to.ip()));
+        self.seen.answers.insert(receipt.status.to_string());
     }
 
     /// Each datagram that came ran or is counted under one reason.
@@ -194,6 +220,7 @@ impl Ledger {
     /// A store in memory starts with its floor at the clock: what ran ahead of it may run again.
     pub(super) fn store_lost(&mut self, now: Now) {
         self.ran.retain(|nonce| u64::from(nonce.timestamp) <= now.unix());
+        self.answers.clear();
     }
 }
 

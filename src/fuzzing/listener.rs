@@ -162,6 +162,7 @@ impl World {
         self.ledger.delivered(self.keeper.config(), knock.source, &datagram);
         let opened = Opened {
             source: knock.source,
+            local: [127, 0, 0, 1].into(),
             socket,
             lane,
             digest: Sha256::digest(&datagram).into(),
@@ -285,16 +286,16 @@ impl Hostile {
         }
         let begins = match (bytes[0], bytes.len()) {
             (1, 1) => true,
-            // Type, address, port, socket, lane (1) and its user (2), digest, plaintext.
-            (2, 300) if bytes[20] == 1 || bytes[20..23] == [0; 3] => {
+            // Type, address, port, scope, address that was knocked, socket, lane (1) and its user (2), digest, plaintext.
+            (2, 320) if has_scope_if_any(&bytes[1..23]) && (bytes[40] == 1 || bytes[40..43] == [0; 3]) => {
                 self.heard[0] += 1;
-                if usize::from(bytes[19]) >= SOCKETS {
+                if usize::from(bytes[39]) >= SOCKETS {
                     return Some(Loss::Malformed);
                 }
                 false
             }
-            // Type, errors, a count for each reason, lanes.
-            (3, len) if len == 10 + 8 * Counts::REASONS.len() && bytes[len - 1] < 4 => false,
+            // Type, two kinds of errors, a count for each reason, lanes.
+            (3, len) if len == 18 + 8 * Counts::REASONS.len() && bytes[len - 1] < 4 => false,
             (4, 1) => false,
             (_, _) => return Some(Loss::Malformed),
         };
@@ -319,6 +320,11 @@ impl Hostile {
             assert!(within(most.map(|(_, most)| most + 1.0)), "it may say {:?}", self.heard);
         }
     }
+}
+
+/// Addresses of IPv4 have none.
+fn has_scope_if_any(address: &[u8]) -> bool {
+    address[..12] != [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255] || address[18..] == [0; 4]
 }
 
 /// User 1, action 1, key and source 0, now, well made.

@@ -13,7 +13,7 @@ use crate::clock::Now;
 use crate::config::allowance::{Hours, Quota};
 use crate::config::resolved::{
     AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, NftDoor, NftSet, OnBusy,
-    OnShutdown, OpensFor, PayloadKind, Program, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
+    OnShutdown, OpensFor, PayloadKind, Program, Reply, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, Config, TotpKey, User};
 use crate::judge::Decoys;
@@ -113,6 +113,7 @@ fn variants() -> Vec<Arc<Config>> {
 
 fn plain() -> Config {
     let mut config = Config {
+        reply: Reply::ReceiptAndOutput,
         path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: recorded().private_key.public().clone() },
@@ -147,6 +148,7 @@ fn plain() -> Config {
             .map(|id| (id, Arc::new(an_action(id))))
             .collect(),
     };
+    user(&mut config, 1, |alice| alice.public_key = Some(recorded().private_key.public().clone()));
     user(&mut config, 2, |bob| bob.enabled = Enabled::No);
     user(&mut config, 3, |carol| {
         carol.not_after = Some(START + Duration::from_secs(10));
@@ -215,6 +217,8 @@ fn a_user(id: u16) -> User {
         id: UserId(id),
         name: format!("user{id}"),
         hmac_key: key(u8::try_from(id - 1).unwrap_or(0)),
+        public_key: None,
+        reply: None,
         actions: (1..=6).chain([DOOR]).filter_map(ActionId::new).collect(),
         allow_from: AddressList::default(),
         bind: Bound::None,
@@ -230,6 +234,8 @@ fn an_action(id: ActionId) -> Action {
     Action {
         id,
         name: format!("action{id}"),
+        builtin: None,
+        reply: None,
         run: Program { path: PathBuf::from("/bin/sh"), args: Vec::new() },
         args: Args::Siglatch,
         env: BTreeMap::new(),

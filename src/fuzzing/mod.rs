@@ -30,4 +30,4 @@ pub use listener::listener;
 pub use pipeline::{Seen, pipeline};
 pub use sealed::sealed;
 pub use sieve::sieve;
-pub use wire::{channel, invite, packet};
+pub use wire::{channel, invite, packet, receipt};

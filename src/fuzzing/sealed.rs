@@ -38,7 +38,11 @@ fn datagram(bytes: &[u8]) {
     let now = Now { mono: Duration::ZERO, boot: Duration::ZERO, wall: menu::START };
     let mut admission = menu::admission(now, modulus.clone(), &menu::configs()[0]);
     let takes = Takes::Plain;
-    let step = admission.datagram(now, Supply::Ample, Datagram { source, socket: SocketId(0), takes, bytes });
+    let step = admission.datagram(
+        now,
+        Supply::Ample,
+        Datagram { source, local: [127, 0, 0, 1].into(), socket: SocketId(0), takes, bytes },
+    );
     match step {
         Step::Drop(DropReason::Length) => assert_ne!(bytes.len(), MODULUS_LEN),
         Step::Drop(reason) => {

@@ -53,7 +53,8 @@ pub fn sieve(data: &[u8]) -> Option<Lane> {
 
     let _sieved_anew_by_a_loop = admission.tick(now);
     let source = menu::source(0);
-    let datagram = Datagram { source, socket: SocketId(0), takes, bytes: &bytes };
+    let datagram =
+        Datagram { source, local: [127, 0, 0, 1].into(), socket: SocketId(0), takes, bytes: &bytes };
     assert_split(&bytes);
     match admission.datagram(now, Supply::Ample, datagram) {
         Step::Open(sealed) => {

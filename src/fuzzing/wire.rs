@@ -1,9 +1,12 @@
-//! Packets, channel messages, invites.
+//! Packets, receipts, channel messages, invites.
 
 use super::recorded::{SERVER, recorded};
 use crate::channel::{ToKeeper, ToListener};
 use crate::wire::mac::{self, Signed};
-use crate::wire::{ActionId, Binding, Bound, HmacKey, Invite, Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet};
+use crate::wire::receipt::{RECEIPT_MAX, TEXT_MAX};
+use crate::wire::{
+    ActionId, Binding, Bound, HmacKey, Invite, Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet, Receipt,
+};
 use rsa::rand_core::OsRng;
 
 /// Decodes as a packet. What decodes has its fields where WIRE.md says, and signed it verifies for what it was signed for
@@ -53,6 +56,20 @@ pub fn packet(data: &[u8]) {
     }
 }
 
+/// Opens as a receipt, which nobody has made, and reads as what is inside one. What is one is what its own plaintext is,
+/// byte for byte, and opens again for its knock.
+pub fn receipt(data: &[u8]) {
+    let (key, hmac) = (&HmacKey::new([9; 32]).expect("not zero"), &[8; 32]);
+    assert!(Receipt::open(data, key, hmac).is_err(), "nobody sealed it");
+    let Ok(receipt) = Receipt::parse(data) else { return };
+    if receipt.text.len() <= TEXT_MAX {
+        assert_eq!(receipt.plaintext(), data);
+        let sealed = receipt.seal(key, hmac, [7; 12]);
+        assert!(sealed.len() <= RECEIPT_MAX);
+        assert_eq!(Receipt::open(&sealed, key, hmac), Ok(receipt));
+    }
+}
+
 /// Decodes as a message of listener or keeper. What decodes is what its own encoding is, byte for byte.
 pub fn channel(data: &[u8]) {
     if let Ok(message) = ToKeeper::decode(data) {
@@ -80,8 +97,8 @@ pub fn invite(data: &[u8]) {
     let written = invite.to_toml().expect("a key that was read");
     let again = Invite::parse(&written).expect("what was written");
     assert_eq!(
-        (&again.name, &again.host, again.port, again.server_id, again.postage),
-        (&invite.name, &invite.host, invite.port, invite.server_id, invite.postage),
+        (&again.name, &again.host, again.port, again.server_id, (again.postage, again.answers)),
+        (&invite.name, &invite.host, invite.port, invite.server_id, (invite.postage, invite.answers)),
     );
     assert_eq!(
         (&again.user, again.user_id, &again.hmac_key, &again.server_key, &again.actions),

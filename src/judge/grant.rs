@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::Asked;
+use crate::channel::Lane;
 use crate::config::{Action, User};
 use crate::store::Used;
 use crate::wire::{Bound, KnockId, Options};
@@ -20,8 +22,14 @@ pub struct Grant {
     pub source: SocketAddr,
     /// The packet's timestamp, Unix seconds.
     pub timestamp: u32,
+    /// The packet's challenge.
+    pub challenge: u32,
     /// What it was bound to.
     pub bound: Bound,
+    /// Whether it came with a stamp, and whose.
+    pub lane: Lane,
+    /// For who answers it.
+    pub asked: Box<Asked>,
     /// Whom a door is to be opened for: the source, or whom the knock names.
     pub opens_for: IpAddr,
     /// What it asks for beside the action.
@@ -50,7 +58,16 @@ impl Grant {
             source: SocketAddr::from(([192, 0, 2, 7], 40000)),
             opens_for: [192, 0, 2, 7].into(),
             timestamp: 1_700_000_000,
+            challenge: 1,
             bound: Bound::None,
+            lane: Lane::Plain,
+            asked: Box::new(Asked {
+                digest: [3; 32],
+                hmac: [4; 32],
+                action: 1,
+                socket: crate::channel::SocketId(0),
+                local: [192, 0, 2, 1].into(),
+            }),
             options: Options::default(),
             payload: payload.to_vec(),
             _sealed: Sealed,

@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub use crate::reason::DropReason;
 pub use grant::Grant;
 pub use replay::Claim;
-pub use verify::{Decoys, Verified};
+pub use verify::{Asked, Decoys, Verified};
 
 use crate::bucket::{Bucket, Taken};
 use crate::channel::Opened;
@@ -159,7 +159,7 @@ impl Judge {
         source: IpAddr,
         bound: Bound,
     ) -> Result<(), DropReason> {
-        policy::permit(now, &self.config, user, action, source, bound).map(|_| ())
+        policy::permit(now, &self.config, user, action, source, bound)
     }
 
     fn admit(&mut self, now: Now, verified: &Verified) -> Result<(), DropReason> {

@@ -9,7 +9,7 @@ use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
 use crate::channel::Lane;
 use crate::clock::Now;
-use crate::config::resolved::{Door, Enabled, OpensFor, PayloadKind, Stamp};
+use crate::config::resolved::{Door, Enabled, OpensFor, PayloadKind, SecondFactor, Stamp};
 use crate::config::{Action, Config, User};
 use crate::store::Use;
 use crate::wire::options::Release;
@@ -18,8 +18,16 @@ use crate::wire::{ActionId, Bound, Options};
 impl Fresh {
     /// Asks the configuration of now, which may have been swapped since the knock was verified.
     pub(super) fn authorize(self, now: Now, config: &Config) -> Result<Grant, Refusal> {
-        let Fresh { verified, used } = self;
-        match authorize(now, config, &verified) {
+        let Fresh { verified, used, proved } = self;
+        let known = known(config, &verified.user);
+        let permitted =
+            known.and_then(|user| authorize(now, config, user, &verified)).and_then(|permitted| {
+                let Permitted { action, options, .. } = &permitted;
+                let asked = action.second_factor == SecondFactor::Totp && options.release.is_none();
+                ensure(!asked || proved == SecondFactor::Totp, DropReason::TotpMissing)?;
+                Ok(permitted)
+            });
+        match permitted {
             Ok(Permitted { user, action, opens_for, options, payload }) => Ok(Grant {
                 knock: verified.knock,
                 user: Arc::clone(user),
@@ -27,9 +35,12 @@ impl Fresh {
                 source: verified.source,
                 opens_for,
                 timestamp: verified.nonce.timestamp,
+                challenge: verified.nonce.challenge,
                 bound: verified.bound,
+                lane: verified.lane,
                 options,
                 payload: payload.to_vec(),
+                asked: verified.asked,
                 used,
                 _sealed: Sealed,
             }),
@@ -40,7 +51,8 @@ impl Fresh {
 
 /// What would be counted for it, were its claim the first; nothing where it uses nothing up.
 pub(super) fn using(now: Now, config: &Config, verified: &Verified) -> Result<Option<Use>, Denied> {
-    let Permitted { user, action, options, .. } = authorize(now, config, verified)?;
+    // Who verified it is of this configuration.
+    let Permitted { user, action, options, .. } = authorize(now, config, &verified.user, verified)?;
     allowance::using(now, user, action, verified.source.ip(), &options)
 }
 
@@ -53,9 +65,14 @@ struct Permitted<'a> {
     payload: &'a [u8],
 }
 
-fn authorize<'a>(now: Now, config: &'a Config, verified: &'a Verified) -> Result<Permitted<'a>, DropReason> {
+fn authorize<'a>(
+    now: Now,
+    config: &'a Config,
+    user: &'a Arc<User>,
+    verified: &'a Verified,
+) -> Result<Permitted<'a>, DropReason> {
     let id = ActionId::new(verified.action).ok_or(DropReason::ReservedAction)?;
-    let (user, action) = permit(now, config, &verified.user, id, verified.source.ip(), verified.bound)?;
+    let action = may(now, config, user, id, verified.source.ip(), verified.bound)?;
     let own_stamp = verified.lane == Lane::Stamped(user.id);
     ensure(own_stamp || user.stamp == Stamp::Optional, DropReason::StampMissing)?;
     let (mut options, payload) =
@@ -71,16 +88,31 @@ fn authorize<'a>(now: Now, config: &'a Config, verified: &'a Verified) -> Result
 }
 
 /// Everything but the payload: what a reload can take away from a knock that waits its turn.
-pub(super) fn permit<'a>(
+pub(super) fn permit(
     now: Now,
-    config: &'a Config,
+    config: &Config,
     knocked: &User,
     id: ActionId,
     source: IpAddr,
     bound: Bound,
-) -> Result<Allowed<'a>, DropReason> {
-    let user = config.users.get(&knocked.id).ok_or(DropReason::UserGone)?;
-    ensure(user.hmac_key == knocked.hmac_key, DropReason::UserGone)?;
+) -> Result<(), DropReason> {
+    known(config, knocked).and_then(|user| may(now, config, user, id, source, bound)).map(drop)
+}
+
+/// Who knocked, as the configuration of now has him.
+fn known<'a>(config: &'a Config, knocked: &User) -> Result<&'a Arc<User>, DropReason> {
+    let user = config.users.get(&knocked.id).filter(|user| user.hmac_key == knocked.hmac_key);
+    user.ok_or(DropReason::UserGone)
+}
+
+fn may<'a>(
+    now: Now,
+    config: &'a Config,
+    user: &User,
+    id: ActionId,
+    source: IpAddr,
+    bound: Bound,
+) -> Result<&'a Arc<Action>, DropReason> {
     ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
     ensure(user.not_after.is_none_or(|last| now.wall <= last), DropReason::UserExpired)?;
 
@@ -92,11 +124,8 @@ pub(super) fn permit<'a>(
     ensure(bound >= least, DropReason::Binding)?;
     let lists = [&config.allow_from, &user.allow_from, &action.allow_from];
     ensure(lists.iter().all(|list| list.allows(source)), DropReason::Source)?;
-    Ok((user, action))
+    Ok(action)
 }
-
-/// Who may run what, as the configuration of now has them.
-type Allowed<'a> = (&'a Arc<User>, &'a Arc<Action>);
 
 fn ensure(holds: bool, reason: DropReason) -> Result<(), DropReason> {
     if holds { Ok(()) } else { Err(reason) }

@@ -9,6 +9,7 @@ use super::allowance::{self, Denied};
 use super::{DropReason, Refusal, Verified};
 use crate::clock::Now;
 use crate::config::Config;
+use crate::config::resolved::SecondFactor;
 use crate::store::{self, Use, Used};
 use crate::wire::Nonce;
 
@@ -25,6 +26,8 @@ pub struct Claim {
 pub(super) struct Fresh {
     pub(super) verified: Verified,
     pub(super) used: Option<Used>,
+    /// What was proved beside the HMAC.
+    pub(super) proved: SecondFactor,
 }
 
 impl Claim {
@@ -44,16 +47,20 @@ impl Claim {
 
     pub(super) fn settle(self, config: &Config, outcome: Option<store::Outcome>) -> Result<Fresh, Refusal> {
         let verified = self.verified;
+        let proved = match self.using {
+            Ok(Some(Use { code: Some(_), .. })) => SecondFactor::Totp,
+            Ok(_) | Err(_) => SecondFactor::None,
+        };
         let denied = match outcome {
             Some(store::Outcome::New) => match self.using {
                 Ok(using) => {
                     let user = verified.user.id;
                     let used = using.map(|Use { at, action, .. }| Used { user, action, at });
-                    return Ok(Fresh { verified, used });
+                    return Ok(Fresh { verified, used, proved });
                 }
                 Err(denied) => denied,
             },
-            Some(store::Outcome::Shared) => return Ok(Fresh { verified, used: None }),
+            Some(store::Outcome::Shared) => return Ok(Fresh { verified, used: None, proved }),
             Some(store::Outcome::Over(over)) => allowance::over(config, &verified, over),
             Some(store::Outcome::Known(source)) => copy_from(source, &verified).into(),
             Some(store::Outcome::BelowFloor) => DropReason::Floor.into(),

@@ -1,11 +1,11 @@
 //! Opened -> Verified: decoding and the three HMACs, by the same instructions whatever is wrong.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::channel::{Lane, Opened};
+use crate::channel::{Lane, Opened, SocketId};
 use crate::config::{Config, User};
 use crate::wire::{Bound, HmacKey, KnockId, Nonce, Packet, ServerId, UserId, mac};
 
@@ -28,7 +28,24 @@ pub struct Verified {
     /// Whether it came with a stamp, and whose.
     pub lane: Lane,
     /// The payload, 0 to 199 bytes.
-    pub payload: Vec<u8>,
+    pub payload: Box<[u8]>,
+    /// For who answers it.
+    pub asked: Box<Asked>,
+}
+
+/// What only an answer needs of its knock.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// SHA-256 of the sealed packet, without its stamp.
+    pub digest: [u8; 32],
+    /// The packet's.
+    pub hmac: [u8; 32],
+    /// The action's number as the packet has it: its own, or its `release_id`.
+    pub action: u8,
+    /// The socket that was knocked.
+    pub socket: SocketId,
+    /// The address that was knocked; unspecified where it is not known.
+    pub local: IpAddr,
 }
 
 /// Random stand-ins, never told to anybody, for what is missing: a key, a server id.
@@ -82,7 +99,14 @@ impl Signers {
             action: packet.action,
             bound,
             lane: opened.lane,
-            payload: packet.payload.to_vec(),
+            payload: packet.payload.into(),
+            asked: Box::new(Asked {
+                digest: opened.digest,
+                hmac: *packet.hmac,
+                action: packet.action,
+                socket: opened.socket,
+                local: opened.local,
+            }),
         })
     }
 

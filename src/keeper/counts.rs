@@ -12,6 +12,8 @@ pub(super) struct Counts {
     former: channel::Counts,
     opened: u64,
     ran: u64,
+    /// Answers that no listener took.
+    unsent: u64,
     refused: [u64; DropReason::ALL.len()],
 }
 
@@ -21,6 +23,7 @@ impl Counts {
         former: channel::Counts::ZERO,
         opened: 0,
         ran: 0,
+        unsent: 0,
         refused: [0; DropReason::ALL.len()],
     };
 
@@ -60,6 +63,15 @@ impl Counts {
         self.both().receive_errors
     }
 
+    /// Answers that could not be sent, or not even be handed to a listener.
+    pub(super) fn send_errors(&self) -> u64 {
+        self.both().send_errors.saturating_add(self.unsent)
+    }
+
+    pub(super) fn unsent(&mut self) {
+        self.unsent = self.unsent.saturating_add(1);
+    }
+
     pub(super) fn all_ran(&self) -> u64 {
         self.ran
     }
@@ -76,6 +88,7 @@ impl Counts {
     fn both(&self) -> channel::Counts {
         let mut sum = self.listener;
         sum.receive_errors = sum.receive_errors.saturating_add(self.former.receive_errors);
+        sum.send_errors = sum.send_errors.saturating_add(self.former.send_errors);
         sum.refused
             .iter_mut()
             .zip(self.former.refused)

@@ -13,10 +13,24 @@ use crate::judge::{Claim, DropReason, Grant};
 use crate::store::StoreThread;
 use crate::store::doors::DoorKey;
 use crate::store::thread::Busy;
-use crate::work::hooks::Outcome;
 use crate::work::job::About;
 use crate::work::leases::{Begun, Command, Leases, Opening, Ran, Undone, Whom};
 use crate::work::{Happened, How, Job, JobEvent, Whose};
+
+/// What a knock for a door comes to.
+#[derive(Debug)]
+pub(super) enum Knocked {
+    /// What becomes of it is heard of its job.
+    Opens,
+    /// It holds a door that another knock is just opening.
+    Follows(DoorKey),
+    /// It holds a door that is open, for so many seconds from now.
+    Holds(u32),
+    /// It ended so many leases: one, or none.
+    Ended(usize),
+    /// It is refused.
+    Refused(DropReason),
+}
 
 /// The doors of the daemon.
 #[derive(Debug)]
@@ -29,8 +43,7 @@ impl Doors {
         Doors { leases }
     }
 
-    /// A knock for a door: it opens it, holds it or ends its lease. Returned is what came of it if nothing runs for it, and it is
-    /// not refused.
+    /// A knock for a door: it opens it, holds it or ends its lease.
     pub(super) fn knock(
         &mut self,
         now: Now,
@@ -38,33 +51,38 @@ impl Doors {
         door: &Door,
         store: &StoreThread<Claim>,
         report: &mut Report,
-    ) -> Option<(Arc<About>, Outcome)> {
+    ) -> Knocked {
         if grant.options.release.is_some() {
-            let about = Arc::new(About::from(grant));
+            let about = About::from(grant);
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
-            report.accepted(&about, if ended > 0 { "released" } else { "nothing to release" });
-            return Some((about, if ended > 0 { Outcome::Released } else { Outcome::NothingToRelease }));
+            report.accepted(&about, released(ended));
+            return Knocked::Ended(ended);
         }
         let opening = Opening::of(grant, door);
         let about = opening.about();
         match self.leases.begin(now, opening) {
-            Begun::Opens => None,
+            Begun::Opens => Knocked::Opens,
             Begun::Held => {
                 report.accepted(&about, "held");
-                Some((about, Outcome::Held))
+                let key = DoorKey::of(&about);
+                if self.leases.is_open(&key) {
+                    Knocked::Holds(self.left(now, &key, &about.user.name))
+                } else {
+                    Knocked::Follows(key)
+                }
             }
             Begun::Refused(reason) => {
                 give_back(store, about.used);
                 report.refused_later(now, &about, reason, reason.meaning());
-                None
+                Knocked::Refused(reason)
             }
         }
     }
 
-    /// For how long the user of a knock holds its door.
-    pub(super) fn left(&self, now: Now, about: &About) -> Option<Duration> {
-        about.action.door.as_ref()?;
-        self.leases.left(now, &DoorKey::of(about), &about.user.name)
+    /// For how many seconds a user still holds a door.
+    pub(super) fn left(&self, now: Now, key: &DoorKey, user: &str) -> u32 {
+        let left = self.leases.left(now, key, user).unwrap_or_default();
+        u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
     }
 
     /// Something happened to a script.
@@ -129,14 +147,15 @@ impl Doors {
         self.leases.is_settled()
     }
 
-    /// Does what is to be done by now.
+    /// Does what is to be done by now; returns the knocks that are refused after all.
     pub(super) fn carry_out(
         &mut self,
         now: Now,
         store: &StoreThread<Claim>,
         mut start: impl FnMut(Job),
         report: &mut Report,
-    ) {
+    ) -> Vec<(Arc<About>, DropReason)> {
+        let mut refused = Vec::new();
         while let Some(command) = self.leases.command() {
             match command {
                 Command::Keep(row) => {
@@ -152,11 +171,18 @@ impl Doors {
                 Command::Refuse(about, reason) => {
                     give_back(store, about.used);
                     report.refused_later(now, &about, reason, reason.meaning());
+                    refused.push((about, reason));
                 }
                 Command::Tell(note) => report.lease(&note),
             }
         }
+        refused
     }
+}
+
+/// What is said of a knock that ended so many leases.
+pub(super) fn released(ended: usize) -> &'static str {
+    if ended > 0 { "released" } else { "nothing to release" }
 }
 
 fn ran(what: &Happened) -> Option<Ran> {

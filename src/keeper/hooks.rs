@@ -2,13 +2,14 @@
 //! the runner and told to the log. The keeper itself speaks no HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::report::Report;
 use crate::clock::Now;
-use crate::config::Config;
+use crate::config::{Action, Config, User};
 use crate::exit::Exit;
-use crate::judge::{Claim, DropReason};
+use crate::judge::{Claim, DropReason, Grant};
 use crate::store::StoreThread;
 use crate::store::thread::Busy;
 use crate::wire::KnockId;
@@ -30,8 +31,14 @@ impl Webhooks {
         Webhooks { hooks, timed_out: BTreeSet::new(), said: BTreeMap::new() }
     }
 
-    /// Something happened to a script, or to a sender. `left`: for so long its user holds a door now.
-    pub(super) fn happened(&mut self, now: Now, event: &JobEvent, config: &Config, left: Option<Duration>) {
+    /// Something happened to a script, or to a sender. `left`: for how many seconds the knock's user holds its door now.
+    pub(super) fn happened(
+        &mut self,
+        now: Now,
+        event: &JobEvent,
+        config: &Config,
+        left: impl Fn(&About) -> u32,
+    ) {
         let about = match &event.whose {
             Whose::Knock(about) if about.action.webhook.is_some() => about,
             Whose::Hook(id) => return self.sender(now, *id, &event.what),
@@ -39,7 +46,7 @@ impl Webhooks {
         };
         let outcome = match &event.what {
             Happened::Started => {
-                self.hooks.began(facts(now, about, config, Outcome::Unknown, None));
+                self.hooks.began(facts(now, about, config));
                 return;
             }
             Happened::TimedOut => {
@@ -59,21 +66,21 @@ impl Webhooks {
             | Happened::OutputCut
             | Happened::NotSignalled(_) => return,
         };
-        self.hooks.ended(now, facts(now, about, config, outcome, left));
+        let left = about.action.door.as_ref().map_or(0, |_| left(about));
+        self.ended(now, facts(now, about, config), outcome, left);
     }
 
-    /// A knock was accepted for which nothing runs.
-    pub(super) fn accepted(
-        &mut self,
-        now: Now,
-        about: &About,
-        config: &Config,
-        outcome: Outcome,
-        left: Option<Duration>,
-    ) {
-        if about.action.webhook.is_some() {
-            self.hooks.ended(now, facts(now, about, config, outcome, left));
-        }
+    /// What may be told of a knock, if somebody is to be told; its outcome is not known yet.
+    pub(super) fn of(now: Now, grant: &Grant, config: &Config) -> Option<Facts> {
+        grant.action.webhook.as_ref()?;
+        let Grant { knock, user, action, source, opens_for, .. } = grant;
+        Some(unknown(now, *knock, user, action, source.ip(), *opens_for, config))
+    }
+
+    /// The outcome of a knock is known; its user holds a door for so many seconds, or none.
+    pub(super) fn ended(&mut self, now: Now, facts: Facts, outcome: Outcome, left: u32) {
+        let until = (left > 0).then(|| now.unix().saturating_add(left.into()));
+        self.hooks.ended(now, Facts { outcome, until, ..facts });
     }
 
     /// The store has kept a webhook, or not.
@@ -159,17 +166,30 @@ impl Webhooks {
     }
 }
 
-fn facts(now: Now, about: &About, config: &Config, outcome: Outcome, left: Option<Duration>) -> Facts {
+fn facts(now: Now, about: &About, config: &Config) -> Facts {
+    let About { knock, user, action, source, opens_for, .. } = about;
+    unknown(now, *knock, user, action, source.ip(), *opens_for, config)
+}
+
+fn unknown(
+    now: Now,
+    id: KnockId,
+    user: &User,
+    action: &Action,
+    source: IpAddr,
+    opens_for: IpAddr,
+    config: &Config,
+) -> Facts {
     Facts {
-        id: about.knock,
+        id,
         time: now.unix(),
         server: config.server_id.map(|id| id.to_string()),
-        user: about.user.name.clone(),
-        action: about.action.name.clone(),
-        source: about.source.ip(),
-        opens_for: (about.opens_for != about.source.ip()).then_some(about.opens_for),
-        outcome,
-        until: left.map(|left| now.wall.saturating_add(left).as_secs()),
+        user: user.name.clone(),
+        action: action.name.clone(),
+        source,
+        opens_for: (opens_for != source).then_some(opens_for),
+        outcome: Outcome::Unknown,
+        until: None,
     }
 }
 

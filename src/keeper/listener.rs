@@ -25,7 +25,7 @@ use mio::{Registry, Token};
 
 use self::health::Backoff;
 use self::up::Up;
-use crate::channel::{Counts, Opened, Takes};
+use crate::channel::{Counts, Opened, Reply, Sent, Takes};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::exit::Failure;
@@ -207,6 +207,14 @@ impl Listener {
     pub(super) fn settled(&self, source: IpAddr) {
         if let State::Up(up) = &self.state {
             up.settled(source);
+        }
+    }
+
+    /// An answer to be sent.
+    pub(super) fn reply(&self, reply: Reply) -> Sent {
+        match &self.state {
+            State::Up(up) => up.reply(reply),
+            State::Ending(_) | State::Down(_) | State::Over => Sent::Closed,
         }
     }
 

@@ -12,6 +12,7 @@ mod inherited;
 mod listener;
 mod logging;
 mod notify;
+mod receipts;
 mod reload;
 mod report;
 mod run;

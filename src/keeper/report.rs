@@ -185,7 +185,11 @@ impl Report {
             unspoken.fold(0, |sum: u64, (_, count)| sum.saturating_add(count))
         };
         let dropped = drops.wrapping_sub(self.drops);
-        if unspoken(&self.counts) == unspoken(&self.told) && self.muted == 0 && dropped == 0 {
+        if unspoken(&self.counts) == unspoken(&self.told)
+            && self.muted == 0
+            && dropped == 0
+            && self.counts.send_errors() == self.told.send_errors()
+        {
             return;
         }
         let seconds = now.mono.saturating_sub(self.since).as_secs();
@@ -196,6 +200,10 @@ impl Report {
                 .iter()
                 .filter_map(|(lane, since)| Some((*lane, now.mono.saturating_sub((*since)?).as_secs()))),
         );
+        let unsent = self.counts.send_errors().saturating_sub(self.told.send_errors());
+        if unsent > 0 {
+            more.push(("send-errors", unsent));
+        }
         if dropped > 0 {
             more.push(("kernel-drops", dropped.into()));
         }
@@ -213,7 +221,7 @@ impl Report {
             "stopped",
             &self.counts,
             &Counts::ZERO,
-            &[("receive-errors", self.counts.receive_errors())],
+            &[("receive-errors", self.counts.receive_errors()), ("send-errors", self.counts.send_errors())],
         );
     }
 

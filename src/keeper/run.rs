@@ -15,6 +15,7 @@ use super::doors::Doors;
 use super::hooks::Webhooks;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
+use super::receipts::Receipts;
 use super::reload::Reload;
 use super::report::Report;
 use super::sockets::Origin;
@@ -31,6 +32,7 @@ use crate::work::{About, Drained, Runner};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+mod granted;
 pub(super) mod knocks;
 
 struct Keeper {
@@ -45,6 +47,7 @@ struct Keeper {
     /// Claims that the store has not answered.
     claims: usize,
     runner: Runner,
+    receipts: Receipts,
     doors: Doors,
     webhooks: Webhooks,
     /// `None`: it could not be opened.
@@ -118,6 +121,7 @@ impl Keeper {
             store,
             claims: 0,
             runner,
+            receipts: Receipts::default(),
             doors: Doors::new(leases),
             webhooks: Webhooks::new(hooks),
             control,
@@ -169,6 +173,7 @@ impl Keeper {
             Some(self.summary_at),
             Some(self.forget_at),
             self.runner.next_deadline(),
+            self.receipts.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
             self.doors.next_deadline(now),
@@ -233,6 +238,9 @@ impl Keeper {
 
     fn deadlines(&mut self, now: Now) {
         self.runner.due(now);
+        while let Some(reply) = self.receipts.due(now) {
+            self.answer(Some(reply));
+        }
         self.doors.due(now);
         self.webhooks.due(now);
         self.control.iter_mut().for_each(|control| control.due(now));

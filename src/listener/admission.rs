@@ -14,9 +14,12 @@ mod stamps;
 
 use std::net::{IpAddr, SocketAddr};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::channel::{Lane, Limits, Plain, SocketId, StampKeys, Takes};
 use crate::clock::Now;
 use crate::reason::DropReason;
+use crate::wire::address::folded;
 use crate::wire::stamp::{STAMP_LEN, Stamped};
 use crate::wire::{BeaconKey, UserId};
 use plain::Strangers;
@@ -27,6 +30,8 @@ use stamps::Stamps;
 pub struct Datagram<'a> {
     /// As the kernel names it.
     pub source: SocketAddr,
+    /// What it was sent to; unspecified where the kernel did not say.
+    pub local: IpAddr,
     /// The socket it came in by.
     pub socket: SocketId,
     /// What that socket is for.
@@ -39,6 +44,7 @@ pub struct Datagram<'a> {
 #[derive(Debug)]
 pub struct Sealed {
     source: SocketAddr,
+    local: IpAddr,
     socket: SocketId,
     way: Way,
     mark: Mark,
@@ -79,6 +85,11 @@ impl Sealed {
         self.source
     }
 
+    /// The address that was knocked; unspecified where the kernel did not say.
+    pub fn local(&self) -> IpAddr {
+        self.local
+    }
+
     /// The socket it came in by.
     pub fn socket(&self) -> SocketId {
         self.socket
@@ -109,6 +120,7 @@ impl Sealed {
     pub(super) fn sample(way: Way, number: u64) -> Sealed {
         Sealed {
             source: SocketAddr::from(([192, 0, 2, 1], 9)),
+            local: IpAddr::from([192, 0, 2, 9]),
             socket: SocketId(0),
             way,
             mark: Mark::Plain(number),
@@ -191,7 +203,7 @@ impl Admission {
 
     /// Decides. `supply` says whether there are private-key operations enough for whoever asks.
     pub fn datagram(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) -> Step {
-        let source = SocketAddr::new(datagram.source.ip().to_canonical(), datagram.source.port());
+        let source = folded(datagram.source);
         let (plain, stamped) = match datagram.takes {
             Takes::Plain => (true, false),
             Takes::Stamped => (false, true),
@@ -207,6 +219,7 @@ impl Admission {
         match decided {
             Ok((way, mark, ciphertext)) => Step::Open(Sealed {
                 source,
+                local: datagram.local.to_canonical(),
                 socket: datagram.socket,
                 way,
                 mark,
@@ -214,6 +227,12 @@ impl Admission {
             }),
             Err(reason) => Step::Drop(reason),
         }
+    }
+
+    /// SHA-256 of the sealed packet in a datagram that came before, byte for byte, with its stamp.
+    pub fn copy(&self, datagram: &Datagram<'_>) -> Option<[u8; 32]> {
+        let parts = Stamped::split(datagram.bytes, self.modulus.len())?;
+        self.stamps.has_taken(&parts).then(|| Sha256::digest(parts.sealed).into())
     }
 
     /// One that was to be opened, and there was no room: it may come again.

@@ -94,6 +94,7 @@ fn forged(socket: SocketId) -> Opened {
     plaintext.iter_mut().zip(head).for_each(|(to, from)| *to = from);
     Opened {
         source: ([192, 0, 2, 1], 9).into(),
+        local: [127, 0, 0, 1].into(),
         socket,
         lane: Lane::Stamped(UserId(1)),
         digest: [7; 32],

@@ -9,8 +9,9 @@
 //! # Security considerations
 //!
 //! Wholly taken over, it can open sealed packets and lie about their source; it cannot make one that the keeper takes
-//! for authentic, and it cannot act. Nothing here depends on what is inside a datagram: whatever went wrong with one of
-//! the right length, 245 bytes go on.
+//! for authentic, and it cannot act. It sends answers that it can neither read nor make, and so could send bytes of its
+//! own from the ports that are knocked. Nothing here depends on what is inside a datagram: whatever went wrong with one
+//! of the right length, 245 bytes go on.
 
 mod admission;
 #[cfg(feature = "fuzzing")]
@@ -22,6 +23,7 @@ mod lanes;
 mod misbehave;
 pub mod opener;
 mod pool;
+mod replies;
 mod run;
 mod sandbox;
 mod setup;

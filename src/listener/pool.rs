@@ -211,6 +211,7 @@ impl Shared {
 pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &Tally) -> Sent {
     let opened = Opened {
         source: sealed.source(),
+        local: sealed.local(),
         socket: sealed.socket(),
         lane: sealed.lane(),
         digest: Sha256::digest(sealed.ciphertext()).into(),

@@ -14,15 +14,17 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::admission::{Beacons, Supply};
 use super::opener::{Opener, UnusableKey};
 use super::pool::Pool;
+use super::replies::Replies;
 use super::setup::{self, Begun};
 use super::sockets::{Mesh, Sockets};
 use super::tally::Tally;
 use super::{Admission, Datagram, ListenerError, Step, sandbox};
 use crate::channel::{
-    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Sent, ToKeeper, ToListener, UnderLoad,
+    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Reply, Sent, ToKeeper, ToListener, UnderLoad,
 };
 use crate::clock::{Clock, Now};
 use crate::reason::DropReason;
+use crate::wire::address::folded;
 use crate::wire::{BeaconKey, PrivateKey};
 
 /// Takes over key and sockets from `channel`, then receives until it is told to stop or the keeper is gone.
@@ -52,7 +54,7 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     drop((setup, key, keys));
 
     let mut sockets = Sockets::register(sockets, &poll)?;
-    sandbox::close(confinement, channel.as_raw_fd())?;
+    sandbox::close(confinement)?;
     let mut receiver = Receiver {
         channel: &channel,
         pool: &pool,
@@ -60,6 +62,8 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
         clock,
         admission,
         beacons: Vec::new(),
+        replies: Replies::new(),
+        again: Vec::new(),
         shortage: Shortage::new(queue),
         random: StdRng::from_rng(&mut rand::rng()),
         told: Told { counts: Counts::ZERO, counts_at: Duration::ZERO, alive_at: None },
@@ -90,6 +94,10 @@ struct Receiver<'a> {
     admission: Admission,
     /// As the kernel's sieve has them.
     beacons: Vec<[u8; 8]>,
+    /// What copies get.
+    replies: Replies,
+    /// For copies that were read in this wake.
+    again: Vec<Reply>,
     shortage: Shortage,
     random: StdRng,
     told: Told,
@@ -134,6 +142,9 @@ impl Receiver<'_> {
                 |datagram| self.take(now, supply, datagram),
                 || tally.receive_error(),
             );
+            for reply in std::mem::take(&mut self.again) {
+                self.send(sockets, &reply);
+            }
             let refused = sockets.adapt(now, &mesh(&self.admission, &self.beacons));
             (0..refused).for_each(|_| tally.receive_error());
             self.tell(now, sockets);
@@ -152,6 +163,10 @@ impl Receiver<'_> {
                 Some(ToListener::StampKeys(keys)) => {
                     self.admission.stamp_keys(&keys);
                     buffer.zeroize();
+                }
+                Some(ToListener::Reply(reply)) => {
+                    self.send(sockets, &reply);
+                    self.replies.keep(now, reply);
                 }
                 Some(ToListener::Settled(source)) => self.admission.settled(now, source),
                 Some(ToListener::Limits(limits)) => {
@@ -172,10 +187,23 @@ impl Receiver<'_> {
     /// Queues a datagram for a worker, or counts why not.
     fn take(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) {
         let chance = self.random.next_u64();
-        if take(now, supply, chance, datagram, &mut self.admission, self.pool, self.tally)
-            == Fate::Dropped(Held::Back)
-        {
-            self.shortage.refused(now);
+        match take(now, supply, chance, datagram, &mut self.admission, self.pool, self.tally) {
+            Fate::Queued | Fate::Dropped(Held::Off) => {}
+            Fate::Dropped(Held::Back) => self.shortage.refused(now),
+            // Most servers answer nobody, and copies cost them a look-up.
+            Fate::Seen if self.replies.is_empty() => {}
+            Fate::Seen => {
+                let digest = self.admission.copy(&datagram);
+                let source = folded(datagram.source);
+                self.again.extend(digest.and_then(|digest| self.replies.again(now, &digest, source)));
+            }
+        }
+    }
+
+    /// One that fails is counted and forgotten.
+    fn send(&self, sockets: &Sockets, reply: &Reply) {
+        if sockets.send(reply).is_err() {
+            self.tally.send_error();
         }
     }
 
@@ -217,6 +245,8 @@ impl Receiver<'_> {
 pub(super) enum Fate {
     Queued,
     Dropped(Held),
+    /// Dropped: a copy of one that was taken, from the same address.
+    Seen,
 }
 
 /// Whether it would have been opened at another time.
@@ -249,6 +279,9 @@ pub(super) fn take(
         },
         Step::Drop(reason) => {
             tally.refused(reason);
+            if reason == DropReason::Seen {
+                return Fate::Seen;
+            }
             Fate::Dropped(if reason == DropReason::Prefix { Held::Back } else { Held::Off })
         }
     }

@@ -6,12 +6,11 @@
 //! # Security considerations
 //!
 //! What is left to somebody who has taken over the process: to read from its sockets, to talk to the keeper, to reckon.
-//! He opens nothing, connects to nobody, starts and signals nobody, and cannot send a datagram: a message is sent on the
-//! channel's descriptor only. A layer that this kernel lacks is left out, which is the keeper's to tell; one that it has
-//! and refuses ends the listener.
+//! He opens nothing, connects to nobody, starts and signals nobody. He can send bytes by the sockets that he reads from,
+//! which is how knocks are answered, and by no other. A layer that this kernel lacks is left out, which is the keeper's
+//! to tell; one that it has and refuses ends the listener.
 
 use std::collections::BTreeMap;
-use std::os::fd::RawFd;
 
 use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetStatus, Scope};
 use nix::sys::prctl;
@@ -68,7 +67,7 @@ pub(super) fn enter(setup: &Setup) -> Result<(), ListenerError> {
 }
 
 /// When each thread has worked once: what they need from the system for that, they have.
-pub(super) fn close(confinement: Confinement, channel: RawFd) -> Result<(), ListenerError> {
+pub(super) fn close(confinement: Confinement) -> Result<(), ListenerError> {
     if confinement == Confinement::Off {
         return Ok(());
     }
@@ -79,7 +78,7 @@ pub(super) fn close(confinement: Confinement, channel: RawFd) -> Result<(), List
     if Layer::Seccomp.is_missing() {
         return Ok(());
     }
-    let filter = filter(channel).map_err(|_| ListenerError::Seccomp)?;
+    let filter = filter().map_err(|_| ListenerError::Seccomp)?;
     seccompiler::apply_filter_all_threads(&filter).map_err(|_| ListenerError::Seccomp)
 }
 
@@ -115,7 +114,7 @@ fn forbid_files() -> Result<(), ListenerError> {
 }
 
 /// Any other system call ends the process.
-fn filter(channel: RawFd) -> Result<BpfProgram, seccompiler::BackendError> {
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
     let is = |argument, value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value);
@@ -124,8 +123,6 @@ fn filter(channel: RawFd) -> Result<BpfProgram, seccompiler::BackendError> {
     let socket = is(1, number(libc::SOL_SOCKET))?;
     let data = without(2, number(libc::PROT_EXEC))?;
     for (call, conditions) in [
-        // Messages to the keeper, and datagrams to nobody.
-        (libc::SYS_sendmsg, vec![is(0, number(channel))?]),
         // Kernel filters are replaced as time goes on.
         (libc::SYS_setsockopt, vec![socket.clone(), is(2, number(libc::SO_ATTACH_FILTER))?]),
         (libc::SYS_getsockopt, vec![socket]),
@@ -164,6 +161,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
+    // Messages to the keeper, answers to who knocked.
+    libc::SYS_sendmsg,
     // An eventfd, and the keeper.
     libc::SYS_read,
     libc::SYS_write,

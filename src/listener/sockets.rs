@@ -10,8 +10,11 @@ use socket2::{SockFilter, SockRef};
 
 use super::Datagram;
 use super::filter::Sieve;
-use crate::channel::{Plain, SocketId, Takes};
+use crate::channel::{Plain, Reply, SocketId, Takes};
 use crate::clock::Now;
+use port::Port;
+
+mod port;
 
 /// All of them: those for stamped datagrams first.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(super) struct Sockets(Vec<Socket>);
 struct Socket {
     number: SocketId,
     takes: Takes,
-    socket: UdpSocket,
+    port: Port,
     drained: Drained,
     flood: Flood,
 }
@@ -65,7 +68,8 @@ impl Sockets {
             poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
             // The keeper hands over 64 at most.
             let number = SocketId(u8::try_from(number).unwrap_or(u8::MAX));
-            sockets.push(Socket { number, takes, socket, drained: Drained::More, flood: Flood::default() });
+            let port = Port::new(socket)?;
+            sockets.push(Socket { number, takes, port, drained: Drained::More, flood: Flood::default() });
         }
         sockets.sort_by_key(|socket| socket.takes == Takes::Plain);
         Ok(Sockets(sockets))
@@ -100,6 +104,12 @@ impl Sockets {
         }
     }
 
+    /// Sends an answer by the socket that was knocked.
+    pub(super) fn send(&self, reply: &Reply) -> io::Result<()> {
+        let socket = self.0.iter().find(|socket| socket.number == reply.socket);
+        socket.ok_or(io::ErrorKind::NotFound)?.port.send(&reply.bytes, reply.to, reply.from)
+    }
+
     /// Replaces every filter. How many the kernel refused: those that are attached stay.
     pub(super) fn sift(&self, mesh: &Mesh<'_>) -> usize {
         self.0.iter().filter(|socket| socket.sift(mesh).is_err()).count()
@@ -126,10 +136,10 @@ impl Socket {
     fn drain(&mut self, buffer: &mut [u8], take: &mut impl FnMut(Datagram<'_>), failed: &mut impl FnMut()) {
         let budget = if self.takes == Takes::Plain { PLAIN } else { STAMPED };
         for _ in 0..budget {
-            match self.socket.recv_from(buffer) {
-                Ok((len, source)) => {
+            match self.port.receive(buffer) {
+                Ok((len, source, local)) => {
                     let bytes = buffer.get(..len).unwrap_or_default();
-                    take(Datagram { source, socket: self.number, takes: self.takes, bytes });
+                    take(Datagram { source, local, socket: self.number, takes: self.takes, bytes });
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -156,7 +166,7 @@ impl Socket {
         let program = sieve.program();
         let program: Vec<_> =
             program.iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
-        SockRef::from(&self.socket).attach_filter(&program)
+        SockRef::from(&self.port.socket).attach_filter(&program)
     }
 }
 

@@ -9,12 +9,17 @@ use crate::reason::DropReason;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     receive_errors: AtomicU64,
+    send_errors: AtomicU64,
     refused: [AtomicU64; Counts::REASONS.len()],
 }
 
 impl Tally {
     pub(super) fn receive_error(&self) {
         self.receive_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn send_error(&self) {
+        self.send_errors.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn refused(&self, reason: DropReason) {
@@ -28,6 +33,7 @@ impl Tally {
     pub(super) fn counts(&self, under_load: UnderLoad) -> Counts {
         Counts {
             receive_errors: self.receive_errors.load(Ordering::Relaxed),
+            send_errors: self.send_errors.load(Ordering::Relaxed),
             refused: self.refused.each_ref().map(|count| count.load(Ordering::Relaxed)),
             under_load,
         }

@@ -1,8 +1,8 @@
 //! What a knock uses up, and whether there is any left: decided and counted in the transaction that claims it.
 //!
-//! In: a [`Use`], and what an engine has counted ([`Ledger`]). Out: it was counted, or [`Over`]. Both engines decide here.
+//! In: a [`Use`], and what an engine has counted (`Ledger`). Out: it was counted, or [`Over`]. Both engines decide here.
 //!
-//! A door is knocked over IPv4 and IPv6, with a knock each: the second within [`TWIN`] seconds is the same use, under the
+//! A door is knocked over IPv4 and IPv6, with a knock each: the second within `TWIN` seconds is the same use, under the
 //! same code.
 //!
 //! Uses are counted by quarter hours, which every time zone's hours and days consist of, so a quota that is changed counts
@@ -100,7 +100,7 @@ pub struct Over {
 /// What was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// [`FAILURES`] wrong codes within [`LOCK`] seconds.
+    /// `FAILURES` wrong codes within `LOCK` seconds.
     Locked,
     /// A wrong code.
     WrongCode,

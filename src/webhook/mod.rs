@@ -7,7 +7,7 @@
 //! # Security considerations
 //!
 //! The name of the receiver may be somebody else's to change. It is looked up once, what it says is checked against
-//! [`guard`], and the connection goes to the very addresses that were checked, with the name in SNI and certificate:
+//! `guard`, and the connection goes to the very addresses that were checked, with the name in SNI and certificate:
 //! a name that changes between look-ups leads nowhere else. The body is signed, for whoever receives it has no other
 //! way to know who sent it.
 

@@ -7,6 +7,7 @@
 //! port       = 50000
 //! server_id  = "6f0e..."          # 32 hex digits; left out, knocks are not bound to the server
 //! stamp      = true               # whether knocks are stamped; left out, they are plain, as siglatch v1 has them
+//! receipt    = true               # whether the server answers stamped knocks; left out, nothing is waited for
 //! user       = "alice"
 //! user_id    = 1
 //! hmac_key   = "1011..."          # 64 hex digits, the secret
@@ -52,6 +53,8 @@ pub struct Invite {
     pub server_id: Option<ServerId>,
     /// Whether knocks are stamped.
     pub postage: Postage,
+    /// Whether the server answers stamped ones.
+    pub answers: Answers,
     /// The user's name, as the server's administrator wrote it.
     pub user: Name,
     /// As the packet names him.
@@ -81,6 +84,15 @@ pub enum Asks {
     /// A code of his authenticator, in [`super::options`].
     Totp,
     /// Nothing, or the invite does not say.
+    Nothing,
+}
+
+/// Whether a server answers stamped knocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// With receipts.
+    Receipt,
+    /// It does not, or is too old to say.
     Nothing,
 }
 
@@ -150,6 +162,7 @@ impl Invite {
                 .ok_or_else(|| bad("port", "is 0: a UDP port is 1 to 65535"))?,
             server_id: raw.server_id.as_deref().map(server_id).transpose()?,
             postage: if raw.stamp { Postage::Stamped } else { Postage::Plain },
+            answers: if raw.receipt { Answers::Receipt } else { Answers::Nothing },
             user: name("user", &raw.user)?,
             user_id: UserId(raw.user_id),
             hmac_key,
@@ -185,6 +198,7 @@ impl Invite {
              port = {port}\n\
              {server_id}\
              stamp = {stamp}\n\
+             receipt = {receipt}\n\
              user = \"{user}\"\n\
              user_id = {user_id}\n\
              hmac_key = \"{key}\"\n\
@@ -195,6 +209,7 @@ impl Invite {
             name = self.name,
             port = self.port,
             stamp = self.postage == Postage::Stamped,
+            receipt = self.answers == Answers::Receipt,
             user_id = self.user_id,
             key = *self.hmac_key.to_hex(),
             pem = self.server_key.to_pem()?,
@@ -269,6 +284,8 @@ struct Raw {
     server_id: Option<String>,
     #[serde(default)]
     stamp: bool,
+    #[serde(default)]
+    receipt: bool,
     user: String,
     user_id: u16,
     hmac_key: String,

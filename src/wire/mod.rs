@@ -17,6 +17,8 @@ pub mod mac;
 pub mod options;
 pub mod packet;
 pub mod reader;
+pub mod receipt;
+pub mod reply;
 pub mod rsa_key;
 pub mod stamp;
 
@@ -26,5 +28,6 @@ pub use key::HmacKey;
 pub use mac::{Binding, Bound};
 pub use options::Options;
 pub use packet::{Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet};
+pub use receipt::Receipt;
 pub use rsa_key::{PrivateKey, PublicKey};
 pub use stamp::{BeaconKey, StampKey};

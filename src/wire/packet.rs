@@ -159,22 +159,44 @@ impl Knock<'_> {
         key: &HmacKey,
         binding: Binding,
     ) -> Result<Zeroizing<[u8; PLAINTEXT_LEN]>, PayloadTooLong> {
-        let len = u16::try_from(self.payload.len())
-            .ok()
-            .filter(|len| usize::from(*len) <= PAYLOAD_MAX)
-            .ok_or(PayloadTooLong(self.payload.len()))?;
-        let head: [u8; 12] = filled(
-            [VERSION]
-                .into_iter()
-                .chain(self.timestamp.to_le_bytes())
-                .chain(self.user.0.to_le_bytes())
-                .chain([self.action.number()])
-                .chain(self.challenge.to_le_bytes()),
-        );
-        let tail: [u8; TAIL_LEN] = filled(len.to_le_bytes().into_iter().chain(self.payload.iter().copied()));
-        let hmac = mac::tag(key, &Signed { head: &head, tail: &tail }, binding);
-        Ok(Zeroizing::new(filled(head.into_iter().chain(hmac).chain(tail))))
+        if self.payload.len() > PAYLOAD_MAX {
+            return Err(PayloadTooLong(self.payload.len()));
+        }
+        let Knock { timestamp, user, action, challenge, payload } = *self;
+        Ok(sign(key, Head { timestamp, user, action: action.number(), challenge }, payload, binding))
     }
+}
+
+/// The fields in front of the MAC, version aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) timestamp: u32,
+    pub(super) user: UserId,
+    /// 0 for a reply.
+    pub(super) action: u8,
+    pub(super) challenge: u32,
+}
+
+/// The 245 bytes, signed. `payload` has at most 199.
+pub(super) fn sign(
+    key: &HmacKey,
+    head: Head,
+    payload: &[u8],
+    binding: Binding,
+) -> Zeroizing<[u8; PLAINTEXT_LEN]> {
+    let head: [u8; 12] = filled(
+        [VERSION]
+            .into_iter()
+            .chain(head.timestamp.to_le_bytes())
+            .chain(head.user.0.to_le_bytes())
+            .chain([head.action])
+            .chain(head.challenge.to_le_bytes()),
+    );
+    debug_assert!(payload.len() <= PAYLOAD_MAX, "who calls has seen to it");
+    let len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+    let tail: [u8; TAIL_LEN] = filled(len.to_le_bytes().into_iter().chain(payload.iter().copied()));
+    let hmac = mac::tag(key, &Signed { head: &head, tail: &tail }, binding);
+    Zeroizing::new(filled(head.into_iter().chain(hmac).chain(tail)))
 }
 
 /// An array with these bytes in front and zeros behind.

@@ -262,6 +262,11 @@ impl Leases {
         self.doors.get(key)?.lease(user).map(|lease| lease.until.saturating_sub(now.boot))
     }
 
+    /// Whether `run` has opened it, and it is not being closed.
+    pub fn is_open(&self, key: &DoorKey) -> bool {
+        self.doors.get(key).is_some_and(Door::is_open)
+    }
+
     /// The store has kept what was asked last for this door, or could not.
     pub fn kept<E>(&mut self, now: Now, key: &DoorKey, result: Result<(), E>) {
         let kept = if result.is_ok() { Kept::Yes } else { Kept::No };

@@ -187,9 +187,14 @@ impl Site {
 impl Site {
     /// The same with alice's stamp.
     pub(crate) fn stamped(&self, knock: &Knock<'_>, binding: Binding) -> Vec<u8> {
+        self.stamp_as(self.sealed(knock, binding), knock.user, knock.timestamp)
+    }
+
+    /// With the stamp of a user who has alice's key.
+    pub(crate) fn stamp_as(&self, sealed: Vec<u8>, user: UserId, timestamp: u32) -> Vec<u8> {
         let server = self.key.public();
         let stamper = Stamper::new(&StampKey::derive(server, &self.hmac));
-        stamp(self.sealed(knock, binding), knock.user, knock.timestamp, &BeaconKey::of(server), &stamper)
+        stamp(sealed, user, timestamp, &BeaconKey::of(server), &stamper)
     }
 }
 

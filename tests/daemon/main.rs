@@ -13,6 +13,7 @@
 
 mod activation;
 mod admission;
+mod answers;
 mod common;
 #[cfg(feature = "crash-points")]
 mod crash;
@@ -28,6 +29,7 @@ mod leases;
 mod limits;
 #[cfg(feature = "crash-points")]
 mod misbehave;
+mod receipts;
 mod reload;
 mod sandbox;
 #[cfg(feature = "crash-points")]

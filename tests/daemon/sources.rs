@@ -78,7 +78,7 @@ fn a_list_for_ipv6_lets_no_mapped_ipv4_source_in() {
 }
 
 /// A datagram from 127.0.0.1 and any port, without a socket that could have it.
-fn send_raw(from_port: u16, to: SocketAddr, datagram: &[u8]) -> std::io::Result<usize> {
+pub(crate) fn send_raw(from_port: u16, to: SocketAddr, datagram: &[u8]) -> std::io::Result<usize> {
     let len = u16::try_from(8 + datagram.len()).unwrap();
     let header = [from_port, to.port(), len, 0].map(u16::to_be_bytes).concat();
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use siglatch::wire::invite::{Action, Asks, Host, Name, Opens};
+use siglatch::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
 use siglatch::wire::stamp::Postage;
 use siglatch::wire::{ActionId, Invite, ServerId, UserId};
 
@@ -152,15 +152,18 @@ fn what_does_not_open_ends_in_time_with_a_word() {
         assert!(err.contains(word) && said.stdout.is_empty(), "{word:?} is not in {err}");
         assert!(begun.elapsed() < Duration::from_secs(8), "{args:?} took {:?}", begun.elapsed());
     };
-    // Not permitted, so nothing opens: the packets are dropped.
-    let wait = ["wait", "office", "other", "--port", "22", "--timeout", "1s"];
+    // Not permitted, and told so.
+    let wait = ["wait", "office", "other", "--port", "22"];
+    fails("siglatch", &wait, 77, "error: other refused: action-unknown: ");
+    // Nothing opens, and nobody says why: the packets are dropped.
+    let wait = ["wait", "mute", "other", "--port", "22", "--timeout", "1s"];
     fails("siglatch", &wait, 75, "did not open in 1s: 10.77.0.1 is silent, fd77::1 is silent");
-    let proxy = "ProxyCommand=siglatch proxy office --action other --timeout 1s %h %p";
+    let proxy = "ProxyCommand=siglatch proxy mute --action other --timeout 1s %h %p";
     fails(
         "ssh",
         &["-F", "config", "-o", proxy, "gate", "true"],
         255,
-        "error: knocked office for other (9), but gate",
+        "error: knocked mute for other (9), but gate",
     );
     // Opened, and nobody listens.
     fails(
@@ -218,7 +221,7 @@ impl Gate {
     pub(crate) fn with(listen: &str, rules: &str, tables: impl FnOnce(&mut Site)) -> Option<Gate> {
         let hosts = Hosts::new()?;
         let mut site = Site::new();
-        site.top = site.top.replace("[\"127.0.0.1:0\"]", listen);
+        site.top = site.top.replace("[\"127.0.0.1:0\"]", listen) + "reply = \"receipt\"\n";
         tables(&mut site);
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(site.path("id"));
@@ -333,7 +336,8 @@ impl Drop for Gate {
     }
 }
 
-/// `office` as `siglatchctl user add` makes it, one of a siglatch v1 server, and one that there is no way to.
+/// `office` as `siglatchctl user add` makes it, the same without answers, one of a siglatch v1 server, and one that there is
+/// no way to.
 fn profiles(site: &Site) {
     let folder = site.path("home/.config/siglatch");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
@@ -352,6 +356,7 @@ fn profiles(site: &Site) {
         port: 50000,
         server_id: Some(ServerId(site.server_id.0)),
         postage: Postage::Stamped,
+        answers: Answers::Receipt,
         user: Name::parse("alice").unwrap(),
         user_id: UserId(1),
         hmac_key: site.hmac.clone(),
@@ -361,12 +366,14 @@ fn profiles(site: &Site) {
     let old = Invite {
         server_id: None,
         postage: Postage::Plain,
+        answers: Answers::Nothing,
         actions: doors(Opens::Nothing),
         ..invite("old", "old")
     };
+    let mute = Invite { answers: Answers::Nothing, ..invite("mute", "gate") };
     let bob = Name::parse("bob").unwrap();
     let bobs = Invite { user: bob, user_id: UserId(2), ..invite("bobs", "gate") };
-    for invite in [invite("office", "gate"), bobs, old, invite("nowhere", "203.0.113.1")] {
+    for invite in [invite("office", "gate"), bobs, mute, old, invite("nowhere", "203.0.113.1")] {
         let path = folder.join(format!("{}.toml", invite.name));
         fs::write(&path, invite.to_toml().unwrap().as_bytes()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -42,7 +42,7 @@ impl Clock<'_> {
     }
 }
 
-fn library() -> Option<String> {
+pub(crate) fn library() -> Option<String> {
     let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
     let path = format!("/usr/lib/{triple}/faketime/libfaketime.so.1");
     if !Path::new(&path).exists() {

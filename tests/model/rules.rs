@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use siglatch::config::resolved::{
     AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
-    PayloadKind, Program, Sandbox, Stamp, Stdin, StoreKind,
+    PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
@@ -201,6 +201,7 @@ impl Rules {
             freshness: Duration::from_secs(self.freshness),
             store: StoreKind::Memory,
             bind: self.bind,
+            reply: Reply::Never,
             allow_from: addresses(self.list),
             log: Log {
                 level: log::LevelFilter::Info,
@@ -232,6 +233,8 @@ impl UserRule {
             id: UserId(self.id),
             name: format!("user-{}", self.id),
             hmac_key: HmacKey::new([self.key; 32]).unwrap(),
+            public_key: None,
+            reply: None,
             actions: self.actions.iter().map(|id| action_id(*id)).collect(),
             allow_from: addresses(self.list),
             bind: self.bind,
@@ -249,6 +252,7 @@ impl ActionRule {
         Action {
             id: action_id(self.id),
             name: format!("action-{}", self.id),
+            builtin: None,
             run: Program { path: PathBuf::from("/bin/true"), args: Vec::new() },
             args: Args::Siglatch,
             env: BTreeMap::new(),
@@ -263,6 +267,7 @@ impl ActionRule {
             max_payload: self.max_payload,
             allow_from: addresses(self.list),
             bind: self.bind,
+            reply: None,
             enabled: switch(self.enabled),
             door: self.door.then(|| Door {
                 hold: Duration::from_secs(60),

@@ -179,6 +179,7 @@ impl World {
         let opened = Opened {
             lane: sent.stamp.map_or(Lane::Plain, |user| Lane::Stamped(UserId(user))),
             source: SocketAddr::new(SOURCES[source].parse().unwrap(), 4000),
+            local: [127, 0, 0, 1].into(),
             socket: SocketId(0),
             digest: Sha256::digest(plain).into(),
             plaintext: Zeroizing::new(plain),

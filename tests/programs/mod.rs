@@ -30,12 +30,15 @@ impl Desk {
         Desk(tempfile::tempdir().unwrap())
     }
 
-    /// With a server in `srv` whose action is `hello`, and its user alice joined as `office`. She knocks `host`.
+    /// With a server in `srv` whose action is `hello`, and its user alice joined as `office`. She knocks `host`, and waits for
+    /// no answer.
     pub(crate) fn with_server(host: &str, socket: &UdpSocket) -> Desk {
         let desk = Desk::new();
         let port = socket.local_addr().unwrap().port();
         let listen = format!("0.0.0.0:{port}");
         desk.ctl(&["init", "srv", "--listen", &listen, "--host", host]).ok();
+        let config = desk.read("srv/siglatchd.toml").replace("reply = \"receipt\"", "reply = \"never\"");
+        desk.write("srv/siglatchd.toml", config, 0o600);
         let config = ["--config", "srv/siglatchd.toml"];
         desk.ctl(
             &[&["user", "add", "alice", "--action", "hello", "--profile-name", "office"][..], &config]

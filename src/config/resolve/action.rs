@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::allowance::{self, Written};
 use super::section::{Bounds, Section, enabled};
 use super::user::ActionNames;
-use super::{Given, Taken, args, check_name, door, nft, run_as, section, webhook};
+use super::{Given, Taken, args, builtin, check_name, door, nft, run_as, section, webhook};
 use crate::config::load::{self, Entry};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
@@ -61,7 +61,8 @@ fn resolve(
     check_name("an action", entry, notes);
     let mut action = section(&entry.document, &format!("actions.{name}"), entry.keys.span(), notes);
     let id = id(&mut action, raw, name, taken);
-    let run = args::run(&mut action, raw);
+    let builtin = builtin::resolve(&mut action, raw);
+    let run = builtin::run(&mut action, raw);
     let args = args::args(&mut action, raw);
     let env = args::env(&mut action, raw);
     let stdin = action.choice("stdin", &raw.stdin, Stdin::Null, &STDIN, &[]);
@@ -83,10 +84,12 @@ fn resolve(
     let bind = action.bind(&raw.bind, given.server_id);
     let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
     let allowance = allowance::resolve(&mut action, &written, given.zone);
+    let reply = action.reply(&raw.reply);
     let webhook = webhook::resolve(&mut action, raw);
     Some(Action {
         id: id?,
         name: name.clone(),
+        builtin,
         run: run?,
         args,
         env,
@@ -101,6 +104,7 @@ fn resolve(
         max_payload,
         allow_from,
         bind,
+        reply,
         enabled: enabled(raw.enabled),
         door,
         allowance,

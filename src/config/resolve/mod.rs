@@ -3,9 +3,11 @@
 mod action;
 mod allowance;
 mod args;
+mod builtin;
 mod door;
 mod listen;
 mod nft;
+mod public_key;
 mod run_as;
 mod section;
 mod user;
@@ -23,7 +25,7 @@ use super::key_file;
 use super::load::{Entry, Written};
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
-use super::resolved::{Config, Doors, KeyFile, Limits, Log, LogFormat, Sandbox, Stamp, StoreKind};
+use super::resolved::{Config, Doors, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind};
 use super::shape::Document;
 use crate::layers::Layer;
 use crate::wire::ServerId;
@@ -50,7 +52,6 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let limits = limits(document, &raw.limits, notes);
     let mut top = section(document, "", 0..0, notes);
     public_host(&mut top, raw);
-    later(&mut top, raw);
     let freshness = top.duration("freshness", &raw.freshness, FRESHNESS);
     if let (Some(value), true) = (&raw.freshness, freshness.subsec_nanos() > 0) {
         let what = "`freshness` takes whole seconds";
@@ -66,10 +67,12 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let server_id = server_id(&mut top, raw);
     let store = store(&mut top, raw);
     let bind = top.bind(&raw.bind, bindings);
+    let reply = top.reply(&raw.reply).unwrap_or(Reply::Never);
     let allow_from = top.addresses(&raw.allow_from);
     let sandbox = sandbox(&mut top, raw);
     let listener_user = run_as::listener(&mut top, &raw.listener_user, sandbox);
     let private_key = private_key(&mut top, raw)?;
+    public_key::check_lengths(&written.users, &users, &private_key.public, notes);
     Some(Config {
         path: document.source.absolute.clone(),
         listen,
@@ -83,6 +86,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         listener_user,
         stamp: stamp(raw.require_stamp),
         bind,
+        reply,
         allow_from,
         log,
         limits,
@@ -105,11 +109,6 @@ fn section<'a>(
     notes: &'a mut Vec<Problem>,
 ) -> Section<'a> {
     Section { document, name: name.to_owned(), header, notes }
-}
-
-/// Keys whose other values come with features that aren't built yet.
-fn later(top: &mut Section<'_>, raw: &RawConfig) {
-    top.choice("reply", &raw.reply, (), &[("never", ())], &["receipt"]);
 }
 
 fn sandbox(top: &mut Section<'_>, raw: &RawConfig) -> Sandbox {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::config::files::{self, BadFile, Secrecy};
 use crate::config::problems::{Place, Problem};
 use crate::config::raw::{Any, Number as RawNumber, Text, Texts};
-use crate::config::resolved::{AddressList, Enabled};
+use crate::config::resolved::{AddressList, Enabled, Reply};
 use crate::config::shape::{Document, closest, dotted, inside};
 use crate::config::units;
 use crate::wire::Bound;
@@ -176,6 +176,16 @@ impl Section<'_> {
             self.error(value.span(), what, "write server_id = \"...\" at the top of the main file");
         }
         bound
+    }
+
+    /// What knocks are answered with, if it is written.
+    pub(super) fn reply(&mut self, value: &Option<Text>) -> Option<Reply> {
+        let choices = [
+            ("never", Some(Reply::Never)),
+            ("receipt", Some(Reply::Receipt)),
+            ("receipt+output", Some(Reply::ReceiptAndOutput)),
+        ];
+        self.choice("reply", value, None, &choices, &[])
     }
 
     /// Networks and single addresses.

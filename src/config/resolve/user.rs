@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::allowance::{self, Written};
 use super::section::{Section, enabled};
-use super::{Given, Taken, check_name, section, stamp};
+use super::{Given, Taken, check_name, public_key, section, stamp};
 use crate::config::TotpKey;
 use crate::config::load::Entry;
 use crate::config::problems::Problem;
@@ -60,10 +60,9 @@ fn resolve(
     if let (Some(id), Some(number)) = (id, &raw.id) {
         taken.take(id, name, user.place(number.span()), user.notes);
     }
-    if let Some(value) = &raw.public_key {
-        user.unbuilt(value.span(), "public_key", "leave it out");
-    }
     let hmac_key = hmac_key(&mut user, raw);
+    let public_key = raw.public_key.as_ref().and_then(|text| public_key::resolve(&mut user, text));
+    let reply = user.reply(&raw.reply);
     let may_run = may_run(&mut user, &entry.name, &raw.actions, actions);
     let allow_from = user.addresses(&raw.allow_from);
     let bind = user.bind(&raw.bind, given.server_id);
@@ -75,6 +74,8 @@ fn resolve(
         id: id?,
         name: name.clone(),
         hmac_key: hmac_key?,
+        public_key,
+        reply,
         actions: may_run,
         allow_from,
         bind,

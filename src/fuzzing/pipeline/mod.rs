@@ -34,6 +34,8 @@ pub struct Seen {
     pub refused: BTreeSet<DropReason>,
     /// Knocks that were granted.
     pub granted: u64,
+    /// What they and others were answered, in the receipt's words; "v1" for replies to plain ones.
+    pub answers: BTreeSet<String>,
 }
 
 /// Runs `data` as a program.
@@ -41,7 +43,7 @@ pub struct Seen {
 /// # Panics
 ///
 /// Where something was granted that nobody signed, that is stale, or that was granted before; where a datagram is not
-/// counted exactly once.
+/// counted exactly once; where somebody is answered who should not be, or more often or at more length than he may.
 pub fn pipeline(data: &[u8]) -> Seen {
     let mut world = World::new();
     for operation in Program::new(data) {
@@ -151,7 +153,11 @@ impl World {
         let bytes = bytes.get(..=MODULUS.len() + STAMP_LEN).unwrap_or(bytes);
         let socket = SocketId(0);
         self.ledger.delivered(self.keeper.config(), source, bytes);
-        self.listener.datagram(self.now, self.supply, Datagram { source, socket, takes: Takes::Both, bytes });
+        self.listener.datagram(
+            self.now,
+            self.supply,
+            Datagram { source, local: [127, 0, 0, 1].into(), socket, takes: Takes::Both, bytes },
+        );
         self.sent.push(bytes.to_vec());
     }
 
@@ -184,6 +190,7 @@ impl World {
         for about in self.keeper.started() {
             Ledger::started(self.keeper.config(), &about);
         }
+        self.keeper.answers().iter().for_each(|answer| self.ledger.answered(answer));
     }
 
     /// Everything to its end; then what came is what ran and what was refused.
@@ -201,6 +208,7 @@ impl World {
             self.keeper.exit(self.now, 0);
             self.flow(Stages::ALL);
         }
+        assert_eq!(self.keeper.unanswered(), 0, "what is over is answered");
         self.keeper.listener_counts(counts);
         self.ledger.balance(self.keeper.counts());
     }

@@ -111,3 +111,17 @@ fn a_code_is_asked_for_checked_and_taken_once() {
     let locked = (DropReason::TotpLocked, Some("2023-11-14T22:28:20Z".to_owned()));
     assert_eq!(refused(&mut desk, &with(14, &shown(NOON + 60))), locked);
 }
+
+#[test]
+fn a_reload_that_asks_for_a_code_lets_nobody_in_whose_code_nobody_checked() {
+    let free = config();
+    let asking = with_action(free.clone(), |action| action.second_factor = SecondFactor::Totp);
+    let code = Options { totp: TotpCode::new(*b"123456"), ..Options::default() }.join(b"").unwrap();
+    for payload in [&b""[..], &code] {
+        let mut desk = Desk::new(free.clone());
+        let plain = signed(&Knock { payload, ..knock(1) }, Binding::None);
+        let claim = desk.opened(&plain, HOME).unwrap();
+        desk.reload(asking.clone());
+        assert_eq!(desk.claimed(claim).map(|grant| grant.payload), Err(DropReason::TotpMissing));
+    }
+}

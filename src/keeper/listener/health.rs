@@ -166,6 +166,7 @@ mod tests {
 
         let opened = ToKeeper::Opened(Opened {
             source: ([192, 0, 2, 1], 9).into(),
+            local: [127, 0, 0, 1].into(),
             socket: SocketId(0),
             lane: Lane::Plain,
             digest: [0; 32],

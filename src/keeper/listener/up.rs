@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::child;
 use super::ear::Ear;
 use super::outbox::Outbox;
-use crate::channel::{Confinement, Limits, Plain, Sent, Setup, SocketId, Takes, ToListener};
+use crate::channel::{Confinement, Limits, Plain, Reply, Sent, Setup, SocketId, Takes, ToListener};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::config::resolved::{Sandbox, Stamp};
@@ -103,6 +103,14 @@ impl Up {
                 Sent::Yes | Sent::Full | Sent::Closed => {}
             }
         }
+    }
+
+    /// An answer, to be sent as soon as it is heard: later is too late, so what cannot be handed over now is not.
+    pub(super) fn reply(&self, reply: Reply) -> Sent {
+        if !self.outbox.is_empty() {
+            return Sent::Full;
+        }
+        self.ear.channel.send(&ToListener::Reply(reply).encode(), None)
     }
 
     /// Lets it finish what it has.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::knocks::{give_back, submit};
 use super::*;
-use crate::channel::{Channel, Opened};
+use crate::channel::{self, Channel, Opened};
 use crate::config::files;
 use crate::judge::{Decoys, DropReason, Grant, Verdict};
 use crate::keeper::listener::{Ear, Judged, Loss};
@@ -24,6 +24,8 @@ pub(crate) struct Keeper {
     engine: Engine<Claim>,
     jobs: Jobs,
     doors: Doors,
+    receipts: Receipts,
+    answers: Vec<channel::Reply>,
     scripts: BTreeMap<Slot, Whose>,
     started: Vec<Arc<About>>,
     report: Report,
@@ -60,6 +62,8 @@ impl Keeper {
             judge: Judge::new(Arc::clone(&config), decoys),
             jobs: Jobs::new(config.limits.max_jobs),
             doors: Doors::new(leases),
+            receipts: Receipts::default(),
+            answers: Vec::new(),
             ear: Some(Ear::new(now, channel, config.limits.workers, config.limits.queue)),
             config,
             store,
@@ -142,6 +146,7 @@ impl Keeper {
                     Verdict::Refuse(refusal) => {
                         give_back(&self.store, refusal.unused);
                         grants(&self.config, None);
+                        self.answers.extend(Receipts::refused(now, &refusal, &self.config));
                         self.report.refused(now, &refusal, &self.config);
                     }
                 },
@@ -179,6 +184,9 @@ impl Keeper {
                 (Order::Kill | Order::Terminate, _) => {}
             }
         }
+        while let Some(answer) = self.receipts.due(now) {
+            self.answers.push(answer);
+        }
         self.doors.due(now);
         self.carry_out(now);
         self.report.summary(now, 0);
@@ -187,6 +195,16 @@ impl Keeper {
     /// What was started since the last call.
     pub(crate) fn started(&mut self) -> Vec<Arc<About>> {
         std::mem::take(&mut self.started)
+    }
+
+    /// What was answered since the last call.
+    pub(crate) fn answers(&mut self) -> Vec<channel::Reply> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// How many knocks are still to be answered.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.receipts.len()
     }
 
     /// Prunes the store.
@@ -237,7 +255,7 @@ impl Keeper {
     }
 
     /// The listener's totals, for one that could not be told.
-    pub(crate) fn listener_counts(&mut self, counts: crate::channel::Counts) {
+    pub(crate) fn listener_counts(&mut self, counts: channel::Counts) {
         self.report.counts.listener(counts);
     }
 
@@ -253,17 +271,20 @@ impl Keeper {
     }
 
     fn granted(&mut self, now: Now, grant: Grant) {
-        let action = Arc::clone(&grant.action);
-        match &action.door {
-            Some(door) => drop(self.doors.knock(now, grant, door, &self.store, &mut self.report)),
-            None => self.start(now, Job::from(grant)),
-        }
+        let Keeper { receipts, doors, store, report, config, .. } = self;
+        let granted::Taken { job, reply, .. } =
+            granted::take(now, grant, receipts, doors, store, report, config);
+        job.into_iter().for_each(|job| self.start(now, job));
+        self.answers.extend(reply);
     }
 
     fn carry_out(&mut self, now: Now) {
         loop {
             let mut jobs = Vec::new();
-            self.doors.carry_out(now, &self.store, |job| jobs.push(job), &mut self.report);
+            let refused = self.doors.carry_out(now, &self.store, |job| jobs.push(job), &mut self.report);
+            for (about, reason) in refused {
+                self.answers.extend(self.receipts.withdrawn(now, &about, reason));
+            }
             if jobs.is_empty() {
                 return;
             }
@@ -305,6 +326,8 @@ impl Keeper {
         }
         let event = JobEvent { whose, what };
         self.report.job(now, &event);
+        let answers = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));
+        self.answers.extend(answers);
         self.doors.happened(now, &event);
     }
 }

@@ -1,15 +1,14 @@
 //! The way of a knock through the keeper: judged, claimed in the store, judged again, run.
 
-use std::sync::Arc;
-
 use super::{Keeper, Phase};
 use crate::channel::Opened;
 use crate::clock::Now;
 use crate::crash;
-use crate::judge::{Claim, Decision, DropReason, Grant, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::keeper::receipts::Receipts;
 use crate::store::thread::{self, Busy};
 use crate::store::{StoreThread, Used};
-use crate::work::{Drained, Happened, Job, Whose};
+use crate::work::Drained;
 
 impl Keeper {
     pub(super) fn opened(&mut self, now: Now, opened: &Opened) {
@@ -35,6 +34,7 @@ impl Keeper {
                             self.listener.settled(source);
                         }
                         Verdict::Refuse(refusal) => {
+                            self.answer(Receipts::refused(now, &refusal, &self.config));
                             give_back(&self.store, refusal.unused);
                             self.report.refused(now, &refusal, &self.config);
                         }
@@ -67,43 +67,6 @@ impl Keeper {
             }
             self.store.try_recv()
         })
-    }
-
-    fn granted(&mut self, now: Now, grant: Grant) {
-        let action = Arc::clone(&grant.action);
-        match &action.door {
-            Some(door) => {
-                let accepted = self.doors.knock(now, grant, door, &self.store, &mut self.report);
-                if let Some((about, outcome)) = accepted {
-                    let left = self.doors.left(now, &about);
-                    self.webhooks.accepted(now, &about, &self.config, outcome, left);
-                }
-            }
-            None => self.runner.start(now, Job::from(grant)),
-        }
-    }
-
-    /// What happened to scripts, and what doors and webhooks want of it, until there is nothing new.
-    pub(super) fn scripts(&mut self, now: Now) {
-        loop {
-            let start = |job| self.runner.start(now, job);
-            self.doors.carry_out(now, &self.store, start, &mut self.report);
-            let start = |job| self.runner.start(now, job);
-            self.webhooks.carry_out(now, &self.config, &self.store, start, &self.report);
-            let events = self.runner.events();
-            if events.is_empty() {
-                return;
-            }
-            for event in events {
-                if let (Whose::Knock(about), Happened::Refused(_)) = (&event.whose, &event.what) {
-                    give_back(&self.store, about.used);
-                }
-                self.report.job(now, &event);
-                self.doors.happened(now, &event);
-                let left = event.whose.knock().and_then(|about| self.doors.left(now, about));
-                self.webhooks.happened(now, &event, &self.config, left);
-            }
-        }
     }
 }
 

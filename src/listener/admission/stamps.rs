@@ -140,6 +140,14 @@ impl Stamps {
         Ok(user)
     }
 
+    /// Whether it is one that was taken, and not another with its tag.
+    pub(super) fn has_taken(&self, stamped: &Stamped<'_>) -> bool {
+        let tables = self.epochs.iter().find(|tables| tables.beacon == stamped.beacon);
+        let taken = tables.and_then(|tables| tables.tags.get(stamped.tag));
+        let member = taken.and_then(|(_, user)| self.users.get(user));
+        member.is_some_and(|member| member.stamper.verifies(stamped))
+    }
+
     /// It was not opened after all.
     pub(super) fn forget(&mut self, tag: &[u8; 16]) {
         for tables in &mut self.epochs {

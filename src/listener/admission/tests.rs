@@ -67,7 +67,7 @@ impl Rig {
 
     fn send_on(&mut self, takes: Takes, source: &str, bytes: &[u8]) -> Result<Sealed, DropReason> {
         let source = SocketAddr::new(source.parse().unwrap(), 9);
-        let datagram = Datagram { source, socket: SocketId(3), takes, bytes };
+        let datagram = Datagram { source, local: [127, 0, 0, 1].into(), socket: SocketId(3), takes, bytes };
         match self.admission.datagram(self.now, self.supply, datagram) {
             Step::Open(sealed) => Ok(sealed),
             Step::Drop(reason) => Err(reason),

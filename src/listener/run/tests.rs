@@ -66,7 +66,8 @@ impl Rig {
     fn send(&mut self, source: IpAddr, bytes: &[u8]) {
         let supply = self.shortage.supply(self.now, self.pool.waiting().1);
         let source = SocketAddr::new(source, 9);
-        let datagram = Datagram { source, socket: SocketId(0), takes: Takes::Both, bytes };
+        let datagram =
+            Datagram { source, local: [127, 0, 0, 1].into(), socket: SocketId(0), takes: Takes::Both, bytes };
         let chance = self.random.next_u64();
         let fate = take(self.now, supply, chance, datagram, &mut self.admission, &self.pool, &self.tally);
         if fate == Fate::Dropped(Held::Back) {

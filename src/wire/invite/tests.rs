@@ -12,6 +12,7 @@ fn invite() -> Invite {
         port: 50000,
         server_id: Some(ServerId([0x6f; 16])),
         postage: Postage::Stamped,
+        answers: Answers::Receipt,
         user: named("alice.b-c_d"),
         user_id: UserId(65535),
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
@@ -29,8 +30,13 @@ fn invite() -> Invite {
 #[test]
 fn what_is_written_is_read() {
     let id = Some(ServerId([1; 16]));
-    for (server_id, postage) in [(None, Postage::Plain), (id, Postage::Plain), (id, Postage::Stamped)] {
-        let before = Invite { server_id, postage, ..invite() };
+    for (server_id, postage, answers) in [
+        (None, Postage::Plain, Answers::Nothing),
+        (id, Postage::Plain, Answers::Receipt),
+        (id, Postage::Stamped, Answers::Nothing),
+        (id, Postage::Stamped, Answers::Receipt),
+    ] {
+        let before = Invite { server_id, postage, answers, ..invite() };
         let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         assert_eq!(before.hmac_key, after.hmac_key);
@@ -38,10 +44,11 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn an_invite_that_says_nothing_of_stamps_is_for_plain_knocks() {
-    let text = invite().to_toml().unwrap().replace("stamp = true\n", "");
-    assert!(!text.contains("stamp"));
-    assert_eq!(Invite::parse(&text).unwrap().postage, Postage::Plain);
+fn an_invite_that_says_nothing_of_stamps_is_for_plain_knocks_and_nothing_of_receipts_for_silence() {
+    let text = invite().to_toml().unwrap().replace("stamp = true\nreceipt = true\n", "");
+    assert!(!text.contains("stamp") && !text.contains("receipt"));
+    let invite = Invite::parse(&text).unwrap();
+    assert_eq!((invite.postage, invite.answers), (Postage::Plain, Answers::Nothing));
 }
 
 #[test]
@@ -117,7 +124,7 @@ fn a_long_invite_is_refused_unread() {
 fn the_key_is_never_shown_even_where_its_line_is_wrong() {
     let text = invite().to_toml().unwrap().replace("abab\"\nserver_key", "abab\nserver_key");
     let said = Invite::parse(&text).unwrap_err().to_string();
-    assert!(said.starts_with("line 11: ") && !said.contains("abab"), "{said}");
+    assert!(said.starts_with("line 12: ") && !said.contains("abab"), "{said}");
 }
 
 proptest! {

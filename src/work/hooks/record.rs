@@ -58,6 +58,8 @@ pub enum Outcome {
     Released,
     /// Nothing ran: there was no lease to end.
     NothingToRelease,
+    /// Nothing ran: siglatchd does this action itself.
+    Answered,
 }
 
 /// A webhook as it is kept.
@@ -142,6 +144,7 @@ mod tests {
             (Outcome::Held, r#""outcome":"held""#),
             (Outcome::Released, r#""outcome":"released""#),
             (Outcome::NothingToRelease, r#""outcome":"nothing-to-release""#),
+            (Outcome::Answered, r#""outcome":"answered""#),
         ];
         let document = include_str!("../../../docs/webhook.md");
         for (outcome, text) in cases {

@@ -116,6 +116,10 @@ impl Door {
         ended
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.phase == Phase::Open)
+    }
+
     pub(super) fn ran(&mut self, how: Ran, out: &mut Out) {
         let Some(turn) = self.turn.as_mut().filter(|turn| turn.phase == Phase::Opening) else {
             return;

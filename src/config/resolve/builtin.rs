@@ -1,0 +1,55 @@
+//! `builtin` of an action: what the daemon does itself.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::args;
+use super::section::Section;
+use crate::config::raw::RawAction;
+use crate::config::resolved::{Builtin, Program};
+
+/// It stands in the place of a program.
+pub(super) fn resolve(action: &mut Section<'_>, raw: &RawAction) -> Option<Builtin> {
+    let builtin = action.choice("builtin", &raw.builtin, None, &BUILTIN, &[]);
+    if let Some(name) = &raw.builtin {
+        alone(action, raw, name.get_ref());
+    }
+    builtin
+}
+
+/// The program of `run`, or nothing that could be started where the daemon needs none.
+pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<Program> {
+    match raw.builtin {
+        Some(_) => Some(Program { path: PathBuf::new(), args: Vec::new() }),
+        None => args::run(action, raw),
+    }
+}
+
+/// Notes what does nothing beside it, or contradicts it.
+fn alone(action: &mut Section<'_>, raw: &RawAction, name: &str) {
+    let others = [
+        ("run", raw.run.as_ref().map(Spanned::span)),
+        ("undo", raw.undo.as_ref().map(Spanned::span)),
+        ("nft", raw.nft.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in others {
+        if let Some(span) = span {
+            let what = format!("`{key}` beside `builtin = \"{name}\"`: an action is one of the two");
+            action.error(span, what, "leave one of them out");
+        }
+    }
+    let idle = [
+        ("args", raw.args.as_ref().map(Spanned::span)),
+        ("env", raw.env.as_ref().map(Spanned::span)),
+        ("stdin", raw.stdin.as_ref().map(Spanned::span)),
+        ("run_as", raw.run_as.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in idle {
+        if let Some(span) = span {
+            action.warning(span, format!("`{key}` does nothing beside `builtin`"), "leave it out");
+        }
+    }
+}
+
+const BUILTIN: [(&str, Option<Builtin>); 1] = [("whoami", Some(Builtin::Whoami))];
