@@ -90,6 +90,23 @@ fn an_action_that_is_held_and_undone_is_a_door_with_an_id_to_release_it() {
 }
 
 #[test]
+#[cfg(feature = "webhook")]
+fn a_webhook_has_a_key_and_may_lead_inside_if_it_says_so() {
+    let folder = Folder::new();
+    folder.write("ca.pem", 0o644, CERTIFICATE);
+    let keys = "webhook = \"https://[::1]:8443/x\"\nwebhook_key = \"alice.hmac\"\nwebhook_allow = [\"::1\"]\nwebhook_ca = \"ca.pem\"";
+    let text = format!("{SERVER}[actions.ssh]\nid = 200\nrun = [\"HERE/open\"]\n{keys}\n");
+    let loaded = folder.load(&text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let webhook = loaded.config.actions[&ActionId::new(200).unwrap()].webhook.clone().unwrap();
+    assert_eq!(
+        (webhook.url.as_str(), &webhook.allow[..]),
+        ("https://[::1]:8443/x", &["[::1]".to_owned()][..])
+    );
+    assert!(webhook.ca.unwrap().starts_with("-----BEGIN"));
+}
+
+#[test]
 fn all_problems_are_told_at_once_each_with_its_line_a_caret_and_a_hint() {
     let folder = Folder::new();
     let problems = folder
@@ -184,7 +201,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 97);
+    assert_eq!(cases, 102);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -572,6 +589,30 @@ const MISTAKES: &[(&str, &str)] = &[
         "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\non_shutdown = \"undo\"",
         "warning: `on_shutdown` does nothing without a lease @ 6:15 => write `hold` and `undo` as well",
     ),
+    // webhooks
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook = \"http://h\"\nwebhook_key = \"alice.hmac\"",
+        "error: `webhook` takes a URL that begins with https://, of printable ASCII without user, password and # @ 6:11 => write webhook = \"https://hooks.example.org/siglatch\"",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook = \"https://h\"",
+        "error: `webhook_key` is missing in [actions.a] @ 3:1 => what is sent is signed: name a file of 32 random bytes, or of 64 hex digits",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook = \"https://h\"\nwebhook_key = \"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\"",
+        "error: `webhook_key` is a key, where a file's name belongs @ 7:15 => what is sent is signed: name a file of 32 random bytes, or of 64 hex digits",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook = \"https://h\"\nwebhook_key = \"server.key.pem\"\nwebhook_ca = \"alice.hmac\"\nwebhook_allow = [\"a b\", \"[::1]\"]",
+        "error: HERE/server.key.pem is longer than 1024 bytes @ 7:15 => name the right file\n\
+         error: HERE/alice.hmac: there is no certificate in it @ 8:14 => name a file with certificates in PEM\n\
+         error: this is no host name and no IP address @ 9:18 => write it as it stands in `webhook`, without the port\n\
+         warning: this is not the host of `webhook`: it does nothing @ 9:25 => write it as it stands in `webhook`, or leave it out",
+    ),
+    (
+        "[actions.a]\nid = 1\nrun = [\"HERE/open\"]\nwebhook_ca = \"alice.hmac\"",
+        "warning: `webhook_ca` does nothing without `webhook` @ 6:14 => write `webhook` as well",
+    ),
 ];
 
 #[test]
@@ -670,6 +711,8 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     let public = PrivateKey::from_pem(&SERVER_KEY).unwrap().public().to_pem().unwrap();
     folder.write("keys/alice.pub.pem", 0o644, public.as_bytes());
     folder.write("keys/alice.totp", 0o600, b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n");
+    folder.write("keys/ssh.webhook", 0o600, &[7; 32]);
+    folder.write("keys/internal-ca.pem", 0o644, CERTIFICATE);
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
@@ -714,6 +757,9 @@ fn switched_on(shipped: &str) -> String {
         .collect();
     lines.join("\n")
 }
+
+/// As far as it is looked into at load.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
 
 const SHIPPED: &str = include_str!("../config/siglatchd.toml");
 

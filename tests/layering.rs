@@ -71,8 +71,10 @@ const ROOMS: &[Room] = &[
         forbidden: IMPURE,
     },
     Room {
-        name: "jobs and leases are pure",
+        name: "jobs, leases and hooks are pure",
         places: &[
+            "work/hooks.rs",
+            "work/hooks",
             "work/job.rs",
             "work/jobs.rs",
             "work/leases.rs",

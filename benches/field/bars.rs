@@ -5,6 +5,7 @@ use std::fmt;
 use crate::floods::{FLOODER, Knocker, Outcome};
 use crate::garbage::Kind;
 use crate::load::Sources;
+use crate::siglatchd::DOORS;
 use crate::stats::Figures;
 use crate::{LATENCY, THROUGHPUT};
 
@@ -95,21 +96,24 @@ fn ratio(
 }
 
 fn stamped(floods: &[Outcome]) -> Vec<Bar> {
-    let stamped = |most: u64, least: u64| -> Vec<&Outcome> {
-        let fits =
-            |flood: &&Outcome| flood.who == "siglatchd stamped" && (least..=most).contains(&flood.case.rate);
+    let of = |who: &str, most: u64, least: u64| -> Vec<&Outcome> {
+        let fits = |flood: &&Outcome| flood.who == who && (least..=most).contains(&flood.case.rate);
         floods.iter().filter(fits).collect()
     };
+    let stamped = |most, least| of("siglatchd stamped", most, least);
+    let doors = of(DOORS, u64::MAX, 0);
     let mut fastest = stamped(u64::MAX, 400_000);
     fastest.retain(|flood| match flood.case.kind {
         Kind::Random | Kind::RightLength | Kind::StampedLooking | Kind::Base64 => true,
         Kind::CopiedBeacon | Kind::Replayed | Kind::Mixed => false,
     });
     let slow = stamped(u64::MAX, 0);
+    let slow = [slow, doors.clone()].concat();
     let p99 = slow.iter().map(|flood| flood.p99()).fold(0.0, f64::max);
     vec![
         survived("3. stamped, up to 100k/s of any garbage: all ran", &stamped(100_000, 0), 1.0),
         survived("3. stamped, 400k/s that the kernel can tell: >= 99 %", &fastest, 0.99),
+        survived("3. stamped for doors with leases and a quota: all ran", &doors, 1.0),
         Bar {
             name: "4. latency of a stamped knock in any flood: p99 < 50 ms".to_owned(),
             verdict: if slow.is_empty() { Verdict::NotMeasured } else { judged(p99 < 50.0) },

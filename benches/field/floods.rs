@@ -127,9 +127,14 @@ fn knock_well(
         Knocker::Known => KNOWN,
         Knocker::Flooder | Knocker::Stranger => ELSEWHERE,
     };
-    let socket = UdpSocket::bind((from, 0))?;
     let knocks = contender.knocks(8)?;
-    for knock in &knocks {
+    for (at, knock) in knocks.iter().enumerate() {
+        // A door that is open runs nothing.
+        let from = match knocker {
+            Knocker::Known | Knocker::Flooder => from,
+            Knocker::Stranger => Ipv4Addr::from(u32::from(from) + at as u32),
+        };
+        let socket = UdpSocket::bind((from, 0))?;
         socket.send_to(&knock.datagram, running.to)?;
         arrivals.of(knock.token, clock::nanos() + LATE).ok_or("a knock before the flood did not run")?;
     }

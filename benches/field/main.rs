@@ -91,11 +91,16 @@ fn run(plan: &Plan, work: &Path, out: &Path) -> Try<()> {
     let stamped = Siglatchd { site: &site, way: Way::Stamped };
     let plain = Siglatchd { site: &site, way: Way::Plain };
     let run_as = Siglatchd { site: &site, way: Way::RunAs };
+    let doors = Siglatchd { site: &site, way: Way::Door };
     let fwknopd = Fwknopd::new(work.join("fwknop"), &script, &arrivals)?;
 
     let contenders: Vec<&dyn Contender> = vec![&stamped, &plain, &run_as, &fwknopd];
-    let turns: Vec<(&dyn Contender, &[Case])> =
-        vec![(&stamped, &plan.stamped), (&plain, &plan.plain), (&fwknopd, &plan.fwknopd)];
+    let turns: Vec<(&dyn Contender, &[Case])> = vec![
+        (&stamped, &plan.stamped),
+        (&doors, &plan.doors),
+        (&plain, &plan.plain),
+        (&fwknopd, &plan.fwknopd),
+    ];
 
     let mut figures = Figures::default();
     let opener = Opener::new(site.key.der())?;

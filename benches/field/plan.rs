@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) flood: Duration,
     /// For stamped knocks.
     pub(crate) stamped: Vec<Case>,
+    /// For stamped knocks for doors.
+    pub(crate) doors: Vec<Case>,
     /// For plain knocks.
     pub(crate) plain: Vec<Case>,
     /// For fwknopd.
@@ -46,6 +48,7 @@ impl Plan {
             closed_loop: Duration::from_secs(3),
             flood: Duration::from_secs(10),
             stamped,
+            doors: doors().to_vec(),
             plain,
             fwknopd: ladder(Kind::Base64).chain(random).collect(),
         }
@@ -75,8 +78,18 @@ impl Plan {
     /// Latency and throughput alone.
     pub(crate) fn rounds() -> Plan {
         let none = Vec::new;
-        Plan { stamped: none(), plain: none(), fwknopd: none(), ..Plan::quick() }
+        Plan { stamped: none(), doors: none(), plain: none(), fwknopd: none(), ..Plan::quick() }
     }
+}
+
+/// A door opens once for an address, so each knock comes from a new one.
+fn doors() -> [Case; 3] {
+    let case = |kind, rate, from| Case { knocker: Knocker::Stranger, ..case(kind, rate, from) };
+    [
+        case(Kind::Mixed, 20_000, Sources::Each),
+        case(Kind::CopiedBeacon, 100_000, Sources::Each),
+        case(Kind::StampedLooking, 400_000, ONE),
+    ]
 }
 
 /// The floods that only plain knocks fear.

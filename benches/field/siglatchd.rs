@@ -45,6 +45,8 @@ pub(crate) enum Way {
     Plain,
     /// 256 bytes, for an action with `run_as`.
     RunAs,
+    /// 288 bytes, for a door with a quota: a lease is on the disk before the script starts.
+    Door,
 }
 
 impl Site {
@@ -60,8 +62,9 @@ impl Site {
         secret(&dir.join("alice.hmac"), hmac.to_hex().as_bytes())?;
         let run = format!("run = [{script:?}, {:?}]\nmax_running = 64\n", arrivals.fifo);
         let actions = format!(
-            "[users.alice]\nid = 1\nhmac_key = \"alice.hmac\"\nactions = [\"arrived\", \"arrived-as\"]\n\
-             [actions.arrived]\nid = 1\n{run}[actions.arrived-as]\nid = 2\nrun_as = \"nobody\"\n{run}"
+            "[users.alice]\nid = 1\nhmac_key = \"alice.hmac\"\nactions = [\"arrived\", \"arrived-as\", \"door\"]\n\
+             [actions.arrived]\nid = 1\n{run}[actions.arrived-as]\nid = 2\nrun_as = \"nobody\"\n{run}\
+             [actions.door]\nid = 3\nhold = \"1h\"\nundo = [\"/bin/true\"]\nquota = \"100000/day\"\n{run}"
         );
         let beacon = BeaconKey::of(key.public());
         let stamper = Stamper::new(&StampKey::derive(key.public(), &hmac));
@@ -87,6 +90,7 @@ impl Site {
         let action = match way {
             Way::Stamped | Way::Plain => 1,
             Way::RunAs => 2,
+            Way::Door => 3,
         };
         let (token, user, timestamp) = (token(), UserId(1), clock::unix());
         let packet = Packet {
@@ -99,7 +103,7 @@ impl Site {
         let plain = packet.encode(&self.hmac, Binding::Server(self.server))?;
         let sealed = self.key.public().seal(&mut OsRng, &plain)?;
         let datagram = match way {
-            Way::Stamped => stamp(sealed, user, timestamp, &self.beacon, &self.stamper),
+            Way::Stamped | Way::Door => stamp(sealed, user, timestamp, &self.beacon, &self.stamper),
             Way::Plain | Way::RunAs => sealed,
         };
         Ok(Knock { token, datagram })
@@ -123,6 +127,7 @@ impl Contender for Siglatchd<'_> {
             Way::Stamped => "siglatchd stamped",
             Way::Plain => "siglatchd plain",
             Way::RunAs => "siglatchd plain, run_as",
+            Way::Door => DOORS,
         }
     }
 
@@ -149,5 +154,8 @@ fn secret(path: &Path, bytes: &[u8]) -> Try<()> {
     fs::write(path, bytes)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }
+
+/// The contender whose knocks are for doors.
+pub(crate) const DOORS: &str = "siglatchd doors";
 
 const PORT: u16 = 50_000;

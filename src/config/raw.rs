@@ -138,6 +138,10 @@ pub(super) struct RawAction {
     pub(super) nft: Option<Keys<RawNft>>,
     pub(super) source: Option<Text>,
     pub(super) allow_source: Option<Texts>,
+    pub(super) webhook: Option<Text>,
+    pub(super) webhook_key: Option<Text>,
+    pub(super) webhook_allow: Option<Texts>,
+    pub(super) webhook_ca: Option<Text>,
 }
 
 /// `nft` of an action.

@@ -270,6 +270,8 @@ pub struct Action {
     pub allowance: Allowance,
     /// What it asks for beside a signed knock.
     pub second_factor: SecondFactor,
+    /// Who is told what came of its knocks.
+    pub webhook: Option<Webhook>,
 }
 
 impl Action {
@@ -350,6 +352,19 @@ pub enum SecondFactor {
     None,
     /// A code of the user's authenticator.
     Totp,
+}
+
+/// Where it is told what came of a knock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// `https://` and nothing else; a secret, perhaps.
+    pub url: String,
+    /// Signs what is told.
+    pub key: HmacKey,
+    /// Hosts that may have private, loopback and link-local addresses.
+    pub allow: Vec<String>,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca: Option<String>,
 }
 
 /// What a firewall has to do with.

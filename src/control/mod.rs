@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::work::hooks::Which;
 use crate::work::leases::Whom;
 
 /// What is asked.
@@ -14,6 +15,10 @@ use crate::work::leases::Whom;
 pub enum Request {
     /// End leases now.
     Revoke(Whom),
+    /// Send webhooks now.
+    RetryWebhooks(Which),
+    /// Throw webhooks away.
+    DropWebhooks(Which),
 }
 
 /// What is answered.
@@ -22,6 +27,8 @@ pub enum Request {
 pub enum Reply {
     /// So many leases were ended.
     Revoked(usize),
+    /// So many webhooks were meant.
+    Webhooks(usize),
     /// Nothing was done, and why.
     Failed(String),
 }
@@ -74,6 +81,18 @@ mod tests {
             assert_eq!(write(&request).unwrap(), format!("{line}\n").as_bytes());
             assert_eq!(read::<Request>(line.as_bytes()).unwrap(), request);
         }
+        let hooks = [
+            (Request::RetryWebhooks(Which::Failed), r#"{"retry-webhooks":"failed"}"#),
+            (
+                Request::DropWebhooks(Which::Hook(KnockId([0xab; 8]))),
+                r#"{"drop-webhooks":{"hook":"abababababababab"}}"#,
+            ),
+        ];
+        for (request, line) in hooks {
+            assert_eq!(write(&request).unwrap(), format!("{line}\n").as_bytes());
+            assert_eq!(read::<Request>(line.as_bytes()).unwrap(), request);
+        }
+        assert_eq!(write(&Reply::Webhooks(2)).unwrap(), b"{\"webhooks\":2}\n");
         assert_eq!(write(&Reply::Revoked(2)).unwrap(), b"{\"revoked\":2}\n");
         for line in
             ["", "{}", r#"{"revoke":"some"}"#, r#"{"revoke":{"lease":"ab"}}"#, r#"{"stop":"all"}"#, "[[[["]

@@ -30,6 +30,9 @@ pub(super) enum Command {
     Leases(Leases),
     Revoke(Revoke),
     Usage(Usage),
+    /// Webhooks that were not delivered
+    #[command(subcommand)]
+    Webhooks(Webhooks),
     Check(Check),
     /// Rules that doors need, and a safe way to load them
     #[command(subcommand)]
@@ -171,6 +174,40 @@ pub(super) struct Usage {
     pub(super) at: At,
 }
 
+#[derive(Debug, Subcommand)]
+pub(super) enum Webhooks {
+    /// Lists those that did not get through and are tried no more, by the store
+    Failed(HookList),
+    /// Lists those that are still to be sent, by the store
+    Pending(HookList),
+    /// Has siglatchd send one, or all that have failed, now
+    Retry(Chosen),
+    /// Has siglatchd throw one, or all that have failed, away
+    Drop(Chosen),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct HookList {
+    /// As JSON: a list of objects
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+pub(super) struct Chosen {
+    /// The webhook with this id, as the lists show it
+    #[arg(value_name = "ID", value_parser = hook, group = "which")]
+    pub(super) id: Option<KnockId>,
+    /// All that have failed
+    #[arg(long, group = "which")]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
 /// Says everything that is wrong with a configuration
 ///
 /// The same check that siglatchd makes at start and at a reload: exit code 78 if it would refuse the file.
@@ -255,6 +292,10 @@ fn lease(text: &str) -> Result<KnockId, &'static str> {
     KnockId::parse(text).ok_or("no lease: one has 16 hex digits")
 }
 
+fn hook(text: &str) -> Result<KnockId, &'static str> {
+    KnockId::parse(text).ok_or("no webhook: one has 16 hex digits")
+}
+
 fn revert(text: &str) -> Result<Duration, &'static str> {
     let range = Duration::from_secs(1)..=Duration::from_secs(86_400);
     config::duration(text)
@@ -279,6 +320,7 @@ const EXAMPLES: &str = "Examples:
   siglatchctl leases
   siglatchctl revoke --user alice
   siglatchctl usage
+  siglatchctl webhooks failed
   siglatchctl check
   siglatchctl firewall snippet ssh --tcp 22 > doors.nft
   siglatchctl firewall try doors.nft

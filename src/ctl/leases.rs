@@ -1,20 +1,21 @@
 //! `siglatchctl leases` and `revoke`: who holds which door until when, and its end.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::args::{Leases, Revoke};
+#[cfg(feature = "sqlite")]
+use super::ask::folder;
+use super::ask::{ask, nothing};
 use super::document::Document;
 use super::internal;
 use crate::clock::{self, Now};
 use crate::config::show_duration;
-use crate::control::{self, LINE_MAX, Reply, Request, SOCKET};
+use crate::control::{Reply, Request};
 use crate::exit::{self, Exit, Failure};
 use crate::store::Boot;
 use crate::store::doors::DoorKey;
@@ -133,48 +134,13 @@ pub(super) fn revoke(args: &Revoke) -> Result<(), Failure> {
         (None, None) => Whom::All,
     };
     let document = Document::open(&args.at.config)?;
-    let socket = folder(&document, "runtime_dir", "/run/siglatch").join(SOCKET);
-    match ask(&socket, &Request::Revoke(whom.clone()))? {
+    match ask(&document, &Request::Revoke(whom.clone()))? {
         Reply::Revoked(0) if matches!(whom, Whom::Lease(_)) => {
             Err(Failure::new(Exit::TryAgain, "there is no such lease")
                 .hint("`siglatchctl leases` lists them"))
         }
         Reply::Revoked(1) => exit::say("1 lease revoked\n"),
         Reply::Revoked(count) => exit::say(&format!("{count} leases revoked\n")),
-        Reply::Failed(why) => Err(Failure::new(Exit::Internal, format!("siglatchd did nothing: {why}"))),
+        other @ (Reply::Webhooks(_) | Reply::Failed(_)) => Err(nothing(&other)),
     }
 }
-
-fn ask(socket: &Path, request: &Request) -> Result<Reply, Failure> {
-    let line = control::write(request).map_err(|error| internal(&error))?;
-    let exchange = || -> io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(&line)?;
-        let mut reply = Vec::new();
-        stream.take(LINE_MAX as u64).read_to_end(&mut reply)?;
-        Ok(reply)
-    };
-    let reply = exchange().map_err(|error| {
-        let what = format!("cannot ask siglatchd at {}: {error}", socket.display());
-        let denied = error.kind() == io::ErrorKind::PermissionDenied;
-        let runs =
-            "does it run, and with this configuration? its log says `control-failed` if it has no socket";
-        Failure::new(Exit::of_io(&error), what).hint(if denied { "run this as root" } else { runs })
-    })?;
-    if reply.is_empty() {
-        return Err(Failure::new(
-            Exit::TryAgain,
-            "siglatchd hung up: it has too many to answer, or you are not root",
-        ));
-    }
-    control::read(&reply).map_err(|error| internal(&error))
-}
-
-/// A folder that the configuration names, relative to it.
-fn folder(document: &Document, key: &str, default: &str) -> PathBuf {
-    document.folder().join(document.text(key).unwrap_or(default))
-}
-
-const PATIENCE: Duration = Duration::from_secs(5);

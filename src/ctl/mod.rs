@@ -9,6 +9,7 @@
 //! name becomes a file name and a script's argument, so it is a [`crate::wire::invite::Name`].
 
 mod args;
+mod ask;
 mod doctor;
 mod document;
 mod firewall;
@@ -18,6 +19,7 @@ mod list;
 mod totp;
 mod usage;
 mod user;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Permissions};
@@ -31,7 +33,7 @@ use rand::rngs::SysRng;
 
 use crate::config::{self, files, files::Existing};
 use crate::exit::{self, Exit, Failure};
-use args::{Action, Cli, Command, Firewall, User};
+use args::{Action, Cli, Command, Firewall, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -45,6 +47,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Leases(args) => leases::leases(&args),
             Command::Revoke(args) => leases::revoke(&args),
             Command::Usage(args) => usage::usage(&args),
+            Command::Webhooks(Webhooks::Failed(args)) => webhooks::failed(&args),
+            Command::Webhooks(Webhooks::Pending(args)) => webhooks::pending(&args),
+            Command::Webhooks(Webhooks::Retry(args)) => webhooks::retry(&args),
+            Command::Webhooks(Webhooks::Drop(args)) => webhooks::forget(&args),
             Command::Check(args) => config::check(&args.file),
             Command::Firewall(Firewall::Snippet(args)) => firewall::snippet(&args),
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),

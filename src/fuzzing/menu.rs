@@ -254,6 +254,7 @@ fn an_action(id: ActionId) -> Action {
         door: None,
         allowance: Default::default(),
         second_factor: Default::default(),
+        webhook: None,
     }
 }
 

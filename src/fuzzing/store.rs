@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::exit::Exit;
 use crate::store::doors::{DoorKey, DoorRow};
+use crate::store::hooks::HookRow;
 use crate::store::{MemoryStore, Outcome, Record, Store, StoreError, Used};
+use crate::wire::KnockId;
 
 /// What is on the disk.
 #[derive(Clone)]
@@ -59,6 +61,14 @@ impl Store for Disk {
 
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
         self.with(|store| store.doors(wall))
+    }
+
+    fn keep_hooks(&mut self, wall: u64, rows: &[HookRow]) -> Result<(), StoreError> {
+        self.with(|store| store.keep_hooks(wall, rows))
+    }
+
+    fn hooks(&mut self, wall: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
+        self.with(|store| store.hooks(wall))
     }
 
     fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {

@@ -192,6 +192,7 @@ fn action(id: u8) -> Action {
         door: None,
         allowance: Default::default(),
         second_factor: Default::default(),
+        webhook: None,
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) enum Knocked {
     Follows(DoorKey),
     /// It holds a door that is open, for so many seconds from now.
     Holds(u32),
-    /// It ended its lease, or there was none.
-    Ended(&'static str),
+    /// It ended so many leases: one, or none.
+    Ended(usize),
     /// It is refused.
     Refused(DropReason),
 }
@@ -55,9 +55,8 @@ impl Doors {
         if grant.options.release.is_some() {
             let about = About::from(grant);
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
-            let what = if ended > 0 { "released" } else { "nothing to release" };
-            report.accepted(&about, what);
-            return Knocked::Ended(what);
+            report.accepted(&about, released(ended));
+            return Knocked::Ended(ended);
         }
         let opening = Opening::of(grant, door);
         let about = opening.about();
@@ -95,7 +94,7 @@ impl Doors {
                     self.leases.ran(&DoorKey::of(about), how);
                 }
             }
-            Whose::Knock(_) => {}
+            Whose::Knock(_) | Whose::Hook(_) => {}
             Whose::Undo(undoing) => {
                 if let Some(how) = undone(&event.what) {
                     crash::point("keeper-undone");
@@ -179,6 +178,11 @@ impl Doors {
         }
         refused
     }
+}
+
+/// What is said of a knock that ended so many leases.
+pub(super) fn released(ended: usize) -> &'static str {
+    if ended > 0 { "released" } else { "nothing to release" }
 }
 
 fn ran(what: &Happened) -> Option<Ran> {

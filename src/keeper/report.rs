@@ -26,6 +26,7 @@ use crate::wire::{ActionId, Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, Whose};
 
 mod doors;
+mod hooks;
 
 /// Counts and speaks.
 #[derive(Debug)]
@@ -107,6 +108,8 @@ impl Report {
             Whose::Knock(about) => about,
             Whose::Undo(undoing) => return self.undo(undoing, &event.what),
             Whose::Renewal(renewing) => return self.renewal(renewing, &event.what),
+            // What is said of it is known where it is waited for.
+            Whose::Hook(_) => return,
         };
         let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
         match &event.what {

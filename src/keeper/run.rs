@@ -12,6 +12,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::control::{self, Control};
 use super::doors::Doors;
+use super::hooks::Webhooks;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
 use super::receipts::Receipts;
@@ -48,6 +49,7 @@ struct Keeper {
     runner: Runner,
     receipts: Receipts,
     doors: Doors,
+    webhooks: Webhooks,
     /// `None`: it could not be opened.
     control: Option<Control>,
     reload: Reload,
@@ -84,7 +86,7 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, leases, sockets } = started;
+        let Started { config, clock, judge, store, leases, hooks, sockets } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -99,7 +101,7 @@ impl Keeper {
         let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config.runtime_dir);
         let control = control
             .inspect_err(|what| {
-                log::error!(code = "control-failed", what; "no control socket: `siglatchctl revoke` will not work");
+                log::error!(code = "control-failed", what; "no control socket: `siglatchctl revoke` and `webhooks` will not work");
             })
             .ok();
         let now = clock.now();
@@ -121,6 +123,7 @@ impl Keeper {
             runner,
             receipts: Receipts::default(),
             doors: Doors::new(leases),
+            webhooks: Webhooks::new(hooks),
             control,
             reload,
             phase: Phase::Serving,
@@ -174,6 +177,7 @@ impl Keeper {
             self.listener.next_deadline(),
             self.notify.next_deadline(),
             self.doors.next_deadline(now),
+            self.webhooks.next_deadline(),
             self.control.as_ref().and_then(Control::next_deadline),
         ];
         let next = due.into_iter().flatten().min().unwrap_or_default();
@@ -227,6 +231,7 @@ impl Keeper {
         self.phase = Phase::Stopping;
         self.runner.stop();
         self.doors.shutdown();
+        self.webhooks.stop();
         self.listener.stop(now);
         self.notify.stopping();
     }
@@ -237,6 +242,7 @@ impl Keeper {
             self.answer(Some(reply));
         }
         self.doors.due(now);
+        self.webhooks.due(now);
         self.control.iter_mut().for_each(|control| control.due(now));
         if now.mono >= self.summary_at {
             self.report.summary(now, self.listener.drops());
@@ -296,6 +302,8 @@ impl Keeper {
         if let Some(control) = &mut self.control {
             control.ready(now, token, |request| match request {
                 Request::Revoke(whom) => Reply::Revoked(self.doors.revoke(&whom)),
+                Request::RetryWebhooks(which) => Reply::Webhooks(self.webhooks.retry(now, which)),
+                Request::DropWebhooks(which) => Reply::Webhooks(self.webhooks.forget(which)),
             });
         }
     }

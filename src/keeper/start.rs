@@ -19,6 +19,7 @@ use crate::store::{Boot, MemoryStore, Store};
 use crate::store::{SqliteStore, sqlite::Found};
 use crate::sys;
 use crate::wire::{HmacKey, ServerId};
+use crate::work::hooks::Hooks;
 use crate::work::leases::{Leases, Record};
 
 /// What [`super::run`] runs.
@@ -28,6 +29,7 @@ pub(super) struct Started {
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
     pub(super) leases: Leases,
+    pub(super) hooks: Hooks,
     pub(super) sockets: Sockets,
 }
 
@@ -55,8 +57,9 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
     };
     let mut store = open_store(&config)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
+    let hooks = recover_hooks(&mut *store, clock.now())?;
     let judge = Judge::new(Arc::clone(&config), decoys());
-    Ok(Started { config, clock, judge, store, leases, sockets })
+    Ok(Started { config, clock, judge, store, leases, hooks, sockets })
 }
 
 /// What is not there is said once.
@@ -106,6 +109,16 @@ fn recover(store: &mut dyn Store, now: Now, max: usize) -> Result<Leases, Failur
     }
     leases.recover(now, rows);
     Ok(leases)
+}
+
+/// What nobody was told yet.
+fn recover_hooks(store: &mut dyn Store, now: Now) -> Result<Hooks, Failure> {
+    let mut hooks = Hooks::default();
+    hooks.recover(now, store.hooks(now.unix())?);
+    if !hooks.is_empty() {
+        log::info!(code = "webhooks-found", webhooks = hooks.len(); "webhooks that are not delivered");
+    }
+    Ok(hooks)
 }
 
 fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {

@@ -1,4 +1,4 @@
-//! Claims, uses and doors in memory: for tests and throw-away machines.
+//! Claims, uses, doors and webhooks in memory: for tests and throw-away machines.
 //!
 //! It forgets at exit, so its floor is the time at which it started. What was claimed ahead of that clock can run
 //! again after a restart, and a door that was open then stays so.
@@ -9,9 +9,10 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 
 use super::doors::{DoorKey, DoorRow};
+use super::hooks::HookRow;
 use super::usage::{Ledger, Waiting, oldest, quarter, spend};
 use super::{Outcome, Record, Store, StoreError, Used, seconds};
-use crate::wire::{ActionId, Nonce, UserId};
+use crate::wire::{ActionId, KnockId, Nonce, UserId};
 
 /// Claims until exit.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct MemoryStore {
     max_claims: u64,
     floor: u32,
     doors: BTreeMap<DoorKey, String>,
+    hooks: BTreeMap<KnockId, String>,
 }
 
 /// One user's.
@@ -50,6 +52,7 @@ impl MemoryStore {
             max_claims,
             floor: seconds(wall),
             doors: BTreeMap::new(),
+            hooks: BTreeMap::new(),
         }
     }
 
@@ -100,6 +103,20 @@ impl Store for MemoryStore {
 
     fn doors(&mut self, _wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
         Ok(self.doors.clone().into_iter().collect())
+    }
+
+    fn keep_hooks(&mut self, _wall: u64, rows: &[HookRow]) -> Result<(), StoreError> {
+        for row in rows {
+            match &row.record {
+                Some(record) => self.hooks.insert(row.id, record.clone()),
+                None => self.hooks.remove(&row.id),
+            };
+        }
+        Ok(())
+    }
+
+    fn hooks(&mut self, _wall: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
+        Ok(self.hooks.clone().into_iter().collect())
     }
 
     fn give_back(&mut self, _wall: u64, used: Used) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! What must outlive the process: claimed nonces, what was used up with them, and doors that are to be closed.
 //!
 //! In: batches of claims. Out: for each, whether it is the first ever, and within its limits. In: doors as they are to be
-//! kept; out: that they are on the disk. Never: the network, policy.
+//! kept; out: that they are on the disk. In: webhooks; out: that a kill takes none along. Never: the network, policy.
 //!
 //! # Promise
 //!
@@ -21,6 +21,7 @@
 
 pub mod boot;
 pub mod doors;
+pub mod hooks;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -31,6 +32,7 @@ use std::net::IpAddr;
 
 pub use boot::Boot;
 use doors::{DoorKey, DoorRow};
+use hooks::HookRow;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -38,7 +40,7 @@ pub use thread::StoreThread;
 pub use usage::{Over, Use, Used};
 
 use crate::exit::{Exit, Failure};
-use crate::wire::Nonce;
+use crate::wire::{KnockId, Nonce};
 
 /// A nonce to be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,20 @@ pub trait Store: Send {
     ///
     /// [`StoreError`].
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError>;
+
+    /// Keeps these webhooks, the last of equal ones, in one transaction. A crash of the machine may take it along.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: none of them is kept.
+    fn keep_hooks(&mut self, wall: u64, rows: &[HookRow]) -> Result<(), StoreError>;
+
+    /// All webhooks that are kept, each with its record.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn hooks(&mut self, wall: u64) -> Result<Vec<(KnockId, String)>, StoreError>;
 
     /// Gives back a use of which nothing came, if it was counted. Nothing may depend on it: a crash may come first.
     ///

@@ -1,13 +1,15 @@
 //! An engine on a thread of its own.
 //!
-//! In: claims, one by one, each with a ticket of the caller's, and doors. Out: the tickets, each with its outcome, and
-//! which doors are kept. Whatever arrived while a commit ran shares the next one. Never blocks the caller, but in [`StoreThread::close`].
+//! In: claims, one by one, each with a ticket of the caller's, doors and webhooks. Out: the tickets, each with its outcome,
+//! and which doors and webhooks are kept. Whatever arrived while a commit ran shares the next one. Never blocks the caller, but in [`StoreThread::close`].
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::doors::{DoorKey, DoorRow};
+use super::hooks::HookRow;
 use super::{Outcome, Record, Store, StoreError, Used};
+use crate::wire::KnockId;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
@@ -25,6 +27,8 @@ pub enum Reply<T> {
     Claimed(T, Result<Outcome, NotRecorded>),
     /// Whether this door is kept as it was given; in the order of giving.
     Kept(DoorKey, Result<(), NotRecorded>),
+    /// Whether this webhook is kept as it was given; in the order of giving.
+    KeptHook(KnockId, Result<(), NotRecorded>),
     /// A `forget` was carried out; so many claims are left.
     Forgotten(u64),
     /// The engine fails, or fails differently than before. Said once, not per claim.
@@ -82,7 +86,10 @@ impl<T: Send + 'static> StoreThread<T> {
     pub fn submit(&self, record: Record, ticket: T) -> Result<(), T> {
         match self.send(Request::Claim(record, ticket)) {
             Err(Request::Claim(_, ticket)) => Err(ticket),
-            Ok(()) | Err(Request::Keep(_) | Request::Forget(_) | Request::GiveBack(_)) => Ok(()),
+            Ok(())
+            | Err(Request::Keep(_) | Request::KeepHook(_) | Request::Forget(_) | Request::GiveBack(_)) => {
+                Ok(())
+            }
         }
     }
 
@@ -93,6 +100,15 @@ impl<T: Send + 'static> StoreThread<T> {
     /// [`Busy`]: it is not kept.
     pub fn keep(&self, row: DoorRow) -> Result<(), Busy> {
         self.send(Request::Keep(row)).map_err(|_| Busy)
+    }
+
+    /// Asks to keep a webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: it is not kept.
+    pub fn keep_hook(&self, row: HookRow) -> Result<(), Busy> {
+        self.send(Request::KeepHook(row)).map_err(|_| Busy)
     }
 
     /// Asks to forget claims with a timestamp below `before`.
@@ -156,6 +172,7 @@ impl<T> Drop for StoreThread<T> {
 enum Request<T> {
     Claim(Record, T),
     Keep(DoorRow),
+    KeepHook(HookRow),
     Forget(u32),
     GiveBack(Used),
 }
@@ -200,10 +217,10 @@ impl<T> Worker<T> {
         }
     }
 
-    /// For `first` and what is behind it one transaction of claims, one of doors, and one for what ends them. No claim
-    /// depends on a door, nor a door on a claim: what a door is for was claimed long ago.
+    /// For `first` and what is behind it one transaction of claims, one of doors, one of webhooks, and one for what ends them.
+    /// None depends on one of another kind: what a door or a webhook is for was claimed long ago.
     fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
-        let (mut batch, mut tickets, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut batch, mut tickets, mut rows, mut hooks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut next, mut last) = (Some(first), None);
         while let Some(request) = next {
             match request {
@@ -212,9 +229,10 @@ impl<T> Worker<T> {
                     tickets.push(ticket);
                 }
                 Request::Keep(row) => rows.push(row),
+                Request::KeepHook(row) => hooks.push(row),
                 Request::Forget(_) | Request::GiveBack(_) => last = Some(request),
             }
-            let room = last.is_none() && batch.len().max(rows.len()) < GROUP;
+            let room = last.is_none() && batch.len().max(rows.len()).max(hooks.len()) < GROUP;
             next = room.then(|| queue.try_recv().ok()).flatten();
         }
         let served = if batch.is_empty() { Served::NoClaim } else { Served::Claims };
@@ -224,13 +242,16 @@ impl<T> Worker<T> {
         if !rows.is_empty() {
             self.keep(wall(), rows);
         }
+        if !hooks.is_empty() {
+            self.keep_hooks(wall(), hooks);
+        }
         match last {
             Some(Request::Forget(before)) => self.forget(wall(), before),
             Some(Request::GiveBack(used)) => {
                 let result = self.store.give_back(wall(), used);
                 self.settle(result, 0);
             }
-            Some(Request::Claim(..) | Request::Keep(_)) | None => {}
+            Some(Request::Claim(..) | Request::Keep(_) | Request::KeepHook(_)) | None => {}
         }
         served
     }
@@ -241,6 +262,14 @@ impl<T> Worker<T> {
         let kept = self.settle(result, 0).ok_or(NotRecorded);
         for row in rows {
             say(&self.outbox, Reply::Kept(row.key, kept));
+        }
+    }
+
+    fn keep_hooks(&mut self, wall: u64, rows: Vec<HookRow>) {
+        let result = self.store.keep_hooks(wall, &rows);
+        let kept = self.settle(result, 0).ok_or(NotRecorded);
+        for row in rows {
+            say(&self.outbox, Reply::KeptHook(row.id, kept));
         }
     }
 

@@ -82,6 +82,8 @@ impl Undelivered {
 
 /// What a process does that was started with [`FLAG`].
 pub fn main() -> ExitCode {
+    // Other processes of this user are not to look at the key.
+    nix::sys::prctl::set_dumpable(false).unwrap_or_default();
     match deliver() {
         Ok(()) => Exit::Ok.into(),
         Err(error) => {

@@ -1,5 +1,6 @@
 //! A grant, made into what is executed: program, arguments, environment, standard input.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::leases::{Renewing, Undoing};
 use crate::config::resolved::{Arg, Args, Door, Program, RunAs, Stdin};
@@ -18,11 +20,17 @@ use crate::wire::{Bound, KnockId};
 
 /// What is to be executed. Made from a [`Grant`], or from what was recorded of one, and from nothing else; keeps the
 /// configuration it was granted under over a reload.
-#[derive(Debug)]
 pub struct Job {
     whose: Whose,
     exec: Exec,
-    stdin: Option<Vec<u8>>,
+    stdin: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Job {
+    /// Without what it reads, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("whose", &self.whose).field("exec", &self.exec).finish_non_exhaustive()
+    }
 }
 
 /// What a job is there for.
@@ -32,6 +40,8 @@ pub enum Whose {
     Knock(Arc<About>),
     /// The end of a door.
     Undo(Arc<Undoing>),
+    /// A webhook: this program itself, as its sender.
+    Hook(KnockId),
     /// A door of nftables that is to close at another time.
     Renewal(Arc<Renewing>),
 }
@@ -90,7 +100,7 @@ impl Whose {
     pub fn knock(&self) -> Option<&Arc<About>> {
         match self {
             Whose::Knock(about) => Some(about),
-            Whose::Undo(_) | Whose::Renewal(_) => None,
+            Whose::Undo(_) | Whose::Renewal(_) | Whose::Hook(_) => None,
         }
     }
 }
@@ -118,23 +128,48 @@ impl Job {
             ("SIGLATCH_ATTEMPT", undoing.attempt.to_string()),
             ("SIGLATCH_LEASE_REASON", undoing.reason.to_string()),
         ]);
-        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin }
+        Job { whose: Whose::Undo(Arc::new(undoing)), exec, stdin: stdin.map(Zeroizing::new) }
     }
 
     /// What opens a door of nftables anew, for another time. The same program closes it.
     pub fn renewal(renewing: Renewing, recorded: &Exec, batch: Vec<u8>) -> Job {
-        Job { whose: Whose::Renewal(Arc::new(renewing)), exec: recorded.clone(), stdin: Some(batch) }
+        Job {
+            whose: Whose::Renewal(Arc::new(renewing)),
+            exec: recorded.clone(),
+            stdin: Some(Zeroizing::new(batch)),
+        }
     }
 
     /// The same, with this to read.
     pub(super) fn reading(self, stdin: Vec<u8>) -> Job {
-        Job { stdin: Some(stdin), ..self }
+        Job { stdin: Some(Zeroizing::new(stdin)), ..self }
+    }
+
+    /// What sends a webhook, as `run_as`: this program with `flag`, in an empty environment. It reads `delivery`, and ends by itself
+    /// before `timeout`.
+    pub fn sender(
+        knock: KnockId,
+        flag: &str,
+        delivery: Zeroizing<Vec<u8>>,
+        run_as: Option<RunAs>,
+        timeout: Duration,
+    ) -> Job {
+        let exec = Exec {
+            program: PathBuf::from("/proc/self/exe"),
+            args: vec![flag.to_owned()],
+            env: Vec::new(),
+            run_as,
+            timeout,
+            grace: Duration::ZERO,
+            max_output: SENDER_OUTPUT,
+        };
+        Job { whose: Whose::Hook(knock), exec, stdin: Some(delivery) }
     }
 
     fn new(grant: Grant, exec: Exec) -> (Arc<About>, Job) {
         let stdin = match grant.action.stdin {
             Stdin::Null => None,
-            Stdin::Payload => Some(grant.payload.clone()),
+            Stdin::Payload => Some(Zeroizing::new(grant.payload.clone())),
         };
         let about = Arc::new(About::from(grant));
         (Arc::clone(&about), Job { whose: Whose::Knock(about), exec, stdin })
@@ -145,11 +180,11 @@ impl Job {
         &self.whose
     }
 
-    /// The action that limits how many of it run at once; `None`: nothing may hold it up.
+    /// The action that limits how many of it run at once; `None`: no action does.
     pub fn limited_by(&self) -> Option<&Action> {
         match &self.whose {
             Whose::Knock(about) => Some(&about.action),
-            Whose::Undo(_) | Whose::Renewal(_) => None,
+            Whose::Undo(_) | Whose::Renewal(_) | Whose::Hook(_) => None,
         }
     }
 
@@ -173,9 +208,9 @@ impl Job {
         &self.exec.env
     }
 
-    /// What it reads: a payload of 0 to 199 bytes, or a batch for nft. `None`: /dev/null.
+    /// What it reads: a payload of 0 to 199 bytes, a batch for nft, or a delivery of some KiB. `None`: /dev/null.
     pub fn stdin(&self) -> Option<&[u8]> {
-        self.stdin.as_deref()
+        self.stdin.as_ref().map(|bytes| bytes.as_slice())
     }
 }
 
@@ -241,6 +276,9 @@ fn env(grant: &Grant, payload_base64: String) -> Vec<(String, String)> {
     let set = set.map(|(name, value)| (name.to_owned(), value)).into_iter();
     set.filter(|(name, _)| !named.contains_key(name)).chain(named.clone()).collect()
 }
+
+/// Bytes of the one line that a sender of webhooks may have to say.
+const SENDER_OUTPUT: usize = 4096;
 
 /// Where a script looks for the programs that it names: the daemon's own PATH is its starter's business.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

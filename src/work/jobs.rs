@@ -70,10 +70,18 @@ pub enum Phase {
 
 #[derive(Debug)]
 struct Running {
-    /// `None`: it undoes something.
-    action: Option<ActionId>,
+    room: Room,
     grace: Duration,
     phase: Phase,
+}
+
+/// What a job counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Run(ActionId),
+    Undo,
+    /// Whoever starts these counts them.
+    Beside,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +108,14 @@ impl Jobs {
     }
 
     /// Decides about a new job. Nobody overtakes a waiting job of the same action. What undoes something is never
-    /// refused, and starts while the daemon stops.
+    /// refused, and starts while the daemon stops. A webhook always starts, but not then.
     pub fn admit(&mut self, job: Job) -> Admit {
+        if let Whose::Hook(_) = job.whose() {
+            return match self.doors {
+                Doors::Open => Admit::Start(job),
+                Doors::Closed => Admit::Refuse(StartError::Stopping),
+            };
+        }
         let Some(action) = job.limited_by() else {
             if self.has_room_to_undo() {
                 return Admit::Start(job);
@@ -145,7 +159,7 @@ impl Jobs {
     ) -> Vec<(Arc<About>, DropReason)> {
         let mut withdrawn = Vec::new();
         self.waiting.retain(|job| match job.whose() {
-            Whose::Undo(_) | Whose::Renewal(_) => true,
+            Whose::Undo(_) | Whose::Renewal(_) | Whose::Hook(_) => true,
             Whose::Knock(about) => match permits(about) {
                 Ok(()) => true,
                 Err(reason) => {
@@ -169,7 +183,7 @@ impl Jobs {
         self.running.insert(
             self.free_slot(),
             Running {
-                action: job.limited_by().map(|action| action.id),
+                room: room(job),
                 grace: exec.grace,
                 phase: Phase::Running { deadline: now.saturating_add(exec.timeout) },
             },
@@ -221,9 +235,9 @@ impl Jobs {
         std::mem::take(&mut self.waiting).into_iter()
     }
 
-    /// How many run.
+    /// How many run; nobody waits for a webhook.
     pub fn running(&self) -> usize {
-        self.running.len()
+        self.running.values().filter(|job| job.room != Room::Beside).count()
     }
 
     /// How many wait.
@@ -232,8 +246,8 @@ impl Jobs {
     }
 
     fn has_room(&self, action: &Action) -> bool {
-        let same = self.running.values().filter(|job| job.action == Some(action.id)).count();
-        same < action.max_running && self.running.len().saturating_sub(self.undoing()) < self.max
+        let same = self.running.values().filter(|job| job.room == Room::Run(action.id)).count();
+        same < action.max_running && self.running().saturating_sub(self.undoing()) < self.max
     }
 
     fn has_room_to_undo(&self) -> bool {
@@ -241,7 +255,15 @@ impl Jobs {
     }
 
     fn undoing(&self) -> usize {
-        self.running.values().filter(|job| job.action.is_none()).count()
+        self.running.values().filter(|job| job.room == Room::Undo).count()
+    }
+}
+
+fn room(job: &Job) -> Room {
+    match job.whose() {
+        Whose::Knock(about) => Room::Run(about.action.id),
+        Whose::Undo(_) | Whose::Renewal(_) => Room::Undo,
+        Whose::Hook(_) => Room::Beside,
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a grant becomes.
 //!
 //! In: a [`crate::judge::Grant`]. Out: a [`Job`], started as a process, and what became of it, event by event; for a
-//! door, later, another that closes it.
+//! door, later, another that closes it; for a webhook, one that tells of it.
 //!
-//! [`job`], [`jobs`], [`leases`], [`nft`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
+//! [`hooks`], [`job`], [`jobs`], [`leases`], [`nft`], [`output`] and [`event`] are pure: they take time and bytes as arguments, start nothing and log
 //! nothing. [`runner`] is the only place in the package that starts a script.
 //!
 //! # Security considerations
@@ -14,6 +14,7 @@
 //! so that no line of the log can be forged with it.
 
 pub mod event;
+pub mod hooks;
 pub mod job;
 pub mod jobs;
 pub mod leases;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::Job;
 use super::leases::{Opening, Reason, Undoing};
 use crate::config::resolved::{
@@ -41,6 +43,7 @@ pub(super) fn action(id: u8, name: &str) -> Action {
         door: None,
         allowance: Default::default(),
         second_factor: Default::default(),
+        webhook: None,
     }
 }
 
@@ -101,6 +104,17 @@ pub(super) fn door(again: Again) -> Action {
         release_id: None,
     };
     Action { door: Some(door), ..action(3, "open") }
+}
+
+/// What sends a webhook.
+pub(super) fn sender() -> Job {
+    Job::sender(
+        KnockId([7; 8]),
+        "--webhook",
+        Zeroizing::new(b"secret".to_vec()),
+        None,
+        Duration::from_secs(15),
+    )
 }
 
 /// What closes a door.

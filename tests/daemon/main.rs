@@ -38,3 +38,5 @@ mod sources;
 mod ssh;
 mod supervision;
 mod time;
+#[cfg(feature = "webhook")]
+mod webhooks;

@@ -280,6 +280,7 @@ impl ActionRule {
             }),
             allowance: Default::default(),
             second_factor: Default::default(),
+            webhook: None,
         }
     }
 }

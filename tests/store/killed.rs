@@ -6,15 +6,18 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use siglatch::store::hooks::HookRow;
+use siglatch::store::sqlite::read_hooks;
 use siglatch::store::thread::Reply;
 use siglatch::store::usage::{Terms, Window};
 use siglatch::store::{Boot, Outcome, Record, SqliteStore, StoreThread, Use, Used};
-use siglatch::wire::{ActionId, UserId};
+use siglatch::wire::{ActionId, KnockId, UserId};
 
 use super::{NOON, WALL, made, record};
 
 const KNOCKS: &str = "killed::knocks";
 const USES: &str = "killed::uses";
+const HOOKS: &str = "killed::hooks";
 
 /// In the order in which a process meets them.
 const STEPS: [&str; 15] = [
@@ -161,5 +164,49 @@ fn what_was_used_before_a_kill_at_any_step_stays_used() {
         let ran = killed.len() + after.len() + at_last.len();
         assert!((5..=5 + 3).contains(&ran), "{step}: {killed:?} {after:?} {at_last:?}");
         assert!(killed.len() <= 3 || GIVEN_BACK.contains(step), "{step}: {killed:?}");
+    }
+}
+
+/// Not a test: what [`process`] runs. Keeps ten webhooks, one after the other, each after the one before it was kept, and
+/// takes the first away at the end.
+#[test]
+fn hooks() {
+    let Some(folder) = std::env::var_os("STORE_FOLDER").map(PathBuf::from) else {
+        return;
+    };
+    let from: u8 = std::env::var("STORE_FROM").unwrap().parse().unwrap();
+    let (store, _) = SqliteStore::open(&folder, 1000, WALL, &Boot::read(WALL)).unwrap();
+    let thread = StoreThread::<()>::start(Box::new(store), || WALL, || {}).unwrap();
+    let kept = |id: u8, record: Option<&str>| {
+        let row = HookRow { id: KnockId([id; 8]), record: record.map(str::to_owned) };
+        thread.keep_hook(row).unwrap();
+        while !matches!(thread.try_recv(), Some(Reply::KeptHook(_, Ok(())))) {
+            std::thread::yield_now();
+        }
+    };
+    for id in from..from + 10 {
+        kept(id, Some("it"));
+        println!(" ran:{id} ");
+        std::io::stdout().flush().unwrap();
+    }
+    kept(from, None);
+    thread.close();
+}
+
+#[test]
+fn a_webhook_that_was_kept_before_a_kill_at_any_step_is_there_after_it() {
+    const KEPT: [&str; 3] = ["store-hooks-before", "store-hooks-before-commit", "store-hooks-after-commit"];
+    for step in KEPT.iter().flat_map(|step| [1, 5, 11].map(|nth| format!("{step}:{nth}"))) {
+        let made = made();
+        let (kept, status) = process(HOOKS, &made.folder, 0, Some(&step));
+        assert_eq!(status.signal(), Some(9), "{step} is never reached");
+        let found: BTreeSet<u32> =
+            read_hooks(&made.folder).unwrap().iter().map(|(id, _)| u32::from(id.0[0])).collect();
+        let gone = BTreeSet::from([0]);
+        assert!(kept.difference(&found).all(|id| gone.contains(id)), "{step}: {kept:?} {found:?}");
+        assert!(found.len() <= kept.len() + 1, "{step}: {kept:?} {found:?}");
+        let (_, status) = process(HOOKS, &made.folder, 10, None);
+        assert!(status.success(), "{step}");
+        assert!(read_hooks(&made.folder).unwrap().len() >= 9 + found.len(), "{step}");
     }
 }

@@ -9,6 +9,7 @@ mod claims;
 mod disk;
 mod doors;
 mod files;
+mod hooks;
 #[cfg(feature = "crash-points")]
 mod killed;
 mod lost;

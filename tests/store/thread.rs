@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use siglatch::exit::Exit;
 use siglatch::store::doors::{DoorKey, DoorRow};
+use siglatch::store::hooks::HookRow;
 use siglatch::store::thread::{GROUP, NotRecorded, QUEUE, Reply};
 use siglatch::store::{MemoryStore, Outcome, Record, Store, StoreError, StoreThread};
+use siglatch::wire::KnockId;
 
 use super::{NOON, WALL, known, record};
 
@@ -69,6 +71,15 @@ impl Store for Watched {
 
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
         self.inner.doors(wall)
+    }
+
+    fn keep_hooks(&mut self, wall: u64, rows: &[HookRow]) -> Result<(), StoreError> {
+        self.enter(wall, rows.len())?;
+        self.inner.keep_hooks(wall, rows)
+    }
+
+    fn hooks(&mut self, wall: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
+        self.inner.hooks(wall)
     }
 
     fn close(self: Box<Self>, wall: u64) -> Result<(), StoreError> {
@@ -175,7 +186,7 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 }
                 Reply::Failing(error) => said.push(error.what),
                 Reply::Recovered { refused } => said.push(format!("recovered, {refused} refused")),
-                Reply::Forgotten(_) | Reply::Kept(..) => panic!(),
+                Reply::Forgotten(_) | Reply::Kept(..) | Reply::KeptHook(..) => panic!(),
             }
         }
     }
@@ -227,6 +238,14 @@ impl Store for Broken {
         Ok(Vec::new())
     }
 
+    fn keep_hooks(&mut self, _: u64, _: &[HookRow]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn hooks(&mut self, _: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     fn close(self: Box<Self>, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
@@ -259,6 +278,12 @@ fn an_engine_that_answers_too_little_lets_nothing_run() {
             Ok(())
         }
         fn doors(&mut self, _: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn keep_hooks(&mut self, _: u64, _: &[HookRow]) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn hooks(&mut self, _: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
             Ok(Vec::new())
         }
         fn close(self: Box<Self>, _: u64) -> Result<(), StoreError> {

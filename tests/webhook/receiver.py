@@ -1,11 +1,12 @@
 """An HTTPS server and, if told a name's addresses, a DNS server: what came in is written as JSON lines to LOG.
 
-receiver.py CERTIFICATE KEY LOG STATUS [ADDRESS...]: on 127.0.0.1 and port 0, or, with addresses, on each of them at 443; the n-th
+receiver.py CERTIFICATE KEY LOG STATUS [ADDRESS...]: on 127.0.0.1 and RECEIVER_PORT or any port, or, with addresses, on each of them at 443; the n-th
 look-up of any name is answered with the n-th address, the last one for ever. The first line of LOG is the port.
 """
 
 import http.server
 import json
+import os
 import socket
 import ssl
 import struct
@@ -57,7 +58,7 @@ def answer(packet, address):
 
 
 if not addresses:
-    write({"port": serve("127.0.0.1", 0)})
+    write({"port": serve("127.0.0.1", int(os.environ.get("RECEIVER_PORT", "0")))})
     threading.Event().wait()
 for address in addresses:
     serve(address, 443)

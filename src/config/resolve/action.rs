@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::allowance::{self, Written};
 use super::section::{Bounds, Section, enabled};
 use super::user::ActionNames;
-use super::{Given, Taken, args, builtin, check_name, door, nft, run_as, section};
+use super::{Given, Taken, args, builtin, check_name, door, nft, run_as, section, webhook};
 use crate::config::load::{self, Entry};
 use crate::config::problems::Problem;
 use crate::config::raw::{RawAction, Table};
@@ -85,6 +85,7 @@ fn resolve(
     let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
     let allowance = allowance::resolve(&mut action, &written, given.zone);
     let reply = action.reply(&raw.reply);
+    let webhook = webhook::resolve(&mut action, raw);
     Some(Action {
         id: id?,
         name: name.clone(),
@@ -108,6 +109,7 @@ fn resolve(
         door,
         allowance,
         second_factor: if raw.totp == Some(true) { SecondFactor::Totp } else { SecondFactor::None },
+        webhook,
     })
 }
 

@@ -11,6 +11,7 @@ mod public_key;
 mod run_as;
 mod section;
 mod user;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;

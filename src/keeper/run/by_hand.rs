@@ -153,7 +153,8 @@ impl Keeper {
                 Reply::Failing(error) => self.report.store_failing(&error),
                 Reply::Recovered { refused } => self.report.store_recovered(refused),
                 Reply::Kept(key, result) => self.doors.kept(now, &key, result),
-                Reply::Forgotten(_) => {}
+                // No action here has a webhook.
+                Reply::Forgotten(_) | Reply::KeptHook(..) => {}
             }
         }
         self.carry_out(now);
@@ -271,7 +272,8 @@ impl Keeper {
 
     fn granted(&mut self, now: Now, grant: Grant) {
         let Keeper { receipts, doors, store, report, config, .. } = self;
-        let (job, reply) = granted::take(now, grant, receipts, doors, store, report, config);
+        let granted::Taken { job, reply, .. } =
+            granted::take(now, grant, receipts, doors, store, report, config);
         job.into_iter().for_each(|job| self.start(now, job));
         self.answers.extend(reply);
     }

@@ -9,21 +9,28 @@ use crate::clock::Now;
 use crate::config::resolved::{Builtin, Enabled};
 use crate::config::{Config, User};
 use crate::judge::{Claim, Grant};
-use crate::keeper::doors::{Doors, Knocked};
+use crate::keeper::doors::{Doors, Knocked, released};
+use crate::keeper::hooks::Webhooks;
 use crate::keeper::receipts::Receipts;
 use crate::keeper::report::Report;
 use crate::store::StoreThread;
+use crate::store::doors::DoorKey;
+use crate::work::hooks::Outcome;
 use crate::work::{About, Happened, Job, Whose};
 
 impl Keeper {
     pub(super) fn granted(&mut self, now: Now, grant: Grant) {
         let Keeper { receipts, doors, store, report, config, .. } = self;
-        let (job, reply) = take(now, grant, receipts, doors, store, report, config);
+        let told = Webhooks::of(now, &grant, config);
+        let Taken { job, reply, outcome } = take(now, grant, receipts, doors, store, report, config);
         job.into_iter().for_each(|job| self.runner.start(now, job));
         self.answer(reply);
+        if let (Some(facts), Some((outcome, left))) = (told, outcome) {
+            self.webhooks.ended(now, facts, outcome, left);
+        }
     }
 
-    /// What happened to scripts, and what doors want of it, until there is nothing new.
+    /// What happened to scripts, and what doors and webhooks want of it, until there is nothing new.
     pub(super) fn scripts(&mut self, now: Now) {
         loop {
             let start = |job| self.runner.start(now, job);
@@ -31,6 +38,8 @@ impl Keeper {
                 let replies = self.receipts.withdrawn(now, &about, reason);
                 self.answer(replies);
             }
+            let start = |job| self.runner.start(now, job);
+            self.webhooks.carry_out(now, &self.config, &self.store, start, &self.report);
             let events = self.runner.events();
             if events.is_empty() {
                 return;
@@ -43,6 +52,8 @@ impl Keeper {
                 let replies = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));
                 self.answer(replies);
                 self.doors.happened(now, &event);
+                let left = |about: &About| self.doors.left(now, &DoorKey::of(about), &about.user.name);
+                self.webhooks.happened(now, &event, &self.config, left);
             }
         }
     }
@@ -58,7 +69,18 @@ impl Keeper {
     }
 }
 
-/// What is to be started for it now, or what is answered now; a door does either later.
+/// What comes of a granted knock at once.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// What is to be started for it; for a door that may come later.
+    pub(super) job: Option<Job>,
+    /// What is answered.
+    pub(super) reply: Option<Reply>,
+    /// What is told of it if nothing runs for it, and for how many seconds its user holds a door then.
+    outcome: Option<(Outcome, u32)>,
+}
+
+/// Has it served.
 pub(super) fn take(
     now: Now,
     grant: Grant,
@@ -67,28 +89,35 @@ pub(super) fn take(
     store: &StoreThread<Claim>,
     report: &mut Report,
     config: &Config,
-) -> (Option<Job>, Option<Reply>) {
+) -> Taken {
     receipts.granted(now, &grant, config);
-    let (knock, action) = (grant.knock, Arc::clone(&grant.action));
-    let reply = match (action.builtin, &action.door) {
-        (None, None) => return (Some(Job::from(grant)), None),
+    let (knock, user, action) = (grant.knock, Arc::clone(&grant.user), Arc::clone(&grant.action));
+    let (reply, outcome) = match (action.builtin, &action.door) {
+        (None, None) => return Taken { job: Some(Job::from(grant)), ..Taken::default() },
         (Some(Builtin::Whoami), _) => {
             let about = About::from(grant);
             report.accepted(&about, "whoami");
-            receipts.served(now, knock, 0, &whoami(&about.user, config))
+            let reply = receipts.served(now, knock, 0, &whoami(&about.user, config));
+            (reply, Some((Outcome::Answered, 0)))
         }
         (None, Some(door)) => match doors.knock(now, grant, door, store, report) {
-            Knocked::Opens => None,
+            Knocked::Opens => (None, None),
             Knocked::Follows(key) => {
+                let left = doors.left(now, &key, &user.name);
                 receipts.follows(knock, key);
-                None
+                (None, Some((Outcome::Held, left)))
             }
-            Knocked::Holds(left) => receipts.served(now, knock, left, "it was open already"),
-            Knocked::Ended(what) => receipts.served(now, knock, 0, what),
-            Knocked::Refused(reason) => receipts.unserved(now, knock, reason),
+            Knocked::Holds(left) => {
+                (receipts.served(now, knock, left, "it was open already"), Some((Outcome::Held, left)))
+            }
+            Knocked::Ended(ended) => {
+                let outcome = if ended > 0 { Outcome::Released } else { Outcome::NothingToRelease };
+                (receipts.served(now, knock, 0, released(ended)), Some((outcome, 0)))
+            }
+            Knocked::Refused(reason) => (receipts.unserved(now, knock, reason), None),
         },
     };
-    (None, reply)
+    Taken { job: None, reply, outcome }
 }
 
 /// Who he is here, and what he may knock for: by the configuration of now.

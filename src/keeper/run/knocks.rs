@@ -42,6 +42,7 @@ impl Keeper {
                     crash::point("keeper-started");
                 }
                 Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
+                Some(thread::Reply::KeptHook(id, result)) => self.webhooks.kept(now, id, result),
                 Some(thread::Reply::Forgotten(left)) => {
                     log::debug!(code = "forgot", left; "claims forgotten")
                 }

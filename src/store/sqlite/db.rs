@@ -18,13 +18,16 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, Trans
 
 use super::doors;
 use super::fault::{self, Doing};
+use super::hooks;
 use super::past::{Found, Past, Wal};
 use super::place::{self, Identity, Place};
 use super::schema::Format;
 use super::usage::{self, Uses};
 use crate::crash;
 use crate::store::doors::{DoorKey, DoorRow};
+use crate::store::hooks::HookRow;
 use crate::store::{Boot, Outcome, Record, StoreError, Use, Used, usage::spend};
+use crate::wire::KnockId;
 
 /// An open file: checked, migrated, marked as in use.
 #[derive(Debug)]
@@ -200,6 +203,23 @@ impl Db {
 
     pub(super) fn doors(&self) -> rusqlite::Result<Vec<(DoorKey, String)>> {
         doors::select(&self.connection)
+    }
+
+    /// A crash of the machine may take it along.
+    pub(super) fn keep_hooks(&mut self, rows: &[HookRow]) -> rusqlite::Result<()> {
+        crash::point("store-hooks-before");
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Later)?;
+        for row in rows {
+            hooks::put(&transaction, row)?;
+        }
+        crash::point("store-hooks-before-commit");
+        transaction.commit()?;
+        crash::point("store-hooks-after-commit");
+        Ok(())
+    }
+
+    pub(super) fn hooks(&self) -> rusqlite::Result<Vec<(KnockId, String)>> {
+        hooks::select(&self.connection)
     }
 
     /// A crash of the machine may take it along.

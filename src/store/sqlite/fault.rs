@@ -16,6 +16,7 @@ pub(super) enum Doing {
     Reserve,
     Forget,
     Keep,
+    KeepHooks,
     GiveBack,
     Read,
     Close,
@@ -30,6 +31,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         | Doing::Reserve
         | Doing::Forget
         | Doing::Keep
+        | Doing::KeepHooks
         | Doing::GiveBack
         | Doing::Close => READ_ONLY,
     };
@@ -39,6 +41,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Reserve => "write to the store",
         Doing::Forget => "forget claims",
         Doing::Keep => "record doors",
+        Doing::KeepHooks => "record webhooks",
         Doing::GiveBack => "give back a use",
         Doing::Read => "read the store",
         Doing::Close => "close the store",

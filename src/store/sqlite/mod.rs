@@ -1,4 +1,4 @@
-//! Claims, uses and doors on disk: SQLite in `state_dir`.
+//! Claims, uses, doors and webhooks on disk: SQLite in `state_dir`.
 //!
 //! In: a folder of siglatchd's own (0700), the boot and the clock. Out: a [`Store`] that survives kill -9, a crash of
 //! the machine, a full disk, and its own file's removal, each without running a knock twice.
@@ -10,6 +10,7 @@
 mod db;
 mod doors;
 mod fault;
+mod hooks;
 mod past;
 mod place;
 mod reader;
@@ -21,15 +22,18 @@ use std::path::{Path, PathBuf};
 use db::{Db, Floors};
 pub use doors::read_doors;
 use fault::Doing;
+pub use hooks::read_hooks;
 pub use past::Found;
 use place::Identity;
 pub use usage::read_usage;
 
 use super::doors::{DoorKey, DoorRow};
+use super::hooks::HookRow;
 use super::{Boot, Outcome, Record, Store, StoreError, Used, seconds};
 use crate::exit::Exit;
+use crate::wire::KnockId;
 
-/// Claims, uses and doors in `claims.db`.
+/// Claims, uses, doors and webhooks in `claims.db`.
 #[derive(Debug)]
 pub struct SqliteStore {
     folder: PathBuf,
@@ -152,6 +156,14 @@ impl Store for SqliteStore {
 
     fn doors(&mut self, wall: u64) -> Result<Vec<(DoorKey, String)>, StoreError> {
         self.with(seconds(wall), Doing::Read, |db| db.doors())
+    }
+
+    fn keep_hooks(&mut self, wall: u64, rows: &[HookRow]) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::KeepHooks, |db| db.keep_hooks(rows))
+    }
+
+    fn hooks(&mut self, wall: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
+        self.with(seconds(wall), Doing::Read, |db| db.hooks())
     }
 
     fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {

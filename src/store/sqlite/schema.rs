@@ -68,6 +68,11 @@ const MIGRATIONS: &[&str] = &[
         at   INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX totp_failures_of ON totp_failures (user, at);",
+    // Webhooks, by the id of the knock that they tell of. `record` is JSON, its meaning that of src/work/hooks/record.rs.
+    "CREATE TABLE hooks (
+        id     TEXT PRIMARY KEY,
+        record TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// What a file is, before anything in it is touched.

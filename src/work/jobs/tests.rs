@@ -215,3 +215,23 @@ proptest! {
         prop_assert!(account.keys().all(|slot| jobs.phase(*slot) == Some(Phase::Killed)));
     }
 }
+
+#[test]
+fn a_webhook_takes_nobodys_room_and_holds_up_no_stop() {
+    let mut jobs = Jobs::new(1);
+    let senders: Vec<Slot> = (0..4).map(|_| run(&mut jobs, SECOND, testing::sender()).unwrap()).collect();
+    assert_eq!((jobs.running(), jobs.waiting()), (0, 0), "somebody would wait for it");
+    let script = run(&mut jobs, SECOND, job(1, 1, OnBusy::Refuse)).unwrap();
+    assert!(!senders.contains(&script));
+    run(&mut jobs, SECOND, testing::undo()).unwrap();
+    jobs.ended(senders[0]);
+    assert!(run(&mut jobs, SECOND, testing::sender()).is_some(), "max_jobs is not for it");
+    assert_eq!(jobs.stop().count(), 0);
+    assert!(matches!(jobs.admit(testing::sender()), Admit::Refuse(StartError::Stopping)));
+}
+
+#[test]
+fn what_a_job_reads_is_not_printed() {
+    let printed = format!("{:?}", testing::sender());
+    assert!(printed.contains("--webhook") && !printed.contains("115, 101"), "{printed}");
+}

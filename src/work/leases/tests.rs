@@ -111,6 +111,7 @@ fn name(job: &Job) -> String {
         Whose::Knock(_) => "run".to_owned(),
         Whose::Undo(undoing) => format!("undo {} {}", undoing.reason, undoing.attempt),
         Whose::Renewal(renewing) => format!("renewal {}", renewing.left.as_secs()),
+        Whose::Hook(_) => unreachable!(),
     }
 }
 

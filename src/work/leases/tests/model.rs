@@ -150,6 +150,7 @@ impl World {
                 self.running.push((key, job, self.now.boot));
                 return;
             }
+            Whose::Hook(_) => unreachable!(),
         };
         assert!(!self.running.iter().any(|(other, ..)| *other == key), "one script of a door at a time");
         let Some(undoing) = undo else {
@@ -228,6 +229,7 @@ impl World {
                 self.leases.undone(self.now, &key, Undone::Well);
             }
             Whose::Undo(_) => self.leases.undone(self.now, &key, Undone::Failed),
+            Whose::Hook(_) => unreachable!(),
         }
     }
 
