@@ -71,7 +71,7 @@ reasons! {
     Cooldown = "cooldown": "sooner than `cooldown` of user or action after the last one",
     Held = "held": "the user holds a lease on this door, and `again = \"refuse\"`",
     DoorsFull = "doors-full": "`max_doors` are held or not closed yet",
-    Busy = "busy": "`max_running` of the action, or `max_jobs` of all, run already",
+    Busy = "busy": "`max_running` of the action, or `max_jobs` of all, run already; or the door could not be closed",
     StartFailed = "start-failed": "the script could not be started",
     Stopping = "stopping": "the daemon is stopping",
 }

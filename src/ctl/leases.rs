@@ -28,7 +28,9 @@ struct Line {
     lease: KnockId,
     user: String,
     action: String,
-    from: String,
+    /// Who knocked last, and whom the door is open for.
+    from: IpAddr,
+    opens_for: IpAddr,
     state: String,
     /// When it ends, Unix seconds by the wall clock of now.
     until: Option<u64>,
@@ -50,7 +52,9 @@ pub(super) fn leases(args: &Leases) -> Result<(), Failure> {
         let left = line.seconds.map_or("-".to_owned(), |left| show_duration(Duration::from_secs(left)));
         let until = line.until.and_then(|until| Timestamp::from_second(until.try_into().ok()?).ok());
         let until = until.map_or("-".to_owned(), |until| until.to_string());
-        [line.lease.to_string(), line.user, line.action, line.from, left, until, line.state]
+        let Line { lease, user, action, from, opens_for, state, .. } = line;
+        let from = if from == opens_for { from.to_string() } else { format!("{from} for {opens_for}") };
+        [lease.to_string(), user, action, from, left, until, state]
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -83,11 +87,12 @@ fn turns(now: Now, document: &Document) -> Result<Vec<(DoorKey, Turn)>, Failure>
 }
 
 fn of_door(now: Now, key: &DoorKey, turn: &Turn) -> Vec<Line> {
-    let line = |lease, user: &str, state: String, left: Option<Duration>| Line {
+    let line = |lease, from, user: &str, state: String, left: Option<Duration>| Line {
         lease,
         user: user.to_owned(),
         action: key.action.clone(),
-        from: key.source.to_string(),
+        from,
+        opens_for: key.source,
         state,
         until: left.map(|left| now.wall.saturating_add(left).as_secs()),
         seconds: left.map(|left| left.as_secs()),
@@ -97,13 +102,13 @@ fn of_door(now: Now, key: &DoorKey, turn: &Turn) -> Vec<Line> {
         Phase::Open => "open",
         Phase::Closing(reason, attempt, _) => {
             let state = format!("closes ({reason}, attempt {attempt})");
-            return vec![line(turn.lease, &turn.user, state, None)];
+            return vec![line(turn.lease, key.source, &turn.user, state, None)];
         }
     };
     let leases = turn.leases.iter().map(|(user, lease)| {
         let left = lease.until.saturating_sub(now.boot);
         let state = if left.is_zero() { "overdue" } else { state };
-        line(lease.id, user, state.to_owned(), Some(left))
+        line(lease.id, lease.from, user, state.to_owned(), Some(left))
     });
     leases.collect()
 }

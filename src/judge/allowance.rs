@@ -58,7 +58,8 @@ pub(super) fn using(
         of_action: terms(now, &action.allowance),
         of_user: terms(now, &user.allowance),
         code,
-        family: action.door.is_some().then_some(family),
+        // Two knocks that name an address are two.
+        family: (action.door.is_some() && options.address.is_none()).then_some(family),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! Doors, wired: what the leases want is kept by the store, started by the runner and told to the log; what came of it
 //! they hear.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use crate::clock::Now;
 use crate::config::resolved::Door;
 use crate::crash;
 use crate::judge::{Claim, DropReason, Grant};
-use crate::store::StoreThread;
 use crate::store::doors::DoorKey;
 use crate::store::thread::Busy;
+use crate::store::{StoreThread, Used};
 use crate::work::job::About;
 use crate::work::leases::{Begun, Command, Leases, Opening, Ran, Undone, Whom};
 use crate::work::{Happened, How, Job, JobEvent, Whose};
@@ -36,11 +37,13 @@ pub(super) enum Knocked {
 #[derive(Debug)]
 pub(super) struct Doors {
     leases: Leases,
+    /// What those have used who follow a knock that is not decided.
+    following: BTreeMap<DoorKey, Vec<Used>>,
 }
 
 impl Doors {
     pub(super) fn new(leases: Leases) -> Doors {
-        Doors { leases }
+        Doors { leases, following: BTreeMap::new() }
     }
 
     /// A knock for a door: it opens it, holds it or ends its lease.
@@ -68,6 +71,7 @@ impl Doors {
                 if self.leases.is_open(&key) {
                     Knocked::Holds(self.left(now, &key, &about.user.name))
                 } else {
+                    self.following.entry(key.clone()).or_default().extend(about.used);
                     Knocked::Follows(key)
                 }
             }
@@ -86,12 +90,17 @@ impl Doors {
     }
 
     /// Something happened to a script.
-    pub(super) fn happened(&mut self, now: Now, event: &JobEvent) {
+    pub(super) fn happened(&mut self, now: Now, event: &JobEvent, store: &StoreThread<Claim>) {
         match &event.whose {
             Whose::Knock(about) if about.action.door.is_some() => {
                 if let Some(how) = ran(&event.what) {
                     crash::point("keeper-ran");
-                    self.leases.ran(&DoorKey::of(about), how);
+                    let key = DoorKey::of(about);
+                    let following = self.following.remove(&key).unwrap_or_default();
+                    if let Happened::Refused(_) = event.what {
+                        following.into_iter().for_each(|used| give_back(store, Some(used)));
+                    }
+                    self.leases.ran(&key, how);
                 }
             }
             Whose::Knock(_) | Whose::Hook(_) => {}
@@ -169,7 +178,8 @@ impl Doors {
                     crash::point("keeper-door-started");
                 }
                 Command::Refuse(about, reason) => {
-                    give_back(store, about.used);
+                    let following = self.following.remove(&DoorKey::of(&about)).unwrap_or_default();
+                    following.into_iter().chain(about.used).for_each(|used| give_back(store, Some(used)));
                     report.refused_later(now, &about, reason, reason.meaning());
                     refused.push((about, reason));
                 }

@@ -15,8 +15,8 @@
 //!
 //! What is here is what holds; the store follows. Two things wait for it: `run` starts only when the row that says
 //! so is on the disk, or not at all, and `undo` only when its attempt is, or cannot be. A row that could not be written
-//! is written again until it is. A knock for a door that closes is the next turn: it begins when that `undo` has ended,
-//! well or not.
+//! is written again until it is. A knock for a door that closes is the next turn: it begins when that `undo` has ended
+//! well, and is refused when it fails. What one turn opened is closed before the next begins.
 //!
 //! # Security considerations
 //!
@@ -114,8 +114,6 @@ pub enum Happening {
     Ended(Reason),
     /// The door could not be closed: tried again after this.
     UndoFailed(Duration, Alarm),
-    /// It could not, and the kernel has closed it by itself.
-    ClosedByKernel,
     /// The kernel could not be told when to close the door: tried again after this.
     RenewalFailed(Duration, Alarm),
 }

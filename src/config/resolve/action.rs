@@ -72,7 +72,8 @@ fn resolve(
         .chain(door.as_ref().map(|door| &door.undo))
         .map(|program| program.path.as_path())
         .collect();
-    let run_as = raw.run_as.as_ref().and_then(|text| run_as::resolve(&mut action, text, &programs));
+    let run_as = raw.run_as.as_ref().filter(|_| raw.nft.is_none());
+    let run_as = run_as.and_then(|text| run_as::resolve(&mut action, text, &programs));
     let timeout = action.duration("timeout", &raw.timeout, TIMEOUT);
     let grace = action.duration("grace", &raw.grace, GRACE);
     let max_running = action.number("max_running", &raw.max_running, MAX_RUNNING);

@@ -38,9 +38,6 @@ impl Report {
                     "a door could not be closed, it is tried again"
                 );
             }
-            Happening::ClosedByKernel => {
-                log::info!(code = "closed-by-kernel", lease:%, user, action, from:%; "the kernel closed a door by itself");
-            }
             Happening::RenewalFailed(again, alarm) => {
                 let (level, again) = (level(alarm), format!("{}s", again.as_secs()));
                 log::log!(

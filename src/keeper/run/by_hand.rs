@@ -328,7 +328,7 @@ impl Keeper {
         self.report.job(now, &event);
         let answers = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));
         self.answers.extend(answers);
-        self.doors.happened(now, &event);
+        self.doors.happened(now, &event, &self.store);
     }
 }
 

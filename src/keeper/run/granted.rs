@@ -51,7 +51,7 @@ impl Keeper {
                 self.report.job(now, &event);
                 let replies = self.receipts.job(now, &event, |door, user| self.doors.left(now, door, user));
                 self.answer(replies);
-                self.doors.happened(now, &event);
+                self.doors.happened(now, &event, &self.store);
                 let left = |about: &About| self.doors.left(now, &DoorKey::of(about), &about.user.name);
                 self.webhooks.happened(now, &event, &self.config, left);
             }

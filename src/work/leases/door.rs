@@ -79,7 +79,7 @@ impl Door {
 
     pub(super) fn begin(&mut self, now: Now, opening: Opening, out: &mut Out) -> Begun {
         let Opening { about, run, undo, set, hold, again, on_shutdown } = opening;
-        let lease = Lease::new(now, about.knock, hold);
+        let lease = Lease::new(now, about.knock, about.source.ip(), hold);
         let user = &about.user.name;
         let (turn, begun) = match (&mut self.turn, &mut self.next) {
             (Some(turn), _) if !turn.closes() => (turn, Begun::Held),
@@ -93,10 +93,22 @@ impl Door {
         if let Err(reason) = turn.hold(now, &self.key, user, lease, again, out) {
             return Begun::Refused(reason);
         }
-        if !self.is_undoing() {
+        if self.wants_to_close() || !self.is_undoing() {
             self.change(out);
         }
         begun
+    }
+
+    /// Whoever knocks for a door whose `undo` has failed has it tried again now: what one turn opened is closed before the
+    /// next begins.
+    fn wants_to_close(&mut self) -> bool {
+        match &mut self.turn {
+            Some(turn) if let Phase::Closing(reason, _, Step::Waits(_)) = turn.phase => {
+                turn.close(reason);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     pub(super) fn end(
@@ -109,6 +121,9 @@ impl Door {
         let turns = self.turn.iter_mut().chain(self.next.iter_mut().map(|next| &mut next.turn));
         turns.for_each(|turn| turn.end(&self.key, reason, &meant, out));
         let ended = before.saturating_sub(self.leases());
+        if let Some(next) = self.next.take_if(|next| next.turn.leases.is_empty()) {
+            out.commands.push_back(Command::Refuse(next.about, refusal(reason)));
+        }
         if ended > 0 && !undoing {
             self.close_if_over();
             self.change(out);
@@ -151,14 +166,13 @@ impl Door {
         };
         match how {
             Undone::Well => self.turn = None,
-            Undone::Failed if turn.kernel.as_ref().is_some_and(|kernel| kernel.until <= now.boot) => {
-                out.tell(&self.key, turn.lease, &turn.user, Happening::ClosedByKernel);
-                self.turn = None;
-            }
             Undone::Failed => {
                 let (again, alarm) = back_off(attempt);
                 turn.phase = Phase::Closing(reason, attempt, Step::Waits(now.boot.saturating_add(again)));
                 out.tell(&self.key, turn.lease, &turn.user, Happening::UndoFailed(again, alarm));
+                if let Some(next) = self.next.take() {
+                    self.refuse(next, DropReason::Busy, out);
+                }
             }
         }
         self.change(out);
@@ -236,7 +250,7 @@ impl Door {
     /// What is to be known after a crash.
     fn to_keep(&self) -> Option<&Turn> {
         match &self.next {
-            Some(next) if free(self.turn.as_ref()) => Some(&next.turn),
+            Some(next) if self.turn.is_none() => Some(&next.turn),
             Some(_) | None => self.turn.as_ref(),
         }
     }
@@ -253,7 +267,7 @@ impl Door {
             }
             (Row::Asked, Kept::No) => {
                 self.row = Row::Failed(now.boot.saturating_add(KEEP_AGAIN));
-                match self.next.take_if(|_| free(self.turn.as_ref())) {
+                match self.next.take_if(|_| self.turn.is_none()) {
                     Some(next) => self.refuse(next, DropReason::StoreFailed, out),
                     // A disk that is full keeps no door open.
                     None => self.proceed(now, out),
@@ -282,7 +296,7 @@ impl Door {
 
     /// Does what the row was waited for.
     fn proceed(&mut self, now: Now, out: &mut Out) {
-        if let Some(next) = self.next.take_if(|_| free(self.turn.as_ref())) {
+        if let Some(next) = self.next.take_if(|_| self.turn.is_none()) {
             let turn = self.turn.insert(next.turn);
             let left = turn.end_of_all().saturating_sub(now.boot);
             let run = match turn.batch(&self.key, left) {
@@ -321,7 +335,9 @@ impl Door {
 
     /// Whether an attempt to undo is under way, so that nothing else is to be kept.
     fn is_undoing(&self) -> bool {
-        self.turn.as_ref().is_some_and(Turn::closes) && !free(self.turn.as_ref())
+        self.turn
+            .as_ref()
+            .is_some_and(|turn| matches!(turn.phase, Phase::Closing(_, _, Step::ToBeKept | Step::Runs)))
     }
 
     pub(super) fn on_shutdown(&self) -> OnShutdown {
@@ -374,9 +390,13 @@ impl Out {
     }
 }
 
-/// Whether nothing runs for this turn, and nothing that ran is to be undone before another.
-fn free(turn: Option<&Turn>) -> bool {
-    turn.is_none_or(|turn| matches!(turn.phase, Phase::Closing(_, _, Step::Waits(_))))
+/// What is said to a knock that waited, and whose lease has ended meanwhile.
+fn refusal(reason: Reason) -> DropReason {
+    match reason {
+        Reason::Revoked => DropReason::NotPermitted,
+        Reason::Shutdown => DropReason::Stopping,
+        Reason::Expired | Reason::Released | Reason::Failed | Reason::Recovered => DropReason::Busy,
+    }
 }
 
 /// 1 s, 2 s, 4 s .. 5 min.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use crate::work::job::Exec;
 pub struct Lease {
     /// The id of the knock that began it.
     pub id: KnockId,
+    /// Where its last knock came from; a door may be open for another address.
+    pub from: IpAddr,
     /// When it ends: since boot, by CLOCK_BOOTTIME.
     pub until: Duration,
     /// The same by the wall clock, for another boot: since the Unix epoch.
@@ -52,8 +55,6 @@ pub struct Turn {
 pub(super) struct Kernel {
     /// What the address is in.
     pub(super) set: NftSet,
-    /// By then (since boot) it is in there no more, whatever becomes of the daemon.
-    pub(super) until: Duration,
     /// What it knows.
     #[serde(skip)]
     pub(super) told: Told,
@@ -188,16 +189,13 @@ impl Record {
             lease.until = now.boot.saturating_add(left);
             lease.wall = now.wall.saturating_add(left);
         }
-        if let Some(kernel) = self.turn.kernel.as_mut().filter(|_| !same) {
-            kernel.until = Duration::ZERO;
-        }
         self.turn
     }
 }
 
 impl Lease {
-    pub(super) fn new(now: Now, id: KnockId, hold: Duration) -> Lease {
-        Lease { id, until: now.boot.saturating_add(hold), wall: now.wall.saturating_add(hold), hold }
+    pub(super) fn new(now: Now, id: KnockId, from: IpAddr, hold: Duration) -> Lease {
+        Lease { id, from, until: now.boot.saturating_add(hold), wall: now.wall.saturating_add(hold), hold }
     }
 }
 
@@ -209,7 +207,7 @@ impl Turn {
         set: Option<NftSet>,
         on_shutdown: OnShutdown,
     ) -> Turn {
-        let kernel = set.map(|set| Kernel { set, until: Duration::ZERO, told: Told::Unknown });
+        let kernel = set.map(|set| Kernel { set, told: Told::Unknown });
         Turn {
             kernel,
             lease,

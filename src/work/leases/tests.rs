@@ -60,9 +60,6 @@ impl Bench {
                 Command::Tell(Note { what: Happening::RenewalFailed(again, alarm), .. }) => {
                     self.seen.push(format!("renewal failed {} {alarm:?}", again.as_secs()));
                 }
-                Command::Tell(Note { what: Happening::ClosedByKernel, .. }) => {
-                    self.seen.push("closed by kernel".to_owned());
-                }
                 Command::Tell(_) => {}
             }
         }
@@ -249,21 +246,40 @@ fn an_undo_that_fails_is_tried_again_ever_more_slowly_and_loudly_until_it_is_an_
 }
 
 #[test]
-fn a_knock_during_undo_runs_when_that_has_ended_well_or_not() {
-    for how in [Undone::Well, Undone::Failed] {
-        let (mut bench, door) = (Bench::new(), testing::door(Again::Extend));
-        assert!(matches!(bench.knock(at(0), &door, "alice", None), Begun::Opens));
-        bench.ran(at(1), Ran::Well);
-        bench.due(at(60));
-        assert!(matches!(bench.knock(at(61), &door, "bob", None), Begun::Opens));
-        assert!(matches!(bench.knock(at(61), &door, "alice", None), Begun::Held));
-        assert_eq!(bench.seen(), ["run", "alice expired", "undo expired 1"]);
-        bench.undone(at(62), how);
-        assert_eq!(bench.seen().last().unwrap(), "run");
-        bench.ran(at(63), Ran::Well);
-        bench.due(at(200));
-        assert_eq!(bench.seen(), ["alice expired", "bob expired", "undo expired 1"]);
-    }
+fn a_knock_during_undo_runs_when_that_has_ended_well_and_is_refused_when_it_fails() {
+    let (mut bench, door) = (Bench::new(), testing::door(Again::Extend));
+    assert!(matches!(bench.knock(at(0), &door, "alice", None), Begun::Opens));
+    bench.ran(at(1), Ran::Well);
+    bench.due(at(60));
+    assert!(matches!(bench.knock(at(61), &door, "bob", None), Begun::Opens));
+    assert!(matches!(bench.knock(at(61), &door, "alice", None), Begun::Held));
+    assert_eq!(bench.seen(), ["run", "alice expired", "undo expired 1"]);
+    bench.undone(at(62), Undone::Failed);
+    assert_eq!(bench.refused, 1);
+    assert_eq!(bench.seen(), ["failed 1 Loud", "alice failed", "bob failed"]);
+    // It is tried again at once, and what was opened is closed by what was recorded then.
+    assert!(matches!(bench.knock(at(62), &door, "bob", None), Begun::Opens));
+    assert_eq!(bench.seen(), ["undo expired 2"]);
+    bench.undone(at(63), Undone::Well);
+    assert_eq!(bench.seen(), ["run"]);
+    bench.ran(at(63), Ran::Refused);
+    assert_eq!(bench.seen(), ["bob failed"]);
+    assert!(bench.leases.is_empty() && bench.disk.is_empty());
+}
+
+#[test]
+fn a_knock_that_waits_and_whose_lease_is_ended_runs_nothing() {
+    let (mut bench, door) = (Bench::new(), testing::door(Again::Extend));
+    assert!(matches!(bench.knock(at(0), &door, "alice", None), Begun::Opens));
+    bench.ran(at(1), Ran::Well);
+    bench.due(at(60));
+    assert!(matches!(bench.knock(at(61), &door, "eve", None), Begun::Opens));
+    assert_eq!(bench.leases.revoke(&Whom::User("eve".to_owned())), 1);
+    bench.settle(at(61));
+    assert_eq!(bench.refused, 1);
+    bench.undone(at(62), Undone::Well);
+    assert_eq!(bench.seen(), ["run", "alice expired", "undo expired 1", "eve revoked"]);
+    assert!(bench.leases.is_empty() && bench.disk.is_empty());
 }
 
 #[test]

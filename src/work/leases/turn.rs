@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::Happening;
 use super::door::Out;
 use super::record::{Kernel, Lease, Phase, Reason, Step, Told, Turn};
-use super::{Happening, SECOND};
 use crate::clock::Now;
 use crate::config::resolved::Again;
 use crate::judge::DropReason;
@@ -22,11 +22,6 @@ impl Turn {
         again: Again,
         out: &mut Out,
     ) -> Result<(), DropReason> {
-        if let Some(kernel) = &mut self.kernel {
-            // It counts from when nft has run, and in whole seconds.
-            let late = self.undo.timeout.saturating_add(self.undo.grace).saturating_add(SECOND);
-            kernel.until = kernel.until.max(lease.until.saturating_add(late));
-        }
         let Some(held) = self.leases.get_mut(user) else {
             out.tell(key, lease.id, user, Happening::Began(lease.hold));
             self.leases.insert(user.to_owned(), lease);

@@ -73,31 +73,14 @@ fn after_a_start_and_a_reload_the_kernel_is_told_of_each_door_again() {
 }
 
 #[test]
-fn what_cannot_be_undone_is_given_up_when_the_kernel_has_closed_it() {
-    let (mut bench, _) = opened();
-    bench.leases.release(&key(), "alice");
-    bench.settle(at(1));
-    let mut now = 1;
-    while !bench.leases.is_empty() {
-        bench.undone(at(now), Undone::Failed);
-        now += 1;
-        bench.due(at(now));
-        assert!(now < 200);
-    }
-    let seen = bench.seen();
-    assert_eq!(seen.last().map(String::as_str), Some("closed by kernel"));
-    let slack = testing::nft_door(Again::Extend);
-    assert!(now > 60 + (slack.timeout + slack.grace).as_secs(), "{now}");
-}
-
-#[test]
-fn another_boot_has_no_elements_left_and_a_failed_undo_is_the_last() {
+fn what_cannot_be_undone_is_never_taken_for_closed() {
     let (bench, _) = opened();
     let later = Now { boot: at(0).boot / 2, ..at(100) };
     let mut bench = bench.killed(later, "another boot");
     assert_eq!(bench.seen(), ["alice expired", "undo expired 1"]);
     bench.undone(later, Undone::Failed);
-    assert_eq!(bench.seen(), ["closed by kernel"]);
+    assert_eq!(bench.seen(), ["failed 1 Loud"]);
+    assert!(!bench.leases.is_empty() && !bench.disk.is_empty());
 }
 
 #[test]

@@ -158,7 +158,7 @@ impl World {
             assert!(self.ran.insert(knock) && !self.refused.contains(&knock), "once");
             let kept = Record::parse(&self.disk[&key]).unwrap().turn;
             assert_eq!((kept.lease, kept.phase), (knock, Phase::Opening), "recorded before it runs");
-            self.open.insert(key.clone());
+            assert!(self.open.insert(key.clone()), "closed before it opens again");
             if self.held.keys().any(|(door, _)| *door == key) {
                 self.emptied.remove(&key);
             }
@@ -187,10 +187,6 @@ impl World {
                 }
             }
             Happening::UndoFailed(..) | Happening::RenewalFailed(..) => {}
-            Happening::ClosedByKernel => {
-                assert_eq!(self.kernel.get(&note.door), None, "too early");
-                self.open.remove(&note.door);
-            }
         }
     }
 
