@@ -304,6 +304,9 @@ fn a_plain_knock_of_who_has_a_public_key_gets_the_reply_of_v1_once() {
     }
     // It did not run: silence, as from siglatch v1. The one that is busy meanwhile is answered when it has.
     let busy = plain(&site, &daemon, &knock(5, b""));
+    daemon.wait_count("the one that is busy", 1, |line| {
+        line.contains("code=ran") && line.contains("action=one")
+    });
     asked.push(plain(&site, &daemon, &knock(5, b"")));
     asked.push(plain(&site, &daemon, &knock(9, b"")));
     assert_eq!(busy.bytes().len(), 256);

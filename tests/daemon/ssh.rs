@@ -100,7 +100,11 @@ fn the_door_is_closed_behind_a_session_if_asked() {
     gate.append("config", &stanza);
     // A session that ends by itself, one that is cut short by Ctrl-C to its whole group, and one by a signal to ssh alone.
     let go = gate.site.path("go");
-    let remote = format!("echo in; while ! test -e {}; do sleep 0.05; done", go.display());
+    // sshd leaves the command of a session that was cut short alone: it ends with the test's folder.
+    let folder = gate.site.path(".");
+    let wait =
+        format!("while test -d {} && ! test -e {}; do sleep 0.05; done", folder.display(), go.display());
+    let remote = format!("echo in; {wait}");
     for end in [End::ByItself, End::CtrlC, End::Signal] {
         let mut session = gate.spawn("ssh", &["-F", "config", "office", &remote]);
         let mut line = String::new();
