@@ -42,6 +42,8 @@ fn opened(daemon: &mut Daemon, site: &Site) {
     daemon.send(&site.datagram());
     until("an open door", || (site.said().len() > before).then_some(()));
     daemon.wait_count("run's end", 1, |line| line.contains("code=finished"));
+    let recorded = || leases(site).iter().all(|lease| lease["state"] != "opens");
+    until("its record", || recorded().then_some(()));
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn each_outcome_is_told_as_it_is() {
     let mut site = site("case \"$(cat)\" in slow) sleep 1;; fail) exit 3;; kill) kill -9 $$;; esac");
     site.tables =
         site.tables.replace("[actions.run]\n", "[actions.run]\nstdin = \"payload\"\nmax_payload = 9\n");
-    site.action_with("one", 2, "sleep 2", "max_running = 1");
+    site.action_with("one", 2, "sleep 3", "max_running = 1");
     site.action("gone", 3, "exit 0").action("other", 4, "exit 0");
     site.tables = site.tables.replace("[\"run\"]", "[\"run\", \"one\", \"gone\"]");
     let daemon = site.start();
@@ -135,6 +135,7 @@ fn each_outcome_is_told_as_it_is() {
     }
     let slow = stamped(&site, &daemon, &knock(1, b"slow"));
     let first = stamped(&site, &daemon, &knock(2, b""));
+    daemon.wait_count("the first", 1, |line| line.contains("code=ran") && line.contains("action=one"));
     let second = stamped(&site, &daemon, &knock(2, b""));
     assert_eq!(second.receipt(&site).status, Status::Busy);
     for sent in [slow, first] {
