@@ -4,6 +4,8 @@
 //! In: lines. Out: requests and replies. Never: sockets; the daemon's end is in [`crate::keeper`], the other in
 //! [`crate::ctl`].
 
+pub mod status;
+
 use serde::{Deserialize, Serialize};
 
 use crate::work::hooks::Which;
@@ -13,6 +15,8 @@ use crate::work::leases::Whom;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
+    /// What the daemon does and has done.
+    Status,
     /// End leases now.
     Revoke(Whom),
     /// Send webhooks now.
@@ -25,6 +29,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
+    /// What the daemon does and has done.
+    Status(Box<status::Status>),
     /// So many leases were ended.
     Revoked(usize),
     /// So many webhooks were meant.
