@@ -57,7 +57,7 @@ reasons! {
     NotPermitted = "not-permitted": "the action is not in the user's `actions`",
     ActionDisabled = "action-disabled": "the action has `enabled = false`",
     Binding = "binding": "bound to less than `bind` asks for",
-    Source = "source": "the source is not in `allow_from` of server, user or action",
+    Source = "source": "the source is not in `allow_from` of server, user or action, or is in `deny_from`",
     StampMissing = "stamp-missing": "a plain knock, or stamped by another, and the user has `require_stamp`",
     Options = "options": "options in front of the payload that are malformed, or that the action does not take",
     Address = "address": "the knock names an address to open for that is not in `allow_source`",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rsa::pkcs8::EncodePrivateKey as _;
 use siglatch::config::allowance::{Allowance, Period, Quota};
-use siglatch::config::resolved::{Again, Arg, Args, OnBusy, OnShutdown, SecondFactor};
+use siglatch::config::resolved::{Again, Arg, Args, Control, OnBusy, OnShutdown, Role, SecondFactor};
 use siglatch::config::{self, Colours, Loaded, Problems};
 use siglatch::wire::{ActionId, PrivateKey, UserId};
 
@@ -716,14 +716,18 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
+    folder.write("control.token", 0o600, &[b'7'; 32]);
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);
+    let shipped = shipped.replace("siglatch-exporter", "root");
+    let controls = std::cell::RefCell::new(Vec::new());
     let load = |text: &str| {
         let loaded = folder.load(text).unwrap_or_else(|problems| panic!("{problems}"));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         let mut config = loaded.config;
         config.server_id = None;
         config.limits.workers = 0;
+        controls.borrow_mut().push(std::mem::take(&mut config.control));
         let users = std::mem::take(&mut config.users);
         let actions = std::mem::take(&mut config.actions);
         (config, users, actions)
@@ -731,6 +735,10 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     let (defaults, _, _) = load(&shipped);
     let (shown, users, actions) = load(&switched_on(&shipped));
     assert_eq!(format!("{shown:?}"), format!("{defaults:?}"));
+    let [by_default, control] = &controls.borrow()[..] else { panic!() };
+    assert_eq!(*by_default, Control::default());
+    assert_eq!((control.group, control.admins["carol"].role), (Some(0), Role::Viewer));
+    assert_eq!(control.tcp.as_ref().unwrap().listen.to_string(), "127.0.0.1:50001");
 
     let (_, _, bare) = load(&format!("{SERVER}{OK_ACTION}"));
     let (ssh, bare) = (&actions[&ActionId::new(1).unwrap()], &bare[&ActionId::new(99).unwrap()]);

@@ -14,7 +14,7 @@ use crate::layers::Layer;
 ///
 /// As [`load_telling`].
 pub fn check(file: &Path) -> Result<(), Failure> {
-    let Loaded { config, warnings } = load_telling(file)?;
+    let Loaded { config, warnings, unsaved: _ } = load_telling(file)?;
     show(&warnings);
     tell_sandbox(config.sandbox);
     let (file, users, actions) = (file.display(), config.users.len(), config.actions.len());

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::change::Change;
+use super::edit::Edit;
 use super::files::{self, Secrecy};
 use super::include;
 use super::problems::{Place, Problem, Problems, Severity, Source};
@@ -21,6 +23,8 @@ pub struct Loaded {
     pub config: Config,
     /// What somebody should look at all the same.
     pub warnings: Problems,
+    /// Which of the changes it was read with make it another one than the files say.
+    pub unsaved: Vec<Change>,
 }
 
 /// Reads and checks a configuration file, the files it includes, and the keys and programs it names.
@@ -29,12 +33,25 @@ pub struct Loaded {
 ///
 /// [`Problems`]: everything that is wrong, warnings among it.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_with(path, &[])
+}
+
+/// Reads it as if these changes were written in it.
+///
+/// # Errors
+///
+/// [`Problems`]: as [`load`], and each change of which nothing can come.
+pub fn load_with(path: &Path, changes: &[Change]) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
-    let config = read(path, &mut notes).and_then(|written| resolve::resolve(written, &mut notes));
+    let mut edit = Edit::new(changes);
+    let config = read(path, &mut edit, &mut notes).and_then(|written| {
+        edit.finish(&written.main, &mut notes);
+        resolve::resolve(written, &mut notes)
+    });
     let usable = notes.iter().all(|note| note.severity() == Severity::Warning);
     let problems = Problems::new(notes);
     match config {
-        Some(config) if usable => Ok(Loaded { config, warnings: problems }),
+        Some(config) if usable => Ok(Loaded { config, warnings: problems, unsaved: edit.changed() }),
         Some(_) | None => Err(problems),
     }
 }
@@ -47,7 +64,8 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// [`Problems`]: what is wrong with the form, or with a door.
 pub fn doors(path: &Path) -> Result<Doors, Problems> {
     let mut notes = Vec::new();
-    let doors = read(path, &mut notes).map(|written| resolve::doors(&written, &mut notes));
+    let doors =
+        read(path, &mut Edit::new(&[]), &mut notes).map(|written| resolve::doors(&written, &mut notes));
     let usable = notes.iter().all(|note| note.severity() == Severity::Warning);
     doors.filter(|_| usable).ok_or_else(|| Problems::new(notes))
 }
@@ -69,8 +87,8 @@ pub(super) struct Entry<T> {
     pub(super) keys: Keys<T>,
 }
 
-fn read(path: &Path, notes: &mut Vec<Problem>) -> Option<Written> {
-    let source = source(path, 0, None, notes)?;
+fn read(path: &Path, edit: &mut Edit<'_>, notes: &mut Vec<Problem>) -> Option<Written> {
+    let source = edit.made(source(path, 0, None, notes)?);
     let (document, mut raw) = Document::read::<RawConfig>(&source, notes)?;
     let main = Rc::new(document);
     let mut written = Written {
@@ -83,6 +101,7 @@ fn read(path: &Path, notes: &mut Vec<Problem>) -> Option<Written> {
     let patterns = written.raw.include.take();
     for (file, named) in include::files(&written.main, patterns, notes) {
         let included = self::source(&file, written.documents.len(), Some(named), notes)
+            .map(|source| edit.made(source))
             .and_then(|source| Document::read::<RawIncluded>(&source, notes));
         let Some((document, raw)) = included else {
             continue;

@@ -16,7 +16,11 @@ pub(crate) mod units;
 #[cfg(feature = "server")]
 pub mod allowance;
 #[cfg(feature = "server")]
+pub mod change;
+#[cfg(feature = "server")]
 mod check;
+#[cfg(feature = "server")]
+mod edit;
 #[cfg(feature = "server")]
 pub(crate) mod include;
 #[cfg(feature = "server")]
@@ -41,7 +45,7 @@ pub use check::{check, doors_telling, load_telling};
 #[cfg(feature = "server")]
 pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
-pub use load::{Loaded, doors, load};
+pub use load::{Loaded, doors, load, load_with};
 #[cfg(feature = "server")]
 pub use problems::{Colours, Problem, Problems};
 #[cfg(feature = "server")]

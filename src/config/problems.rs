@@ -31,6 +31,15 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// The first of them on one line, and how many there are.
+    pub fn summary(&self) -> String {
+        let first = self.0.first().map(Problem::summary).unwrap_or_default();
+        match self.len() {
+            0 | 1 => first,
+            more => format!("{first} (the first of {more} problems)"),
+        }
+    }
+
     /// One by one, of very many the first hundred: a log has room for other things too.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter().take(SHOWN_MAX)
@@ -227,6 +236,11 @@ impl Source {
             text,
             order,
         }
+    }
+
+    /// The same file, as if it said this.
+    pub(super) fn with(&self, text: String) -> Source {
+        Source { path: self.path.clone(), absolute: self.absolute.clone(), text, order: self.order }
     }
 }
 

@@ -41,9 +41,12 @@ pub(super) struct RawConfig {
     pub(super) bind: Option<Text>,
     pub(super) reply: Option<Text>,
     pub(super) allow_from: Option<Texts>,
+    pub(super) deny_from: Option<Texts>,
     pub(super) include: Option<Texts>,
     pub(super) log: Option<Keys<RawLog>>,
     pub(super) limits: Option<Keys<RawLimits>>,
+    pub(super) control: Option<Keys<RawControl>>,
+    pub(super) admins: BTreeMap<Text, Keys<RawAdmin>>,
     pub(super) users: BTreeMap<Text, Keys<RawUser>>,
     pub(super) actions: BTreeMap<Text, Keys<RawAction>>,
 }
@@ -80,6 +83,23 @@ pub(super) struct RawLimits {
     pub(super) max_doors: Option<Number>,
     pub(super) workers: Option<Number>,
     pub(super) queue: Option<Number>,
+}
+
+/// `[control]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawControl {
+    pub(super) group: Option<Text>,
+    pub(super) listen: Option<Text>,
+    pub(super) token: Option<Text>,
+}
+
+/// `[admins.NAME]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAdmin {
+    pub(super) public_key: Option<Text>,
+    pub(super) role: Option<Text>,
 }
 
 /// `[users.NAME]`

@@ -1,12 +1,14 @@
 //! The configuration as the daemon uses it: valid by construction.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 use super::allowance::Allowance;
 use super::totp_key::TotpKey;
@@ -45,10 +47,14 @@ pub struct Config {
     pub reply: Reply,
     /// Sources that may knock at all.
     pub allow_from: AddressList,
+    /// Sources that may not, whatever else is said of them.
+    pub deny_from: AddressList,
     /// How the log is written.
     pub log: Log,
     /// Every maximum.
     pub limits: Limits,
+    /// Who may ask the running daemon.
+    pub control: Control,
     /// By id.
     pub users: BTreeMap<UserId, Arc<User>>,
     /// By id.
@@ -77,6 +83,8 @@ impl Config {
             ("limits.queue", self.limits.queue != new.limits.queue),
             ("limits.max_claims", self.limits.max_claims != new.limits.max_claims),
             ("log.format", self.log.format != new.log.format),
+            ("control.group", self.control.group != new.control.group),
+            ("control.listen", self.control.tcp != new.control.tcp),
         ];
         changes.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
@@ -84,6 +92,62 @@ impl Config {
     /// What a knock of this user's for this action is answered with: the most specific that is written.
     pub fn reply(&self, user: &User, action: Option<&Action>) -> Reply {
         user.reply.or(action.and_then(|action| action.reply)).unwrap_or(self.reply)
+    }
+}
+
+/// Who may ask the running daemon, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// The group that may enter the folder of the control socket, beside its owner. At restart only.
+    pub group: Option<u32>,
+    /// The other way to it. At restart only.
+    pub tcp: Option<Tcp>,
+    /// By name.
+    pub admins: BTreeMap<String, Admin>,
+}
+
+/// The control socket over TCP, for who is not in the same file system.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// A loopback address.
+    pub listen: SocketAddr,
+    /// What is said first on a connection.
+    pub token: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tcp").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// An administrator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The Ed25519 key that his requests are signed with.
+    pub public_key: [u8; 32],
+    /// What he may ask.
+    pub role: Role,
+}
+
+/// What an administrator may ask; each may what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// End leases, reload, turn users and actions on and off, ban networks.
+    Operator,
+    /// Change every setting that there is a request for.
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        })
     }
 }
 
@@ -517,6 +581,11 @@ pub struct AddressList(pub Vec<IpNet>);
 impl AddressList {
     /// Whether `address` (folded) is let through.
     pub fn allows(&self, address: IpAddr) -> bool {
-        self.0.is_empty() || self.0.iter().any(|net| net.contains(&address))
+        self.0.is_empty() || self.names(address)
+    }
+
+    /// Whether `address` (folded) is in the list.
+    pub fn names(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&address))
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
+use crate::config::change::{Applied, BadChange, Change};
 use crate::config::files::{self, Existing, Secrecy, folder_of};
 use crate::config::{TEXT_MAX, include};
 use crate::exit::{Exit, Failure};
@@ -22,6 +23,10 @@ pub(super) struct Document {
     real: PathBuf,
     main: DocumentMut,
     included: Vec<DocumentMut>,
+    /// Where those are.
+    files: Vec<PathBuf>,
+    /// Which of those were changed.
+    changed: BTreeSet<usize>,
 }
 
 impl Document {
@@ -42,7 +47,8 @@ impl Document {
         // A pattern that fits the main file doesn't mean it.
         files.remove(&path);
         let included = files.iter().map(|file| parse(file)).collect::<Result<_, _>>()?;
-        Ok(Document { path, real, main, included })
+        let (files, changed) = (files.into_iter().collect(), BTreeSet::new());
+        Ok(Document { path, real, main, included, files, changed })
     }
 
     /// The file, as it is named.
@@ -138,15 +144,59 @@ impl Document {
         Some(())
     }
 
-    /// Replaces the file, whole, with the mode it has.
+    /// Those who may ask the running daemon.
+    pub(super) fn admins(&self) -> impl Iterator<Item = (&str, &dyn TableLike)> {
+        let admins = self.main.get("admins").and_then(Item::as_table_like);
+        let admins = admins.into_iter().flat_map(TableLike::iter);
+        admins.filter_map(|(name, item)| Some((name, item.as_table_like()?)))
+    }
+
+    /// Adds one of them, or gives him these values.
+    pub(super) fn set_admin(&mut self, name: &Name, public_key: &str, role: &str) -> Result<(), Failure> {
+        let admins = self.main.entry("admins").or_insert_with(|| {
+            let mut admins = Table::new();
+            admins.set_implicit(true);
+            Item::Table(admins)
+        });
+        let admin = admins
+            .as_table_like_mut()
+            .map(|admins| admins.entry(name.as_str()).or_insert(Item::Table(Table::new())));
+        let Some(admin) = admin.and_then(Item::as_table_like_mut) else {
+            let what = format!("{}: `admins` holds no tables", self.path.display());
+            return Err(Failure::new(Exit::Config, what));
+        };
+        admin.insert("public_key", value(public_key));
+        admin.insert("role", value(role));
+        Ok(())
+    }
+
+    /// Makes a change in the file that it belongs into.
+    pub(super) fn make(&mut self, change: &Change) -> Result<(), Failure> {
+        let bad = |bad: BadChange| Failure::new(Exit::Usage, bad.to_string());
+        match change.apply(&mut self.main).map_err(bad)? {
+            Applied::Changed | Applied::Same => return Ok(()),
+            Applied::NotHere => {}
+        }
+        for (at, included) in self.included.iter_mut().enumerate() {
+            match change.apply(included).map_err(bad)? {
+                Applied::Changed => {
+                    self.changed.insert(at);
+                    return Ok(());
+                }
+                Applied::Same => return Ok(()),
+                Applied::NotHere => {}
+            }
+        }
+        Err(Failure::new(Exit::Usage, format!("`{}`: there is no such user or action", change.key)))
+    }
+
+    /// Replaces the file, and those it includes that were changed, whole, with the modes they have.
     pub(super) fn save(&self) -> Result<(), Failure> {
-        let mode = self.real.metadata().map_err(|error| {
-            let what = format!("{}: cannot be inspected: {error}", self.real.display());
-            Failure::new(Exit::of_io(&error), what)
-        })?;
-        let mode = mode.permissions().mode() & 0o7777;
-        let text = self.main.to_string();
-        Ok(files::write(&self.real, text.as_bytes(), mode, Existing::Replace)?)
+        let included = self.files.iter().zip(&self.included).enumerate();
+        for (_, (file, document)) in included.filter(|(at, _)| self.changed.contains(at)) {
+            replace(file, document)?;
+        }
+        replace(&self.real, &self.main)
     }
 }
 
@@ -177,6 +227,15 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
         }
         Err(TryLockError::Error(error)) => Err(failed(&error)),
     }
+}
+
+fn replace(file: &Path, document: &DocumentMut) -> Result<(), Failure> {
+    let mode = file.metadata().map_err(|error| {
+        let what = format!("{}: cannot be inspected: {error}", file.display());
+        Failure::new(Exit::of_io(&error), what)
+    })?;
+    let mode = mode.permissions().mode() & 0o7777;
+    Ok(files::write(file, document.to_string().as_bytes(), mode, Existing::Replace)?)
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Failure {

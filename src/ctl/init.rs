@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, Value};
 
+use super::admin;
 use super::args::{FOLDER, Init};
 use super::{Begun, cannot, internal, make_folder, random};
 #[cfg(feature = "sqlite")]
@@ -34,8 +35,12 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
     let private_pem = private.to_pem().map_err(|error| internal(&error))?;
     let public_pem = private.public().to_pem().map_err(|error| internal(&error))?;
     let hello = actions.join("hello");
+    let admin = admin::make()?;
     let config = configuration(args, &state_dir, Path::new(runtime_dir), &hello)?;
-    let files: [(PathBuf, &[u8], u32); 4] = [
+    let public = admin::public_of(&admin).ok_or_else(|| internal(&"a key that is none was made"))?;
+    let config = config.replace("@admin_key@", &public.to_string());
+    let files: [(PathBuf, &[u8], u32); 5] = [
+        (dir.join(admin::FILE), admin.as_bytes(), 0o600),
         (dir.join("server.key.pem"), private_pem.as_bytes(), 0o600),
         (dir.join("server.pub.pem"), public_pem.as_bytes(), 0o644),
         (hello, include_bytes!("hello.sh"), 0o755),
@@ -67,7 +72,7 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
     let user = config::missing_listener().map_or(String::new(), |command| format!("next: {command}\n"));
     let host = if args.host.is_some() { "" } else { " --host NAME" };
     exit::say(&format!(
-        "made {dir}: siglatchd.toml, server.key.pem, server.pub.pem, actions/hello\n\
+        "made {dir}: siglatchd.toml, server.key.pem, server.pub.pem, admin.key, actions/hello\n\
          {user}next: siglatchctl user add alice --action hello{host}{at}\n\
          then: siglatchd{at}\n"
     ))

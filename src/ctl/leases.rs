@@ -138,14 +138,14 @@ pub(super) fn revoke(args: &Revoke) -> Result<(), Failure> {
         (None, Some(user)) => Whom::User(user.to_string()),
         (None, None) => Whom::All,
     };
-    let document = Document::open(&args.at.config)?;
-    match ask(&document, &Request::Revoke(whom.clone()))? {
-        Reply::Revoked(0) if matches!(whom, Whom::Lease(_)) => {
+    let reply = ask(&args.way, &Request::Revoke(whom.clone()))?;
+    let Reply::Revoked(count) = reply else { return Err(nothing(&reply)) };
+    match count {
+        0 if matches!(whom, Whom::Lease(_)) => {
             Err(Failure::new(Exit::TryAgain, "there is no such lease")
                 .hint("`siglatchctl leases` lists them"))
         }
-        Reply::Revoked(1) => exit::say("1 lease revoked\n"),
-        Reply::Revoked(count) => exit::say(&format!("{count} leases revoked\n")),
-        other @ (Reply::Webhooks(_) | Reply::Failed(_)) => Err(nothing(&other)),
+        1 => exit::say("1 lease revoked\n"),
+        count => exit::say(&format!("{count} leases revoked\n")),
     }
 }

@@ -8,6 +8,7 @@
 //! What is made here is secret from its first byte: private files are created with mode 0600, never narrowed later. A
 //! name becomes a file name and a script's argument, so it is a [`crate::wire::invite::Name`].
 
+mod admin;
 mod args;
 mod ask;
 mod doctor;
@@ -16,6 +17,8 @@ mod firewall;
 mod init;
 mod leases;
 mod list;
+mod status;
+mod steer;
 mod totp;
 mod usage;
 mod user;
@@ -31,15 +34,31 @@ use std::process::ExitCode;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use crate::config::resolved::Enabled;
 use crate::config::{self, files, files::Existing};
+use crate::control::Ban;
 use crate::exit::{self, Exit, Failure};
-use args::{Action, Cli, Command, Firewall, User, Webhooks};
+use args::{Action, Admin, Cli, Command, Firewall, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match exit::parse::<Cli>(args) {
         Ok(cli) => exit::end(match cli.command {
             Command::Init(args) => init::init(&args),
+            Command::Status(args) => status::status(&args),
+            Command::Reload(way) => steer::reload(&way),
+            Command::Set(args) => steer::set(&args),
+            Command::Apply(args) => steer::apply(&args),
+            Command::Diff(way) => steer::diff(&way),
+            Command::Pending(args) => steer::pending(&args),
+            Command::Enable(args) => steer::switch(&args, Enabled::Yes),
+            Command::Disable(args) => steer::switch(&args, Enabled::No),
+            Command::Ban(args) => steer::ban(&args, Ban::On),
+            Command::Unban(args) => steer::ban(&args, Ban::Off),
+            Command::Admin(Admin::Key(args)) => admin::key(&args),
+            Command::Admin(Admin::Add(args)) => admin::add(&args),
+            Command::Admin(Admin::List(at)) => admin::list(&at),
+            Command::Version(way) => status::version(&way),
             Command::User(User::Add(args)) => user::add(&args),
             Command::User(User::Totp(args)) => totp::totp(&args),
             Command::User(User::List(at)) => list::users(&at.config),

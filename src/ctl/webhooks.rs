@@ -59,17 +59,17 @@ pub(super) fn forget(args: &Chosen) -> Result<(), Failure> {
 
 fn act(args: &Chosen, request: impl Fn(Which) -> Request, done: &str) -> Result<(), Failure> {
     let which = args.id.map_or(Which::Failed, Which::Hook);
-    let document = Document::open(&args.at.config)?;
-    match ask(&document, &request(which))? {
-        Reply::Webhooks(0) if args.id.is_some() => {
+    let reply = ask(&args.way, &request(which))?;
+    let Reply::Webhooks(count) = reply else { return Err(nothing(&reply)) };
+    match count {
+        0 if args.id.is_some() => {
             let what = "there is no such webhook that waits or has failed";
             Err(Failure::new(Exit::TryAgain, what).hint(
                 "`siglatchctl webhooks failed` and `pending` list them; one that is being sent is left alone",
             ))
         }
-        Reply::Webhooks(1) => exit::say(&format!("1 webhook {done}\n")),
-        Reply::Webhooks(count) => exit::say(&format!("{count} webhooks {done}\n")),
-        other @ (Reply::Revoked(_) | Reply::Failed(_)) => Err(nothing(&other)),
+        1 => exit::say(&format!("1 webhook {done}\n")),
+        count => exit::say(&format!("{count} webhooks {done}\n")),
     }
 }
 

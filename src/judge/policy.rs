@@ -123,7 +123,8 @@ fn may<'a>(
     let least = config.bind.max(user.bind).max(action.bind);
     ensure(bound >= least, DropReason::Binding)?;
     let lists = [&config.allow_from, &user.allow_from, &action.allow_from];
-    ensure(lists.iter().all(|list| list.allows(source)), DropReason::Source)?;
+    let allowed = lists.iter().all(|list| list.allows(source)) && !config.deny_from.names(source);
+    ensure(allowed, DropReason::Source)?;
     Ok(action)
 }
 

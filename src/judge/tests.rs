@@ -128,7 +128,9 @@ fn config() -> Config {
         store: StoreKind::Memory,
         bind: Bound::None,
         allow_from: AddressList::default(),
+        deny_from: AddressList::default(),
         log: Log { level: LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        control: crate::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 10,
             user_burst: 50,

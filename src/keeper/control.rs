@@ -1,30 +1,42 @@
-//! The control socket: `siglatchctl` asks, the keeper answers.
+//! The control socket: administrators ask, the keeper answers.
 //!
-//! In: connections to `control.sock` in `runtime_dir`. Out: requests, one a connection, and their replies. Never: a
-//! blocking call.
+//! In: connections to `control.sock` in `runtime_dir`, and to a loopback port if the configuration has one. Out: requests that an
+//! enrolled administrator has signed, and their replies. Never: a blocking call.
 //!
 //! # Security considerations
 //!
-//! Whoever may ask can end leases. So the socket (0600) is in a folder (0700) that only its owner can enter, and only root
-//! and the daemon's own user are heard, whatever became of the modes. What they say is bounded in length, number and
-//! time all the same.
+//! The socket is in a folder that only its owner (and one group, if the configuration names it) can enter, and its mode is right
+//! from its first moment. Over it only root, the daemon's own user and that group are heard; over TCP, where nobody knows who
+//! speaks, a token is asked for before anything is said. What is asked has to be signed all the same. Whoever says nothing, or too much, or
+//! does not read, has one of a few places, and loses it to the next who comes.
+
+mod connection;
 
 use std::fs::{DirBuilder, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mio::net::{UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 use rustix::net::sockopt::socket_peercred;
 
+use super::cannot;
 use crate::clock::Now;
-use crate::control::{self, LINE_MAX, Reply, Request, SOCKET};
+use crate::config::Config;
+use crate::config::resolved;
+use crate::control::nonces::Nonces;
+use crate::control::sign::Asked;
+use crate::control::{Hello, Hex, Reply, SOCKET, VERSION};
+use crate::exit::{Exit, Failure};
+use connection::{Connection, Stream};
 
 /// Tokens that it uses, from its first.
-pub(super) const TOKENS: usize = CONNECTIONS + 1;
+pub(super) const TOKENS: usize = CONNECTIONS + 2;
 
 /// The daemon's end.
 #[derive(Debug)]
@@ -32,54 +44,91 @@ pub(super) struct Control {
     registry: Registry,
     first_token: usize,
     path: PathBuf,
-    listener: UnixListener,
+    group: Option<u32>,
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+    server_id: Hex<16>,
+    nonces: Nonces,
     connections: [Option<Connection>; CONNECTIONS],
+    /// Connections so far.
+    accepted: u64,
 }
 
-#[derive(Debug)]
-struct Connection {
-    stream: UnixStream,
-    line: Vec<u8>,
-    /// When (monotonic) it is given up.
-    until: Duration,
+/// Who waits for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    place: usize,
+    connection: u64,
 }
 
 impl Control {
-    /// Opens the socket in `folder`, which is made if it is missing; its parent must exist.
+    /// Opens what the configuration says; the folder is made if it is missing, its parent must exist.
     ///
     /// # Errors
     ///
-    /// In the words that the log is told.
-    pub(super) fn open(registry: Registry, first_token: usize, folder: &Path) -> Result<Control, String> {
-        let path = folder.join(SOCKET);
-        let fail = |error: io::Error| format!("{}: {error}", path.display());
-        enter(folder)?;
-        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-            return Err(format!(
-                "{}: is another siglatchd's; give each a `runtime_dir` of its own",
-                path.display()
-            ));
+    /// Another siglatchd answers there, or the socket cannot be made.
+    pub(super) fn open(registry: Registry, first_token: usize, config: &Config) -> Result<Control, Failure> {
+        let path = config.runtime_dir.join(SOCKET);
+        let group = config.control.group;
+        enter(&config.runtime_dir, group)?;
+        let mut unix = bind(&path, group)?;
+        let tcp = config.control.tcp.as_ref().map(|tcp| listen(tcp.listen)).transpose()?;
+        let io = |error: io::Error| cannot("watch the control socket", &error);
+        registry.register(&mut unix, Token(first_token), Interest::READABLE).map_err(io)?;
+        let mut control = Control {
+            registry,
+            first_token,
+            path,
+            group,
+            unix,
+            tcp,
+            server_id: Hex(config.server_id.map_or([0; 16], |id| id.0)),
+            nonces: Nonces::default(),
+            connections: Default::default(),
+            accepted: 0,
+        };
+        if let Some(tcp) = &mut control.tcp {
+            let token = Token(first_token.saturating_add(1));
+            control.registry.register(tcp, token, Interest::READABLE).map_err(io)?;
         }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(fail(error)),
-            Ok(()) | Err(_) => {}
-        }
-        let mut listener = UnixListener::bind(&path).map_err(fail)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(fail)?;
-        registry.register(&mut listener, Token(first_token), Interest::READABLE).map_err(fail)?;
-        Ok(Control { registry, first_token, path, listener, connections: Default::default() })
+        Ok(control)
     }
 
-    /// Something of this socket is ready; tokens that are not its own are ignored. `answer` carries out requests.
-    pub(super) fn ready(&mut self, now: Now, token: Token, answer: impl FnMut(Request) -> Reply) {
+    /// Something of this socket is ready; tokens that are not its own are ignored. `serve` carries out a request, and answers at
+    /// once or by [`Control::answer`].
+    pub(super) fn ready(
+        &mut self,
+        now: Now,
+        token: Token,
+        config: &resolved::Control,
+        mut serve: impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
         match token.0.checked_sub(self.first_token) {
-            Some(0) => self.accept(now),
-            Some(at) => self.read(at.saturating_sub(1), answer),
+            Some(0) => self.accept_unix(now, config, &mut serve),
+            Some(1) => self.accept_tcp(now, config, &mut serve),
+            Some(at) => self.turn(now, at.saturating_sub(2), config, &mut serve),
             None => {}
         }
     }
 
-    /// Gives up those that say nothing.
+    /// The reply to a request that took time.
+    pub(super) fn answer(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        reply: &Reply,
+        config: &resolved::Control,
+        mut serve: impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
+        if let Some(Some(connection)) = self.connections.get_mut(ticket.place)
+            && connection.id == ticket.connection
+        {
+            connection.answer(now, reply);
+            self.turn(now, ticket.place, config, &mut serve);
+        }
+    }
+
+    /// Gives up those that say nothing, or do not read.
     pub(super) fn due(&mut self, now: Now) {
         for place in &mut self.connections {
             place.take_if(|connection| connection.until <= now.mono);
@@ -91,42 +140,81 @@ impl Control {
         self.connections.iter().flatten().map(|connection| connection.until).min()
     }
 
-    fn accept(&mut self, now: Now) {
-        // Until there is nobody: readiness is told once. Who finds no place, or has no business here, is hung up on.
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            let places = self.connections.iter_mut().zip(self.first_token.saturating_add(1)..);
-            let Some((place, token)) = places.into_iter().find(|(place, _)| place.is_none()) else {
-                continue;
-            };
-            if may_ask(&stream)
-                && self.registry.register(&mut stream, Token(token), Interest::READABLE).is_ok()
-            {
-                *place = Some(Connection { stream, line: Vec::new(), until: now.mono.saturating_add(IDLE) });
+    fn accept_unix(
+        &mut self,
+        now: Now,
+        config: &resolved::Control,
+        serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
+        // Until there is nobody: readiness is told once.
+        while let Ok((stream, _)) = self.unix.accept() {
+            if may_ask(&stream, self.group) {
+                self.take(now, Stream::Unix(stream), config, serve);
             }
         }
     }
 
-    fn read(&mut self, at: usize, mut answer: impl FnMut(Request) -> Reply) {
-        let Some(place) = self.connections.get_mut(at) else {
-            return;
-        };
-        let Some(connection) = place else {
-            return;
-        };
-        let reply = match connection.line() {
-            Line::Part => return,
-            Line::Gone => None,
-            Line::TooLong => Some(Reply::Failed(format!("a line has at most {LINE_MAX} bytes"))),
-            Line::Whole(line) => Some(match control::read(line) {
-                Ok(request) => answer(request),
-                Err(bad) => Reply::Failed(bad.to_string()),
-            }),
-        };
-        if let Some(line) = reply.and_then(|reply| control::write(&reply).ok()) {
-            // It fits into the empty buffer of a socket; who is gone meanwhile wants no reply.
-            connection.stream.write_all(&line).unwrap_or_default();
+    fn accept_tcp(
+        &mut self,
+        now: Now,
+        config: &resolved::Control,
+        serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
+        while let Some(Ok((stream, _))) = self.tcp.as_ref().map(TcpListener::accept) {
+            self.take(now, Stream::Tcp(stream), config, serve);
         }
-        *place = None;
+    }
+
+    /// Gives it a place: a free one, or that of who has been idle for longest.
+    fn take(
+        &mut self,
+        now: Now,
+        stream: Stream,
+        config: &resolved::Control,
+        serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
+        let idle = |place: &Option<Connection>| match place {
+            None => Some(Duration::ZERO),
+            Some(connection) if connection.is_idle() => Some(connection.until),
+            Some(_) => None,
+        };
+        let places = self.connections.iter().enumerate();
+        let Some((_, at)) = places.filter_map(|(at, place)| Some((idle(place)?, at))).min() else {
+            return;
+        };
+        self.accepted = self.accepted.saturating_add(1);
+        let hello = Hello {
+            siglatch: VERSION.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            server_id: self.server_id,
+            hello: Hex(rand::random()),
+        };
+        let mut connection = Connection::new(now, stream, hello, self.accepted);
+        let token = Token(self.first_token.saturating_add(2).saturating_add(at));
+        if let Some(place) = self.connections.get_mut(at) {
+            // Closed before the new one is registered.
+            *place = None;
+            if connection.register(&self.registry, token).is_ok() {
+                *place = Some(connection);
+                self.turn(now, at, config, serve);
+            }
+        }
+    }
+
+    fn turn(
+        &mut self,
+        now: Now,
+        at: usize,
+        config: &resolved::Control,
+        serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
+        let Some(place) = self.connections.get_mut(at) else { return };
+        let Some(connection) = place else { return };
+        let ticket = Ticket { place: at, connection: connection.id };
+        let nonces = &mut self.nonces;
+        if connection.turn(now, config, nonces, |asked| serve(ticket, asked)).is_err() {
+            *place = None;
+        }
     }
 }
 
@@ -137,56 +225,62 @@ impl Drop for Control {
     }
 }
 
-enum Line<'a> {
-    /// More is to come.
-    Part,
-    Whole(&'a [u8]),
-    TooLong,
-    /// Nothing more will come.
-    Gone,
-}
-
-impl Connection {
-    fn line(&mut self) -> Line<'_> {
-        let mut buffer = [0; LINE_MAX];
-        while self.line.len() < LINE_MAX && !self.line.contains(&b'\n') {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Line::Gone,
-                Ok(len) => self.line.extend(buffer.get(..len).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Line::Part,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Line::Gone,
-            }
-        }
-        let first = self.line.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
-        if first.ends_with(b"\n") && first.len() <= LINE_MAX { Line::Whole(first) } else { Line::TooLong }
+fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, Failure> {
+    let fail = |error: io::Error| cannot(&format!("open {}", path.display()), &error);
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let what = format!("{}: another siglatchd answers there", path.display());
+        return Err(Failure::new(Exit::Config, what).hint("stop it, or give each a `runtime_dir` of its own"));
     }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(fail(error)),
+        Ok(()) | Err(_) => {}
+    }
+    // Nobody can connect before its mode is right. What other threads make meanwhile is for its owner alone, too.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let bound = bound.map_err(fail)?;
+    if group.is_some() {
+        std::os::unix::fs::chown(path, None, group).map_err(fail)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(fail)?;
+    }
+    Ok(bound)
 }
 
-fn enter(folder: &Path) -> Result<(), String> {
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        cannot(&format!("listen on {address}"), &error)
+            .hint("see `control.listen`; `ss -tlnp` says who has the port")
+    })
+}
+
+fn enter(folder: &Path, group: Option<u32>) -> Result<(), Failure> {
+    let fail = |error: &io::Error| cannot(&format!("use {}", folder.display()), error);
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            return Err(format!("{}: cannot make the folder: {error}", folder.display()));
+            return Err(cannot(&format!("make the folder {}", folder.display()), &error));
         }
         Ok(()) | Err(_) => {}
     }
-    let meta = folder.symlink_metadata().map_err(|error| format!("{}: {error}", folder.display()))?;
-    if !meta.is_dir() || meta.uid() != geteuid().as_raw() || meta.mode() & 0o077 != 0 {
+    let meta = folder.symlink_metadata().map_err(|error| fail(&error))?;
+    let others = if group.is_some() { 0o007 } else { 0o077 };
+    if !meta.is_dir() || meta.uid() != geteuid().as_raw() || meta.mode() & others != 0 {
         let (folder, me) = (folder.display(), geteuid());
-        return Err(format!(
-            "{folder}: is not a folder of uid {me} alone: chown {me} {folder}; chmod 700 {folder}"
-        ));
+        let what = format!("{folder}: is not a folder of uid {me} alone");
+        return Err(Failure::new(Exit::Config, what).hint(format!("chown {me} {folder}; chmod 700 {folder}")));
+    }
+    if group.is_some() {
+        std::os::unix::fs::chown(folder, None, group).map_err(|error| fail(&error))?;
+        std::fs::set_permissions(folder, Permissions::from_mode(0o710)).map_err(|error| fail(&error))?;
     }
     Ok(())
 }
 
-/// Root, or who runs the daemon.
-fn may_ask(stream: &UnixStream) -> bool {
-    socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == geteuid().as_raw())
+/// Root, who runs the daemon, or whoever the modes let in if that is a group.
+fn may_ask(stream: &UnixStream, group: Option<u32>) -> bool {
+    let known = |uid: rustix::fs::Uid| uid.is_root() || uid.as_raw() == geteuid().as_raw();
+    socket_peercred(stream).is_ok_and(|peer| group.is_some() || known(peer.uid))
 }
 
 /// At once.
-const CONNECTIONS: usize = 8;
-
-/// So long a connection has for its line.
-const IDLE: Duration = Duration::from_secs(5);
+const CONNECTIONS: usize = 16;

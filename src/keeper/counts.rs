@@ -1,6 +1,7 @@
 //! How many datagrams came, ran, and were refused for what: `received = ran + refused` once nothing is under way.
 
 use crate::channel;
+use crate::control::status;
 use crate::reason::DropReason;
 
 /// Totals since the start.
@@ -83,6 +84,18 @@ impl Counts {
             let there = listener.clone().find(|(other, _)| other == reason).map_or(0, |(_, count)| count);
             (*reason, own.saturating_add(there))
         })
+    }
+
+    /// As administrators are shown them. `drops` are the kernel's.
+    pub(super) fn picture(&self, drops: u32) -> status::Counts {
+        status::Counts {
+            received: self.received(),
+            ran: self.ran,
+            refused: self.by_reason().map(|(reason, count)| (reason.code().to_owned(), count)).collect(),
+            kernel_drops: drops.into(),
+            receive_errors: self.receive_errors(),
+            send_errors: self.send_errors(),
+        }
     }
 
     fn both(&self) -> channel::Counts {

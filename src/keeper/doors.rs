@@ -9,6 +9,7 @@ use super::report::Report;
 use super::run::knocks::give_back;
 use crate::clock::Now;
 use crate::config::resolved::Door;
+use crate::control::status;
 use crate::crash;
 use crate::judge::{Claim, DropReason, Grant};
 use crate::store::doors::DoorKey;
@@ -132,6 +133,24 @@ impl Doors {
     /// When (monotonic) [`Doors::due`] has something to do.
     pub(super) fn next_deadline(&self, now: Now) -> Option<Duration> {
         self.leases.next_deadline().map(|at| now.mono.saturating_add(at.saturating_sub(now.boot)))
+    }
+
+    /// Who holds a door.
+    pub(super) fn held(&self, now: Now) -> Vec<status::Lease> {
+        let leases = self.leases.held().map(|(door, user, lease)| status::Lease {
+            lease: lease.id.to_string(),
+            user: user.to_owned(),
+            action: door.action.clone(),
+            from: lease.from,
+            opens_for: door.source,
+            left: lease.until.saturating_sub(now.boot).as_secs(),
+        });
+        leases.collect()
+    }
+
+    /// Doors that could not be closed.
+    pub(super) fn failing(&self) -> u64 {
+        self.leases.failing() as u64
     }
 
     /// The administrator ends leases. Returns how many.

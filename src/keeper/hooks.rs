@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::report::Report;
 use crate::clock::Now;
 use crate::config::{Action, Config, User};
+use crate::control::status;
 use crate::exit::Exit;
 use crate::judge::{Claim, DropReason, Grant};
 use crate::store::StoreThread;
@@ -106,6 +107,13 @@ impl Webhooks {
     /// The administrator wants them gone. Returns how many that were.
     pub(super) fn forget(&mut self, which: Which) -> usize {
         self.hooks.forget(which)
+    }
+
+    /// How many wait.
+    pub(super) fn status(&self) -> status::Webhooks {
+        let failed = self.hooks.failed();
+        let pending = self.hooks.len().saturating_sub(failed);
+        status::Webhooks { pending: pending as u64, failed: failed as u64 }
     }
 
     /// The daemon stops: it waits for no receiver.

@@ -28,6 +28,7 @@ use self::up::Up;
 use crate::channel::{Counts, Opened, Reply, Sent, Takes};
 use crate::clock::Now;
 use crate::config::Config;
+use crate::control::status;
 use crate::exit::Failure;
 use crate::sys;
 use crate::work::Drained;
@@ -189,6 +190,19 @@ impl Listener {
     /// Whether datagrams are received, as far as one can know.
     pub(super) fn is_well(&self) -> bool {
         matches!(&self.state, State::Up(up) if up.ear.is_ready())
+    }
+
+    /// As administrators are shown it.
+    pub(super) fn status(&self, now: Now) -> status::Listener {
+        let silent = match &self.state {
+            State::Up(up) => up.ear.silent(now),
+            State::Ending(_) | State::Down(_) | State::Over => Duration::ZERO,
+        };
+        status::Listener {
+            well: self.is_well(),
+            restarts: self.started.saturating_sub(1),
+            silent: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// Whether there is none, and will be none.

@@ -12,6 +12,7 @@ mod inherited;
 mod listener;
 mod logging;
 mod notify;
+mod pending;
 mod receipts;
 mod reload;
 mod report;
@@ -64,10 +65,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(loaded) => loaded,
         Err(failure) => return end(Err(failure)),
     };
+    let bind = if inherited.len() == 0 { pending::Bind::Own } else { pending::Bind::Inherited };
+    let (loaded, taken_over) = pending::take_over(loaded, bind);
     if let Err(error) = logging::start(loaded.config.log) {
         return end(Err(cannot("start the log", &error)));
     }
-    let code = match start::start(loaded, inherited).and_then(run::run) {
+    let code = match start::start(loaded, taken_over, inherited).and_then(run::run) {
         Ok(()) => Exit::Ok,
         Err(Failure { exit, what, hint }) => {
             log::error!(code = "failed", what, hint = hint.unwrap_or_default(); "failed");

@@ -1,56 +1,118 @@
-//! SIGHUP: a new configuration, whole, or the old one and the reasons.
+//! A new configuration, whole, or the old one and the reasons: at SIGHUP, and when an administrator asks for it or changes settings.
 //!
 //! It is read on a thread of its own: a slow disk, a user database across the network or very many users hold up
 //! neither a knock nor the stop.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use mio::Waker;
 
+use super::control::Ticket;
+use super::pending;
+use crate::clock::Now;
+use crate::config::change::{BadChange, Change, Taken, Takes, merge};
 use crate::config::{self, Config, Loaded, Problems};
+use crate::control::{How, Reply, Set, status};
 
 /// Reads one configuration at a time.
 #[derive(Debug)]
 pub(super) struct Reload {
     waker: Arc<Waker>,
-    under_way: Option<Receiver<Result<Loaded, Problems>>>,
-    again: Again,
+    under_way: Option<(Option<Ticket>, Receiver<Read>)>,
+    queue: VecDeque<(Option<Ticket>, Wish)>,
+    state_dir: PathBuf,
+    /// What was changed, and differs from what the files say.
+    unsaved: Vec<Change>,
+    /// What takes effect at the next start.
+    pending: Vec<Change>,
+    reloads: u64,
+    failed: u64,
+    last: Option<status::Reload>,
 }
 
-/// Whether it was asked for while one was read that may be older than the asking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    Yes,
-    No,
+/// What is wanted of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To be read again.
+    Reload,
+    /// To be another one.
+    Set(Set),
+    /// That nothing waits for the next start.
+    Discard,
+}
+
+/// What a reading came to.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    /// What to go on with, if it is another one.
+    pub(super) config: Option<Arc<Config>>,
+    /// Who is told what.
+    pub(super) reply: Option<(Ticket, Reply)>,
+}
+
+#[derive(Debug)]
+enum Read {
+    Config(Result<Box<Loaded>, Problems>),
+    Set(Result<Ready, String>),
+}
+
+/// Settings that may be changed.
+#[derive(Debug)]
+struct Ready {
+    /// With those that are live; none: there is none of these, or nothing is to be done.
+    loaded: Option<Box<Loaded>>,
+    pending: Vec<Change>,
+    taken: Vec<Taken>,
 }
 
 impl Reload {
-    /// `waker` is called when there is something to [`finished`](Self::finished).
-    pub(super) fn new(waker: Arc<Waker>) -> Reload {
-        Reload { waker, under_way: None, again: Again::No }
+    /// `waker` is called when there is something to [`finished`](Self::finished). `state_dir` holds what waits for the
+    /// next start; `unsaved` is in force, and not in the files.
+    pub(super) fn new(waker: Arc<Waker>, state_dir: PathBuf, unsaved: Vec<Change>) -> Reload {
+        let pending = pending::read(&state_dir).unwrap_or_default();
+        let (queue, under_way) = (VecDeque::new(), None);
+        Reload { waker, under_way, queue, state_dir, unsaved, pending, reloads: 0, failed: 0, last: None }
     }
 
-    /// Begins to read `path`; once more afterwards if it is being read.
-    pub(super) fn begin(&mut self, path: PathBuf) {
+    /// Begins to read `path`, or does so when what is read now, which may be older than the wish, is read.
+    pub(super) fn begin(&mut self, path: PathBuf, ticket: Option<Ticket>, wish: Wish) {
         if self.under_way.is_some() {
-            self.again = Again::Yes;
+            if ticket.is_some() || !self.queue.contains(&(None, Wish::Reload)) {
+                self.queue.push_back((ticket, wish));
+            }
             return;
         }
         let (sender, receiver) = channel();
         let waker = Arc::clone(&self.waker);
+        let (unsaved, pending, state_dir) =
+            (self.unsaved.clone(), self.pending.clone(), self.state_dir.clone());
         let read = move || {
+            let read = match wish {
+                Wish::Reload => Read::Config(config::load_with(&path, &unsaved).map(Box::new)),
+                Wish::Set(set) => Read::Set(set_up(&path, &set, &unsaved, &pending, &state_dir)),
+                Wish::Discard => {
+                    let done = pending::write(&state_dir, &[]).map_err(|failure| failure.what);
+                    Read::Set(done.map(|()| Ready { loaded: None, pending: Vec::new(), taken: Vec::new() }))
+                }
+            };
             // Nobody listens any more when the daemon stops; the loop's next wake sees what a failed one tells.
-            drop(sender.send(config::load(&path)));
+            drop(sender.send(read));
             drop(waker.wake());
         };
         match std::thread::Builder::new().name("reload".to_owned()).spawn(read) {
-            Ok(_) => self.under_way = Some(receiver),
+            Ok(_) => self.under_way = Some((ticket, receiver)),
             Err(error) => {
                 log::error!(code = "reload-failed", error:%; "not reloaded, the old configuration stays: no thread");
             }
         }
+    }
+
+    /// What waited for this start is part of the files now.
+    pub(super) fn taken_over(&mut self) {
+        self.pending.clear();
     }
 
     /// Whether one is read.
@@ -58,45 +120,138 @@ impl Reload {
         self.under_way.is_some()
     }
 
-    /// The configuration to go on with, where one was read and is a new one.
-    pub(super) fn finished(&mut self, old: &Config) -> Option<Arc<Config>> {
-        let read = match self.under_way.as_ref()?.try_recv() {
+    /// What came of the one that was read, where that is known.
+    pub(super) fn finished(&mut self, now: Now, old: &Config) -> Option<Finished> {
+        let (_, receiver) = self.under_way.as_ref()?;
+        let read = match receiver.try_recv() {
             Ok(read) => Some(read),
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => None,
         };
-        self.under_way = None;
-        let new = read.and_then(|read| accept(old, read));
-        if std::mem::replace(&mut self.again, Again::No) == Again::Yes {
-            self.begin(old.path.clone());
+        let ticket = self.under_way.take().and_then(|(ticket, _)| ticket);
+        let (config, reply) = match read {
+            Some(Read::Config(read)) => self.read(now, old, read),
+            Some(Read::Set(ready)) => self.set(old, ready),
+            None => (None, Reply::Failed("the thread that read the configuration is gone".to_owned())),
+        };
+        if let Some((ticket, wish)) = self.queue.pop_front() {
+            self.begin(old.path.clone(), ticket, wish);
         }
-        new
+        Some(Finished { config, reply: ticket.map(|ticket| (ticket, reply)) })
+    }
+
+    /// What administrators are shown of it.
+    pub(super) fn status(&self, config: &Config) -> status::Config {
+        let shown = |changes: &[Change]| changes.iter().map(Change::to_string).collect();
+        status::Config {
+            path: config.path.display().to_string(),
+            users: config.users.len() as u64,
+            actions: config.actions.len() as u64,
+            reloads: self.reloads,
+            reloads_failed: self.failed,
+            last_reload: self.last.clone(),
+            unsaved: shown(&self.unsaved),
+            pending: shown(&self.pending),
+            banned: config.deny_from.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        now: Now,
+        old: &Config,
+        read: Result<Box<Loaded>, Problems>,
+    ) -> (Option<Arc<Config>>, Reply) {
+        let at = now.unix();
+        match read.map_err(|problems| tell(&problems)).and_then(|loaded| accept(old, *loaded)) {
+            Ok((config, unsaved, warnings)) => {
+                self.unsaved = unsaved;
+                self.reloads = self.reloads.saturating_add(1);
+                self.last = Some(status::Reload { at, failed: None });
+                let (users, actions) = (config.users.len(), config.actions.len());
+                log::info!(code = "reloaded", users, actions, warnings = warnings.len(); "reloaded");
+                (Some(config), Reply::Reloaded { users, actions, warnings })
+            }
+            Err(why) => {
+                self.failed = self.failed.saturating_add(1);
+                self.last = Some(status::Reload { at, failed: Some(why.clone()) });
+                (None, Reply::Failed(format!("not reloaded, the old configuration stays: {why}")))
+            }
+        }
+    }
+
+    fn set(&mut self, old: &Config, ready: Result<Ready, String>) -> (Option<Arc<Config>>, Reply) {
+        let Ready { loaded, pending, taken } = match ready {
+            Ok(ready) => ready,
+            Err(why) => return (None, Reply::Failed(why)),
+        };
+        let accepted = match loaded.map(|loaded| accept(old, *loaded)).transpose() {
+            Ok(accepted) => accepted,
+            Err(why) => return (None, Reply::Failed(why)),
+        };
+        self.pending = pending;
+        let config = accepted.map(|(config, unsaved, _)| {
+            self.unsaved = unsaved;
+            config
+        });
+        (config, Reply::Set(taken))
     }
 }
 
-fn accept(old: &Config, read: Result<Loaded, Problems>) -> Option<Arc<Config>> {
-    let loaded = match read {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems.iter() {
-                log::error!(code = "config-problem", what = problem.summary(); "the configuration has a problem");
-            }
-            log::error!(code = "reload-failed", problems = problems.len(); "not reloaded, the old configuration stays");
-            return None;
-        }
+/// Checks all of it; writes down what waits for a start.
+fn set_up(
+    path: &std::path::Path,
+    set: &Set,
+    unsaved: &[Change],
+    pending: &[Change],
+    state_dir: &std::path::Path,
+) -> Result<Ready, String> {
+    let taken = set.changes.iter().map(|change| Ok(Taken { change: change.clone(), takes: change.takes()? }));
+    let taken = taken.collect::<Result<Vec<_>, BadChange>>().map_err(|bad| bad.to_string())?;
+    let of = |takes: Takes| -> Vec<Change> {
+        taken.iter().filter(|taken| taken.takes == takes).map(|taken| taken.change.clone()).collect()
     };
-    for warning in loaded.warnings.iter() {
-        log::warn!(code = "config-warning", what = warning.summary(); "the configuration has a weak spot");
+    let (live, waits) = (of(Takes::Live), of(Takes::AtRestart));
+    let load = |changes: &[Change]| config::load_with(path, changes).map_err(|problems| problems.summary());
+    let all = merge(pending, &waits);
+    if !waits.is_empty() {
+        load(&merge(unsaved, &merge(&all, &live)))?;
+    }
+    let loaded = if live.is_empty() { None } else { Some(Box::new(load(&merge(unsaved, &live))?)) };
+    match set.how {
+        How::Try => Ok(Ready { loaded: None, pending: pending.to_vec(), taken }),
+        How::Apply => {
+            if !waits.is_empty() {
+                pending::write(state_dir, &all).map_err(|failure| failure.what)?;
+            }
+            Ok(Ready { loaded, pending: all, taken })
+        }
+    }
+}
+
+type Accepted = (Arc<Config>, Vec<Change>, Vec<String>);
+
+fn accept(old: &Config, loaded: Loaded) -> Result<Accepted, String> {
+    let warnings: Vec<String> = loaded.warnings.iter().map(config::Problem::summary).collect();
+    for what in &warnings {
+        log::warn!(code = "config-warning", what; "the configuration has a weak spot");
     }
     let fixed = old.restart_changes(&loaded.config);
-    if !fixed.is_empty() {
-        log::error!(
-            code = "reload-failed", restart = fixed.join(", ");
-            "not reloaded, the old configuration stays: these change at restart only"
-        );
-        return None;
+    if fixed.is_empty() {
+        return Ok((Arc::new(loaded.config), loaded.unsaved, warnings));
     }
-    let (users, actions) = (loaded.config.users.len(), loaded.config.actions.len());
-    log::info!(code = "reloaded", users, actions, warnings = loaded.warnings.len(); "reloaded");
-    Some(Arc::new(loaded.config))
+    let restart = fixed.join(", ");
+    log::error!(
+        code = "reload-failed", restart;
+        "not reloaded, the old configuration stays: these change at restart only"
+    );
+    Err(format!("{restart} changed in the files, and takes effect at a restart only"))
+}
+
+fn tell(problems: &Problems) -> String {
+    for problem in problems.iter() {
+        log::error!(code = "config-problem", what = problem.summary(); "the configuration has a problem");
+    }
+    log::error!(code = "reload-failed", problems = problems.len(); "not reloaded, the old configuration stays");
+    problems.summary()
 }

@@ -6,7 +6,7 @@
 //! a small allowance of lines for each reason, so that many of one kind hide no other; what goes beyond is counted, and
 //! told in the summary.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::bucket::{Bucket, Taken};
 use crate::channel;
 use crate::clock::Now;
 use crate::config::Config;
+use crate::control::status::{Doors, Ended, Lanes, Scripts, Status, Store};
 use crate::judge::{DropReason, Refusal, Verified};
 use crate::store::StoreError;
 use crate::wire::{ActionId, Bound, UserId};
@@ -42,6 +43,13 @@ pub(super) struct Report {
     loaded: Loaded,
     /// Of the kernel, when the last summary was written; modulo 2^32.
     drops: u32,
+    /// Scripts that ended, by their action's name.
+    ended: BTreeMap<String, Ended>,
+    undo_failed: u64,
+    /// What is wrong with the store.
+    store: Option<String>,
+    /// Claims that it remembered when it last forgot some.
+    claims: u64,
 }
 
 /// Since when, of each lane.
@@ -63,7 +71,43 @@ impl Report {
             muted: 0,
             loaded: Loaded::default(),
             drops: 0,
+            ended: BTreeMap::new(),
+            undo_failed: 0,
+            store: None,
+            claims: 0,
         }
+    }
+
+    /// What it has counted, in an administrator's words. `drops` are the kernel's.
+    pub(super) fn picture(&self, now: Now, drops: u32) -> Status {
+        let short = |since: Option<Duration>| Some(now.mono.saturating_sub(since?).as_secs());
+        Status {
+            at: now.unix(),
+            listen: self.addresses.iter().map(SocketAddr::to_string).collect(),
+            short_for: Lanes { plain: short(self.loaded.plain), stamped: short(self.loaded.stamped) },
+            counts: self.counts.picture(drops),
+            scripts: Scripts { running: 0, ended: self.ended.clone() },
+            doors: Doors { undo_failed: self.undo_failed, ..Doors::default() },
+            store: Store { failing: self.store.clone(), claims: self.claims, ..Store::default() },
+            ..Status::default()
+        }
+    }
+
+    /// A script of this action's has ended, or is told to.
+    fn ended(&mut self, action: &str, what: &Happened) {
+        let count: fn(&mut Ended) -> &mut u64 = match what {
+            Happened::TimedOut => |ended| &mut ended.timed_out,
+            Happened::Finished { how: How::Exited(0), .. } => |ended| &mut ended.succeeded,
+            Happened::Finished { .. } => |ended| &mut ended.failed,
+            Happened::Queued
+            | Happened::Refused(_)
+            | Happened::Started
+            | Happened::Line(..)
+            | Happened::OutputCut
+            | Happened::NotSignalled(_) => return,
+        };
+        let count = count(self.ended.entry(action.to_owned()).or_default());
+        *count = count.saturating_add(1);
     }
 
     /// Datagrams are received from here on.
@@ -106,12 +150,16 @@ impl Report {
     pub(super) fn job(&mut self, now: Now, event: &JobEvent) {
         let about = match &event.whose {
             Whose::Knock(about) => about,
-            Whose::Undo(undoing) => return self.undo(undoing, &event.what),
+            Whose::Undo(undoing) => {
+                self.ended(&undoing.door.action, &event.what);
+                return self.undo(undoing, &event.what);
+            }
             Whose::Renewal(renewing) => return self.renewal(renewing, &event.what),
             // What is said of it is known where it is waited for.
             Whose::Hook(_) => return,
         };
         let (knock, user, action) = (about.knock, &about.user.name, &about.action.name);
+        self.ended(action, &event.what);
         match &event.what {
             Happened::Queued => {
                 log::info!(code = "queued", knock:%, user, action; "knock accepted, waits its turn")
@@ -157,12 +205,20 @@ impl Report {
     }
 
     /// The store fails: knocks are refused.
-    pub(super) fn store_failing(&self, error: &StoreError) {
+    pub(super) fn store_failing(&mut self, error: &StoreError) {
+        self.store = Some(error.what.clone());
         log::error!(code = "store-failing", what = error.what, hint = error.hint; "the store fails: knocks are refused");
     }
 
+    /// So many claims are left in the store.
+    pub(super) fn forgot(&mut self, left: u64) {
+        self.claims = left;
+        log::debug!(code = "forgot", left; "claims forgotten");
+    }
+
     /// The store works again.
-    pub(super) fn store_recovered(&self, refused: u64) {
+    pub(super) fn store_recovered(&mut self, refused: u64) {
+        self.store = None;
         log::info!(code = "store-recovered", refused; "the store works again");
     }
 

@@ -15,21 +15,23 @@ use super::doors::Doors;
 use super::hooks::Webhooks;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
+use super::pending;
 use super::receipts::Receipts;
-use super::reload::Reload;
+use super::reload::{Finished, Reload, Wish};
 use super::report::Report;
 use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
-use crate::control::{Reply, Request};
+use crate::config::change;
 use crate::exit::Failure;
 use crate::judge::{Claim, Judge};
 use crate::store::StoreThread;
 use crate::store::thread::{self, Busy, QUEUE};
 use crate::work::{About, Drained, Runner};
 
+mod asked;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
 mod granted;
@@ -50,9 +52,13 @@ struct Keeper {
     receipts: Receipts,
     doors: Doors,
     webhooks: Webhooks,
-    /// `None`: it could not be opened.
+    /// `None` while it serves somebody.
     control: Option<Control>,
     reload: Reload,
+    /// Settings that waited for this start, until they are written into the configuration.
+    taken_over: Vec<change::Change>,
+    /// When (monotonic) it began.
+    started: Duration,
     report: Report,
     notify: Notify,
     phase: Phase,
@@ -62,6 +68,8 @@ struct Keeper {
     unheard: Drained,
     summary_at: Duration,
     forget_at: Duration,
+    /// When (monotonic) `status.json` is written next.
+    status_at: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,24 +94,20 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, leases, hooks, sockets } = started;
+        let Started { config, clock, judge, store, leases, hooks, sockets, taken_over } = started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGXFSZ]).map_err(io)?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE).map_err(io)?;
         let waker = Arc::new(Waker::new(registry, THREADS).map_err(io)?);
-        let reload = Reload::new(Arc::clone(&waker));
+        let state_dir = config.state_dir.clone();
+        let reload = Reload::new(Arc::clone(&waker), state_dir, taken_over.clone());
         // A wake that fails leaves the reply to the next one.
         let wake = move || drop(waker.wake());
         let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
         let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
-        let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config.runtime_dir);
-        let control = control
-            .inspect_err(|what| {
-                log::error!(code = "control-failed", what; "no control socket: `siglatchctl revoke` and `webhooks` will not work");
-            })
-            .ok();
+        let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config)?;
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {
@@ -113,6 +117,7 @@ impl Keeper {
             origin: sockets.origin,
             summary_at: now.mono.saturating_add(config.log.summary),
             forget_at: now.mono.saturating_add(FORGET),
+            status_at: now.mono,
             config,
             clock,
             poll,
@@ -124,8 +129,10 @@ impl Keeper {
             receipts: Receipts::default(),
             doors: Doors::new(leases),
             webhooks: Webhooks::new(hooks),
-            control,
+            control: Some(control),
             reload,
+            taken_over,
+            started: now.mono,
             phase: Phase::Serving,
             unread: Drained::All,
             unheard: Drained::All,
@@ -172,6 +179,7 @@ impl Keeper {
         let due = [
             Some(self.summary_at),
             Some(self.forget_at),
+            Some(self.status_at),
             self.runner.next_deadline(),
             self.receipts.next_deadline(),
             self.listener.next_deadline(),
@@ -194,14 +202,15 @@ impl Keeper {
                 SIGXFSZ => {}
                 SIGHUP => {
                     self.notify.reloading();
-                    self.reload.begin(self.config.path.clone());
+                    self.reload.begin(self.config.path.clone(), None, Wish::Reload);
                 }
                 _ => self.stop(now, signal),
             }
         }
         let reading = self.reload.is_under_way();
-        if let Some(config) = self.reload.finished(&self.config) {
-            self.swap(now, config);
+        if let Some(Finished { config, reply }) = self.reload.finished(now, &self.config) {
+            config.into_iter().for_each(|config| self.swap(now, config));
+            reply.into_iter().for_each(|(ticket, reply)| self.replied(now, ticket, &reply));
         }
         if reading && !self.reload.is_under_way() {
             self.notify.reloaded();
@@ -248,6 +257,10 @@ impl Keeper {
             self.report.summary(now, self.listener.drops());
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
         }
+        if now.mono >= self.status_at {
+            self.write_status(now);
+            self.status_at = now.mono.saturating_add(STATUS);
+        }
         if now.mono >= self.forget_at {
             let before = now.unix().saturating_sub(self.config.freshness.as_secs());
             match self.store.forget(u32::try_from(before).unwrap_or(u32::MAX)) {
@@ -292,19 +305,31 @@ impl Keeper {
 
     fn receiving(&mut self, before: Readied) {
         match before {
-            Readied::Never => self.report.ready(&self.config),
+            Readied::Never => {
+                self.report.ready(&self.config);
+                self.keep_taken_over();
+            }
             Readied::Before => log::info!(code = "listener-ready"; "the new listener receives"),
         }
         self.notify.receiving(&self.report.status());
     }
 
-    fn control(&mut self, now: Now, token: Token) {
-        if let Some(control) = &mut self.control {
-            control.ready(now, token, |request| match request {
-                Request::Revoke(whom) => Reply::Revoked(self.doors.revoke(&whom)),
-                Request::RetryWebhooks(which) => Reply::Webhooks(self.webhooks.retry(now, which)),
-                Request::DropWebhooks(which) => Reply::Webhooks(self.webhooks.forget(which)),
-            });
+    /// The daemon has started with what waited for it.
+    fn keep_taken_over(&mut self) {
+        let changes = std::mem::take(&mut self.taken_over);
+        if changes.is_empty() {
+            return;
+        }
+        let settings = changes.iter().map(change::Change::to_string).collect::<Vec<_>>().join(", ");
+        match pending::keep(&self.config, &changes) {
+            Ok(backup) => {
+                self.reload.taken_over();
+                let before = backup.display();
+                log::info!(code = "pending-applied", settings, before:%; "settings that waited for this start are in the configuration");
+            }
+            Err(Failure { what, .. }) => {
+                log::warn!(code = "pending-kept", settings, what; "settings that waited for this start are in force, but cannot be written down");
+            }
         }
     }
 
@@ -333,6 +358,9 @@ const SCRIPTS: usize = CONTROL + control::TOKENS;
 
 /// Messages of the listener per wake.
 const BUDGET: usize = 256;
+
+/// Time between two writings of `status.json`.
+const STATUS: Duration = Duration::from_secs(5);
 
 /// Time between two prunings of the store.
 const FORGET: Duration = Duration::from_secs(30);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 
+use super::pending::TakenOver;
 use super::sockets::{self, Sockets};
 use super::{cannot, inherited};
 use crate::clock::{self, Clock, Now};
+use crate::config::change::Change;
 use crate::config::resolved::{Sandbox, StoreKind};
 use crate::config::{Config, Loaded};
 use crate::exit::{Exit, Failure};
@@ -31,9 +33,12 @@ pub(super) struct Started {
     pub(super) leases: Leases,
     pub(super) hooks: Hooks,
     pub(super) sockets: Sockets,
+    /// Settings that waited for this start.
+    pub(super) taken_over: Vec<Change>,
 }
 
-pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Failure> {
+pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) -> Result<Started, Failure> {
+    let taken_over = taken_over.tell();
     for warning in loaded.warnings.iter() {
         log::warn!(code = "config-warning", what = warning.summary(); "the configuration has a weak spot");
     }
@@ -53,13 +58,13 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
             log::info!(code = "inherited", listen; "these sockets were opened by who started siglatchd; `listen` is not looked at");
             sockets
         }
-        None => bind(&config, modulus_len)?,
+        None => bind(&config)?,
     };
     let mut store = open_store(&config)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let hooks = recover_hooks(&mut *store, clock.now())?;
     let judge = Judge::new(Arc::clone(&config), decoys());
-    Ok(Started { config, clock, judge, store, leases, hooks, sockets })
+    Ok(Started { config, clock, judge, store, leases, hooks, sockets, taken_over })
 }
 
 /// What is not there is said once.
@@ -79,7 +84,8 @@ fn tell_sandbox(config: &Config) {
     }
 }
 
-fn bind(config: &Config, modulus_len: usize) -> Result<Sockets, Failure> {
+pub(super) fn bind(config: &Config) -> Result<Sockets, Failure> {
+    let modulus_len = config.private_key.public.modulus().len();
     sockets::bind(&config.listen, modulus_len).map_err(|(address, error)| {
         let what = format!("cannot listen on {address}: {error}");
         Failure::new(Exit::of_io(&error), what).hint(match error.raw_os_error() {

@@ -83,6 +83,17 @@ impl fmt::Display for KnockId {
     }
 }
 
+#[cfg(feature = "server")]
+impl schemars::JsonSchema for KnockId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "KnockId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9A-Fa-f]{16}$" })
+    }
+}
+
 impl fmt::Debug for KnockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex(&self.0, f)

@@ -95,7 +95,7 @@ pub enum Sent {
 }
 
 /// Which webhooks are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Which {
     /// The one with this id.
@@ -264,6 +264,11 @@ impl Hooks {
     /// The next thing to be done; ask until there is none, after each call of another method.
     pub fn command(&mut self) -> Option<Command> {
         self.commands.pop_front()
+    }
+
+    /// How many are tried no more.
+    pub fn failed(&self) -> usize {
+        self.hooks.values().filter(|hook| hook.step == Step::Failed).count()
     }
 
     /// How many there are.

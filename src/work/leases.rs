@@ -148,7 +148,7 @@ pub enum Undone {
 }
 
 /// Whose leases are meant.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Whom {
     /// The one with this id.
@@ -319,6 +319,16 @@ impl Leases {
     /// Whether no door is just being opened or closed: the daemon may end.
     pub fn is_settled(&self) -> bool {
         self.doors.values().all(Door::is_settled)
+    }
+
+    /// Every lease, by its door and user.
+    pub fn held(&self) -> impl Iterator<Item = (&DoorKey, &str, &Lease)> {
+        self.doors.iter().flat_map(|(key, door)| door.held().map(move |(user, lease)| (key, user, lease)))
+    }
+
+    /// Doors whose `undo` has failed, and is tried again.
+    pub fn failing(&self) -> usize {
+        self.doors.values().filter(|door| door.is_failing()).count()
     }
 
     /// How many doors there are.

@@ -38,6 +38,11 @@ pub(crate) fn recorded() -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// What `root`, who may ask for everything, signs with: RFC 8032, 7.1, test 1.
+pub(crate) const ADMIN_KEY: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+/// Its public half.
+pub(crate) const ADMIN: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
 impl Site {
     /// One user, alice (1), who may run nothing yet; a store in which nothing was ever claimed.
     pub(crate) fn new() -> Site {
@@ -58,6 +63,7 @@ impl Site {
         };
         site.file("server.key.pem", site.key.to_pem().unwrap().as_bytes(), 0o600);
         site.file("alice.hmac", site.hmac.to_hex().as_bytes(), 0o600);
+        site.file("admin.key", ADMIN_KEY.as_bytes(), 0o600);
         fs::create_dir(site.path("actions")).unwrap();
         fs::set_permissions(site.path("actions"), fs::Permissions::from_mode(0o755)).unwrap();
         site.fresh_store();
@@ -139,7 +145,8 @@ impl Site {
 
     pub(crate) fn write_config(&self) -> PathBuf {
         let text = format!(
-            "{}private_key = \"server.key.pem\"\nserver_id = \"{}\"\n{}",
+            "{}private_key = \"server.key.pem\"\nserver_id = \"{}\"\n\
+             [admins.root]\npublic_key = \"{ADMIN}\"\nrole = \"admin\"\n{}",
             self.top, self.server_id, self.tables
         );
         self.file("siglatchd.toml", text.as_bytes(), 0o600)

@@ -15,6 +15,7 @@ mod activation;
 mod admission;
 mod answers;
 mod common;
+mod control;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod documents;

@@ -203,11 +203,13 @@ impl Rules {
             bind: self.bind,
             reply: Reply::Never,
             allow_from: addresses(self.list),
+            deny_from: AddressList::default(),
             log: Log {
                 level: log::LevelFilter::Info,
                 format: LogFormat::Text,
                 summary: Duration::from_secs(60),
             },
+            control: siglatch::config::resolved::Control::default(),
             limits: Limits {
                 prefix_rate: 10,
                 prefix_burst: 50,

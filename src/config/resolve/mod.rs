@@ -4,6 +4,7 @@ mod action;
 mod allowance;
 mod args;
 mod builtin;
+mod control;
 mod door;
 mod listen;
 mod nft;
@@ -16,6 +17,7 @@ mod webhook;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -24,7 +26,7 @@ use log::LevelFilter;
 use super::key_file;
 use super::load::{Entry, Written};
 use super::problems::{Place, Problem};
-use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table};
+use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table, Text};
 use super::resolved::{Config, Doors, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind};
 use super::shape::Document;
 use crate::layers::Layer;
@@ -50,6 +52,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     user::warn_of_missing_totp_keys(&written.users, &users, &actions, notes);
     let log = log(document, &raw.log, notes);
     let limits = limits(document, &raw.limits, notes);
+    let control = control::resolve(document, raw, notes);
     let mut top = section(document, "", 0..0, notes);
     public_host(&mut top, raw);
     let freshness = top.duration("freshness", &raw.freshness, FRESHNESS);
@@ -57,18 +60,15 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         let what = "`freshness` takes whole seconds";
         top.error(value.span(), what, "packets carry no smaller unit");
     }
-    let folder = |value: &Option<_>, default: &str| match value {
-        Some(text) => top.path(text),
-        None => default.into(),
-    };
-    let state_dir = folder(&raw.state_dir, "/var/lib/siglatch");
-    let runtime_dir = folder(&raw.runtime_dir, "/run/siglatch");
+    let state_dir = folder(&top, &raw.state_dir, "/var/lib/siglatch");
+    let runtime_dir = folder(&top, &raw.runtime_dir, "/run/siglatch");
     let listen = listen::resolve(&mut top, &raw.listen);
     let server_id = server_id(&mut top, raw);
     let store = store(&mut top, raw);
     let bind = top.bind(&raw.bind, bindings);
     let reply = top.reply(&raw.reply).unwrap_or(Reply::Never);
     let allow_from = top.addresses(&raw.allow_from);
+    let deny_from = top.addresses(&raw.deny_from);
     let sandbox = sandbox(&mut top, raw);
     let listener_user = run_as::listener(&mut top, &raw.listener_user, sandbox);
     let private_key = private_key(&mut top, raw)?;
@@ -88,11 +88,17 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         bind,
         reply,
         allow_from,
+        deny_from,
         log,
         limits,
+        control,
         users,
         actions,
     })
+}
+
+fn folder(top: &Section<'_>, value: &Option<Text>, default: &str) -> PathBuf {
+    value.as_ref().map_or_else(|| default.into(), |text| top.path(text))
 }
 
 /// What a firewall has to do with.

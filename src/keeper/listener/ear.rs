@@ -96,6 +96,11 @@ impl Ear {
         }
     }
 
+    /// For how long nothing was heard.
+    pub(super) fn silent(&self, now: Now) -> Duration {
+        self.pulse.silent(now)
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.stage == Stage::Ready
     }

@@ -65,6 +65,11 @@ impl Pulse {
         self.heard = now.mono;
     }
 
+    /// For how long it has not been heard.
+    pub(super) fn silent(&self, now: Now) -> Duration {
+        now.mono.saturating_sub(self.heard)
+    }
+
     /// When (monotonic) it has been silent for too long.
     pub(super) fn due(&self) -> Duration {
         self.heard.saturating_add(self.patience)

@@ -17,7 +17,7 @@ impl Report {
     }
 
     /// What became of a lease.
-    pub(in crate::keeper) fn lease(&self, note: &Note) {
+    pub(in crate::keeper) fn lease(&mut self, note: &Note) {
         let (lease, user, action, from) = (note.lease, &note.user, &note.door.action, note.door.source);
         match note.what {
             Happening::Began(hold) => {
@@ -32,6 +32,7 @@ impl Report {
                 log::info!(code = "lease-ended", lease:%, user, action, from:%, reason:%; "lease ended");
             }
             Happening::UndoFailed(again, alarm) => {
+                self.undo_failed = self.undo_failed.saturating_add(1);
                 let (level, again) = (level(alarm), format!("{}s", again.as_secs()));
                 log::log!(
                     level, code = "undo-failed", lease:%, user, action, from:%, again;

@@ -353,6 +353,17 @@ impl Door {
         turns.filter_map(|turn| turn.leases.get(user)).next_back()
     }
 
+    pub(super) fn held(&self) -> impl Iterator<Item = (&str, &Lease)> {
+        let turns = self.turn.iter().chain(self.next.iter().map(|next| &next.turn));
+        turns.flat_map(|turn| &turn.leases).map(|(user, lease)| (user.as_str(), lease))
+    }
+
+    /// Whether its `undo` failed, and is tried again.
+    pub(super) fn is_failing(&self) -> bool {
+        let phase = self.turn.as_ref().map(|turn| turn.phase);
+        matches!(phase, Some(Phase::Closing(_, 2.., _) | Phase::Closing(_, _, Step::Waits(_))))
+    }
+
     fn leases(&self) -> usize {
         let next = self.next.as_ref().map_or(0, |next| next.turn.leases.len());
         self.turn.as_ref().map_or(0, |turn| turn.leases.len()).saturating_add(next)

@@ -1,0 +1,182 @@
+//! What administrators ask: carried out, answered, and told to the log.
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use mio::Token;
+
+use super::{Keeper, Phase};
+use crate::clock::Now;
+use crate::config::change::Change;
+use crate::control::sign::Asked;
+use crate::control::{Ban, How, Reply, Request, Set, status};
+use crate::keeper::control::{Control, Ticket};
+use crate::keeper::reload::Wish;
+
+impl Keeper {
+    /// Something of the control socket is ready.
+    pub(super) fn control(&mut self, now: Now, token: Token) {
+        self.with_control(|keeper, control| {
+            let config = Arc::clone(&keeper.config);
+            control.ready(now, token, &config.control, |ticket, asked| keeper.asked(now, ticket, asked));
+        });
+    }
+
+    /// The reply to a request that took time.
+    pub(super) fn replied(&mut self, now: Now, ticket: Ticket, reply: &Reply) {
+        self.with_control(|keeper, control| {
+            let config = Arc::clone(&keeper.config);
+            let serve = |ticket, asked| keeper.asked(now, ticket, asked);
+            control.answer(now, ticket, reply, &config.control, serve);
+        });
+    }
+
+    /// It is out of its place meanwhile: who serves a request has the rest of the keeper to himself.
+    fn with_control(&mut self, act: impl FnOnce(&mut Keeper, &mut Control)) {
+        if let Some(mut control) = self.control.take() {
+            act(self, &mut control);
+            self.control = Some(control);
+        }
+    }
+
+    fn asked(&mut self, now: Now, ticket: Ticket, Asked { admin, request }: Asked) -> Option<Reply> {
+        if let Some(act) = act(&request) {
+            log::info!(code = "admin", admin, act; "an administrator asks");
+        }
+        match request {
+            Request::Status => Some(Reply::Status(Box::new(self.status(now)))),
+            Request::Revoke(whom) => Some(Reply::Revoked(self.doors.revoke(&whom))),
+            Request::RetryWebhooks(which) => Some(Reply::Webhooks(self.webhooks.retry(now, which))),
+            Request::DropWebhooks(which) => Some(Reply::Webhooks(self.webhooks.forget(which))),
+            Request::Reload => {
+                self.notify.reloading();
+                self.wish(ticket, Wish::Reload)
+            }
+            Request::Set(set) => self.wish(ticket, Wish::Set(set)),
+            Request::DiscardPending => self.wish(ticket, Wish::Discard),
+            Request::Ban(ban) => match self.deny_from(&ban) {
+                Ok(change) => self.wish(ticket, Wish::Set(Set { changes: vec![change], how: How::Apply })),
+                Err(why) => Some(Reply::Failed(why)),
+            },
+        }
+    }
+
+    fn wish(&mut self, ticket: Ticket, wish: Wish) -> Option<Reply> {
+        self.reload.begin(self.config.path.clone(), Some(ticket), wish);
+        None
+    }
+
+    /// `deny_from` as it is to be.
+    fn deny_from(&self, ban: &Ban) -> Result<Change, String> {
+        let mut list = self.config.deny_from.0.clone();
+        let (Ban::On(text) | Ban::Off(text)) = ban;
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let net = net.map_err(|_| format!("{text} is neither an address nor a network"))?.trunc();
+        let before = list.len();
+        list.retain(|other| *other != net);
+        match ban {
+            Ban::On(_) => list.push(net),
+            Ban::Off(_) if list.len() == before => return Err(format!("{net} is not banned")),
+            Ban::Off(_) => {}
+        }
+        let list: toml_edit::Array = list.iter().map(ToString::to_string).collect();
+        Ok(Change { key: "deny_from".to_owned(), value: Some(list.to_string()) })
+    }
+
+    /// `status.json`, for who polls files. It is as good as the next one: nobody waits for a disk.
+    pub(super) fn write_status(&self, now: Now) {
+        let folder = &self.config.runtime_dir;
+        let written =
+            serde_json::to_vec_pretty(&self.status(now)).map_err(io::Error::other).and_then(|text| {
+                let mut file = tempfile::NamedTempFile::new_in(folder)?;
+                file.write_all(&text)?;
+                file.persist(folder.join(STATUS)).map_err(|error| error.error)
+            });
+        if let Err(error) = written {
+            log::debug!(code = "status-failed", error:%; "status.json cannot be written");
+        }
+    }
+
+    /// The daemon as it is now.
+    pub(super) fn status(&self, now: Now) -> status::Status {
+        let up = now.mono.saturating_sub(self.started).as_secs();
+        let webhooks = self.webhooks.status();
+        let mut status = self.report.picture(now, self.listener.drops());
+        status.server_id = self.config.server_id.map(|id| id.to_string());
+        status.up = up;
+        status.phase = match self.phase {
+            Phase::Serving => status::Phase::Serving,
+            Phase::Stopping | Phase::Alone | Phase::Hurried => status::Phase::Stopping,
+        };
+        status.listener = self.listener.status(now);
+        status.scripts.running = self.runner.running() as u64;
+        for action in self.config.actions.values() {
+            status.scripts.ended.entry(action.name.clone()).or_default();
+        }
+        status.doors.leases = self.doors.held(now);
+        status.doors.undo_failing = self.doors.failing();
+        status.webhooks = webhooks;
+        status.store.max_claims = self.config.limits.max_claims;
+        status.store.waiting = self.claims as u64;
+        status.config = self.reload.status(&self.config);
+        status.warnings = warnings(&status);
+        status
+    }
+}
+
+/// What the log is told that somebody asked for; looking is not told.
+fn act(request: &Request) -> Option<String> {
+    match request {
+        Request::Status => None,
+        Request::Revoke(_)
+        | Request::RetryWebhooks(_)
+        | Request::DropWebhooks(_)
+        | Request::Reload
+        | Request::Set(_)
+        | Request::DiscardPending
+        | Request::Ban(_) => serde_json::to_string(request).ok(),
+    }
+}
+
+/// What somebody should look at.
+fn warnings(status: &status::Status) -> Vec<status::Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |code: &str, what: String, hint: &str| {
+        warnings.push(status::Warning { code: code.to_owned(), what, hint: hint.to_owned() });
+    };
+    if !status.listener.well {
+        let what = "nobody hears the network: the listener is not there, or says nothing".to_owned();
+        warn("listener-silent", what, "the log says why; another one is started by itself");
+    }
+    if let Some(what) = &status.store.failing {
+        warn("store-failing", what.clone(), "knocks are refused until the disk takes them again");
+    }
+    if status.store.claims.saturating_mul(10) > status.store.max_claims.saturating_mul(9) {
+        let what = format!("the store holds {} of {} claims", status.store.claims, status.store.max_claims);
+        warn("store-full", what, "raise `limits.max_claims`, or lower `freshness`");
+    }
+    if status.doors.undo_failing > 0 {
+        let what = format!("doors that could not be closed: {}", status.doors.undo_failing);
+        warn("undo-failed", what, "close them by hand; siglatchctl leases names them, the log says why");
+    }
+    if status.webhooks.failed > 0 {
+        let what = format!("webhooks that did not get through: {}", status.webhooks.failed);
+        warn("webhook-failed", what, "siglatchctl webhooks failed");
+    }
+    if let Some(status::Reload { failed: Some(why), .. }) = &status.config.last_reload {
+        warn("reload-failed", format!("the last reload failed: {why}"), "siglatchctl check says all of it");
+    }
+    if !status.config.unsaved.is_empty() {
+        let what = format!("settings that no file has: {}", status.config.unsaved.join(", "));
+        warn("unsaved", what, "siglatchctl set KEY VALUE --save keeps one over a restart");
+    }
+    if let Some(what) = &status.audit.broken {
+        warn("audit-broken", what.clone(), "siglatchctl audit verify");
+    }
+    warnings
+}
+
+/// Beside the control socket.
+const STATUS: &str = "status.json";
