@@ -28,7 +28,9 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         stamp: Stamp::Optional,
         bind: Bound::None,
         allow_from: AddressList::default(),
+        deny_from: AddressList::default(),
         log: Log { level: log::LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        control: siglatch::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 1_000_000,
             user_burst: 2_000_000,
