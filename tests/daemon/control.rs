@@ -164,7 +164,7 @@ fn what_cannot_be_set_says_why_and_changes_nothing() {
         (&["set", "log.levl", "debug"], 64, "did you mean `log.level`?"),
         (&["set", "actions.run.run", "[\"/bin/sh\"]"], 64, "edit the file"),
         (&["set", "limits.user_rate", "0"], 78, "takes a whole number from 1"),
-        (&["set", "listen", "[\"nonsense\"]"], 78, "listen"),
+        (&["set", "listen", "[\"nonsense\"]"], 78, "no address with a port"),
         (&["ban", "nonsense"], 78, "neither an address nor a network"),
         (&["unban", "192.0.2.1"], 78, "is not banned"),
     ] {
@@ -361,6 +361,10 @@ fn the_socket_is_closed_to_others_and_a_second_daemon_is_refused() {
     assert_eq!(status(&site)["phase"], "serving");
     daemon.stop();
     assert!(!site.path("runtime/control.sock").exists());
+    // A folder that others can enter is not used.
+    fs::set_permissions(site.path("runtime"), fs::Permissions::from_mode(0o755)).unwrap();
+    let stopped = site.spawn(|_| {}).ended();
+    assert!(stopped.log.iter().any(|line| line.contains("chmod 700")), "{:#?}", stopped.log);
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! A door that a knock opened is closed: in time, early, once, and whatever ends in between.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -244,39 +241,4 @@ fn leases_are_listed_for_people_and_ended_by_their_id() {
     assert_eq!(down.status.code(), Some(75), "{down:?}");
     assert_eq!(ctl(&site, &["revoke"]).status.code(), Some(64));
     assert_eq!(ctl(&site, &["revoke", "--all", "--user", "alice"]).status.code(), Some(64));
-}
-
-#[test]
-fn the_control_socket_is_the_owner_s_and_bears_nonsense() {
-    let site = Site::new().with_door("1h", "");
-    let daemon = site.start();
-    let mode = |path: &str| fs::metadata(site.path(path)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("runtime"), mode("runtime/control.sock")), (0o700, 0o600));
-    let connect = || UnixStream::connect(site.path("runtime/control.sock")).unwrap();
-    for nonsense in [&b"{}\n"[..], b"\n", b"\xff\xfe\n", &[b'['; 5000], b"{\"revoke\":{\"lease\":\"\"}}\n"] {
-        let mut stream = connect();
-        stream.write_all(nonsense).unwrap();
-        let mut reply = String::new();
-        drop(stream.read_to_string(&mut reply));
-        assert!(reply.starts_with("{\"failed\":") || nonsense.len() > 4096, "{reply}");
-    }
-    // Eight that say nothing; the ninth is hung up on, and they are after a while.
-    let idle: Vec<UnixStream> = (0..8).map(|_| connect()).collect();
-    let mut ninth = connect();
-    assert_eq!(ninth.read(&mut [0; 8]).unwrap(), 0);
-    for mut stream in idle {
-        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
-    }
-    assert_eq!(out(&ctl(&site, &["revoke", "--all"])), "0 leases revoked\n");
-    daemon.stop();
-    assert!(!site.path("runtime/control.sock").exists());
-    // What a killed daemon leaves is taken away; a folder that others can enter is not used.
-    site.start().kill();
-    let daemon = site.start();
-    assert_eq!(out(&ctl(&site, &["revoke", "--all"])), "0 leases revoked\n");
-    daemon.stop();
-    fs::set_permissions(site.path("runtime"), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut daemon = site.start();
-    daemon.wait("the complaint", |line| line.contains("code=control-failed"));
-    daemon.stop();
 }
