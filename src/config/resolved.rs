@@ -350,7 +350,11 @@ impl Action {
             SecondFactor::None => &[],
             SecondFactor::Totp => &[Kind::Totp],
         };
-        [held, coded].concat()
+        let named: &[Kind] = match self.builtin {
+            Some(Builtin::Remote(remote)) if remote.argument() == Argument::User => &[Kind::Argument],
+            Some(Builtin::Remote(_) | Builtin::Whoami) | None => &[],
+        };
+        [held, coded, named].concat()
     }
 }
 
@@ -359,6 +363,44 @@ impl Action {
 pub enum Builtin {
     /// Says who knocked, and what he may knock for; harms nobody.
     Whoami,
+    /// Something of an administrator's, from afar.
+    Remote(Remote),
+}
+
+/// What `siglatchctl` does on the server, by a knock. Only by one that is bound to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// How the daemon does, in a line.
+    Status,
+    /// Its version.
+    Version,
+    /// Who may knock.
+    ListUsers,
+    /// Read the configuration again.
+    Reload,
+    /// Take the named user's knocks again.
+    EnableUser,
+    /// Refuse them until siglatchd ends.
+    DisableUser,
+}
+
+impl Remote {
+    /// Whether a knock for it names a user.
+    pub fn argument(self) -> Argument {
+        match self {
+            Remote::Status | Remote::Version | Remote::ListUsers | Remote::Reload => Argument::None,
+            Remote::EnableUser | Remote::DisableUser => Argument::User,
+        }
+    }
+}
+
+/// What stands behind the name of a built-in action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Nothing.
+    None,
+    /// A user's name.
+    User,
 }
 
 /// How an action is held and undone.

@@ -36,6 +36,7 @@ mod asked;
 pub(crate) mod by_hand;
 mod granted;
 pub(super) mod knocks;
+mod remote;
 
 struct Keeper {
     config: Arc<Config>,
@@ -210,8 +211,8 @@ impl Keeper {
         let reading = self.reload.is_under_way();
         if let Some(Finished { config, reply, opened }) = self.reload.finished(now, &self.config) {
             config.into_iter().for_each(|config| self.swap(now, config));
-            reply.into_iter().for_each(|(ticket, reply)| self.replied(now, ticket, &reply));
-            opened.into_iter().for_each(|(ticket, out)| self.explain(now, ticket, out));
+            reply.into_iter().for_each(|(asker, reply)| self.replied(now, asker, &reply));
+            opened.into_iter().for_each(|(asker, out)| self.explain(now, asker, out));
         }
         if reading && !self.reload.is_under_way() {
             self.notify.reloaded();

@@ -16,7 +16,7 @@ use crate::control::{Ban, Datagram, Explained, How, Known, Reply, Request, Set, 
 use crate::judge;
 use crate::keeper::control::{Control, Ticket};
 use crate::keeper::dry::{self, Dry};
-use crate::keeper::reload::Wish;
+use crate::keeper::reload::{Asker, Wish};
 use crate::wire::key::unhex;
 
 impl Keeper {
@@ -29,7 +29,11 @@ impl Keeper {
     }
 
     /// The reply to a request that took time.
-    pub(super) fn replied(&mut self, now: Now, ticket: Ticket, reply: &Reply) {
+    pub(super) fn replied(&mut self, now: Now, asker: Asker, reply: &Reply) {
+        let ticket = match asker {
+            Asker::Control(ticket) => ticket,
+            Asker::Knock(knock) => return self.told(now, knock, reply),
+        };
         self.with_control(|keeper, control| {
             let config = Arc::clone(&keeper.config);
             let serve = |ticket, asked| keeper.asked(now, ticket, asked);
@@ -75,7 +79,7 @@ impl Keeper {
     }
 
     fn wish(&mut self, now: Now, ticket: Ticket, wish: Wish) -> Option<Reply> {
-        self.reload.begin(now, self.config.path.clone(), Some(ticket), wish);
+        self.reload.begin(now, self.config.path.clone(), Some(Asker::Control(ticket)), wish);
         None
     }
 
@@ -87,7 +91,7 @@ impl Keeper {
     }
 
     /// Judges what was in a datagram that is only looked at.
-    pub(super) fn explain(&mut self, now: Now, ticket: Ticket, out: dry::Out) {
+    pub(super) fn explain(&mut self, now: Now, asker: Asker, out: dry::Out) {
         let judged = match out {
             Ok(opened) => self.judge.explain(now, &opened),
             Err(reason) => judge::Explained { verified: None, refused: Some(reason) },
@@ -105,7 +109,7 @@ impl Keeper {
             stamped: verified.lane == Lane::Stamped(verified.user.id),
         });
         let refused = judged.refused.map(|reason| reason.code().to_owned());
-        self.replied(now, ticket, &Reply::Explained(Explained { knock, refused, why }));
+        self.replied(now, asker, &Reply::Explained(Explained { knock, refused, why }));
     }
 
     /// `deny_from` as it is to be.
