@@ -1,5 +1,7 @@
 //! The command line of `siglatchctl`.
 
+pub(super) mod audit;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +32,11 @@ pub(super) enum Command {
     Leases(Leases),
     Revoke(Revoke),
     Usage(Usage),
+    History(audit::History),
+    Explain(audit::Explain),
+    /// The trail of what was decided, which cannot be changed unseen
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Webhooks that were not delivered
     #[command(subcommand)]
     Webhooks(Webhooks),
@@ -320,6 +327,8 @@ const EXAMPLES: &str = "Examples:
   siglatchctl leases
   siglatchctl revoke --user alice
   siglatchctl usage
+  siglatchctl history --since 7d
+  siglatchctl audit verify
   siglatchctl webhooks failed
   siglatchctl check
   siglatchctl firewall snippet ssh --tcp 22 > doors.nft

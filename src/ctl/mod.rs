@@ -10,9 +10,11 @@
 
 mod args;
 mod ask;
+mod audit;
 mod doctor;
 mod document;
 mod firewall;
+mod history;
 mod init;
 mod leases;
 mod list;
@@ -33,6 +35,7 @@ use rand::rngs::SysRng;
 
 use crate::config::{self, files, files::Existing};
 use crate::exit::{self, Exit, Failure};
+use args::audit::Audit;
 use args::{Action, Cli, Command, Firewall, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
@@ -47,6 +50,13 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Leases(args) => leases::leases(&args),
             Command::Revoke(args) => leases::revoke(&args),
             Command::Usage(args) => usage::usage(&args),
+            Command::History(args) => history::history(&args),
+            Command::Explain(args) => history::explain(&args),
+            Command::Audit(Audit::Verify(args)) => audit::verify(&args),
+            Command::Audit(Audit::Show(args)) => audit::show(&args),
+            Command::Audit(Audit::Export(args)) => audit::export(&args),
+            Command::Audit(Audit::Head(at)) => audit::head(&at.config),
+            Command::Audit(Audit::Key(at)) => audit::key(&at.config),
             Command::Webhooks(Webhooks::Failed(args)) => webhooks::failed(&args),
             Command::Webhooks(Webhooks::Pending(args)) => webhooks::pending(&args),
             Command::Webhooks(Webhooks::Retry(args)) => webhooks::retry(&args),

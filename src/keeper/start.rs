@@ -2,6 +2,7 @@
 //! store. The loop starts the listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use listenfd::ListenFd;
 
@@ -14,6 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::judge::{Decoys, Judge};
 use crate::layers::Layer;
 use crate::store::doors::DoorKey;
+use crate::store::journal::{Folder, Journal, Keeping};
 use crate::store::{Boot, MemoryStore, Store};
 #[cfg(feature = "sqlite")]
 use crate::store::{SqliteStore, sqlite::Found};
@@ -28,6 +30,7 @@ pub(super) struct Started {
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
+    pub(super) journal: Journal,
     pub(super) leases: Leases,
     pub(super) hooks: Hooks,
     pub(super) sockets: Sockets,
@@ -56,10 +59,11 @@ pub(super) fn start(loaded: Loaded, inherited: ListenFd) -> Result<Started, Fail
         None => bind(&config, modulus_len)?,
     };
     let mut store = open_store(&config)?;
+    let journal = open_journal(&config, &mut *store)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let hooks = recover_hooks(&mut *store, clock.now())?;
     let judge = Judge::new(Arc::clone(&config), decoys());
-    Ok(Started { config, clock, judge, store, leases, hooks, sockets })
+    Ok(Started { config, clock, judge, store, journal, leases, hooks, sockets })
 }
 
 /// What is not there is said once.
@@ -152,6 +156,37 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
         StoreKind::Sqlite => Err(Failure::new(Exit::Config, "this build has no SQLite".to_owned())
             .hint("set `store = \"memory\"`, or build with the feature `sqlite`")),
     }
+}
+
+/// The trail, in the folder of the store or, where that is in memory, in what would be it.
+fn open_journal(config: &Config, store: &mut dyn Store) -> Result<Journal, Failure> {
+    let audit = config.audit;
+    let (keep, held) = match config.store {
+        StoreKind::Memory => (Duration::ZERO, Some(Folder::enter(&config.state_dir)?)),
+        StoreKind::Sqlite => (audit.keep, None),
+    };
+    let keeping = Keeping {
+        checkpoint_records: audit.checkpoint_records,
+        rotate_size: audit.rotate_size,
+        rotate_every: audit.rotate_every,
+        keep,
+        server: config.server_id,
+    };
+    let wall = clock::wall().as_secs();
+    let (journal, found) = Journal::open(&config.state_dir, held, store, keeping, wall)?;
+    if let Some(key) = found.made {
+        log::info!(code = "audit-key-made", key; "a new key signs the audit trail: keep its public half elsewhere");
+    }
+    if found.cut > 0 {
+        log::warn!(code = "audit-cut", bytes = found.cut; "half a line was cut off the audit file, as a crash leaves it");
+    }
+    if let Some(file) = found.aside {
+        log::error!(
+            code = "audit-broken", file:% = file.display();
+            "the audit file is not what the store holds: it was put aside, a new one begins"
+        );
+    }
+    Ok(journal)
 }
 
 /// Stand-ins that verify nothing.

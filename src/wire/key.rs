@@ -81,7 +81,7 @@ impl fmt::Debug for HmacKey {
 }
 
 /// `N` bytes from exactly `2 * N` hex digits.
-pub(super) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let (pairs, rest) = digits.as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
         return None;

@@ -96,7 +96,7 @@ pub(super) fn take(
         (None, None) => return Taken { job: Some(Job::from(grant)), ..Taken::default() },
         (Some(Builtin::Whoami), _) => {
             let about = About::from(grant);
-            report.accepted(&about, "whoami");
+            report.accepted(now, &about, "whoami");
             let reply = receipts.served(now, knock, 0, &whoami(&about.user, config));
             (reply, Some((Outcome::Answered, 0)))
         }
