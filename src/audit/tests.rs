@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a panic is a failed test")]
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -213,7 +215,7 @@ fn who_is_not_trusted_signs_nothing() {
     let mut chain = Chain::behind(Head::NONE);
     let mallory = AuditKey::new(&[1; 32]);
     let line = format!("{}\n", chain.checkpoint(NOON, &mallory, Some(SERVER)).text).into_bytes();
-    assert_eq!(verified(&[line.clone()]), Err(Fault::Foreign(1, mallory.public().to_string())));
+    assert_eq!(verified(std::slice::from_ref(&line)), Err(Fault::Foreign(1, mallory.public().to_string())));
     let said = String::from_utf8(line).unwrap();
     let as_ours = said.replace(&mallory.public().to_string(), &key().public().to_string());
     assert_eq!(verified(&[as_ours.into_bytes()]), Err(Fault::Changed(1, None)));

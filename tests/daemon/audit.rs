@@ -235,8 +235,9 @@ fn the_chain_goes_on_over_a_kill_at_every_step_and_nothing_runs_unrecorded() {
 
 #[test]
 fn a_machine_that_crashes_leaves_a_chain_that_goes_on() {
-    let ways: [(&str, fn(&Site, &Path)); 6] = [
-        ("the file has less", |site, old| drop(fs::copy(old.join("audit.jsonl"), trail(site)).unwrap())),
+    type Change = fn(&Site, &Path);
+    let ways: [(&str, Change); 6] = [
+        ("the file has less", |site, old| _ = fs::copy(old.join("audit.jsonl"), trail(site)).unwrap()),
         ("the file has nothing", |site, _| fs::write(trail(site), "").unwrap()),
         ("the file is gone", |site, _| fs::remove_file(trail(site)).unwrap()),
         ("half a line", |site, _| {
@@ -339,7 +340,7 @@ fn who_changes_the_trail_is_found_out() {
     // Another key.
     let foreign = wrong(
         &site,
-        &["audit", "verify", "--key", &"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"],
+        &["audit", "verify", "--key", "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"],
     );
     assert!(foreign.contains("is signed by a key that is not trusted"), "{foreign}");
     // In the place where the daemon goes on: what the store holds tells that it is another file.
