@@ -28,6 +28,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         stamp: Stamp::Optional,
         bind: Bound::None,
         allow_from: AddressList::default(),
+        audit: siglatch::config::resolved::Audit::DEFAULT,
         log: Log { level: log::LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
         limits: Limits {
             user_rate: 1_000_000,

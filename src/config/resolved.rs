@@ -171,7 +171,7 @@ impl Audit {
     /// Where nothing is written.
     pub const DEFAULT: Audit = Audit {
         payload: AuditPayload::Hashed,
-        checkpoint_records: 1000,
+        checkpoint_records: 10_000,
         checkpoint_every: Duration::from_mins(5),
         rotate_size: 16 << 20,
         rotate_every: Duration::from_hours(30 * 24),

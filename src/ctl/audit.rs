@@ -5,12 +5,15 @@
 mod bundle;
 mod source;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use super::args::audit::{Export, Show, Verify};
 use super::ask::folder;
@@ -18,7 +21,7 @@ use super::document::Document;
 use crate::audit::{AuditKey, Head, Link, Record, TrailKey, Trust, Verified, verify as check};
 use crate::clock;
 use crate::config;
-use crate::config::files::{self, Existing, Secrecy};
+use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use bundle::Bundle;
 pub(super) use source::Source;
@@ -165,7 +168,11 @@ pub(super) fn state_dir(config: &Path) -> Result<PathBuf, Failure> {
 
 fn public_key(config: &Path) -> Result<TrailKey, Failure> {
     let path = state_dir(config)?.join("audit.key");
-    let bytes = files::read(&path, Secrecy::Secret, 1024)?;
+    // Not as the daemon reads it, which it has to belong to: who asks here may be root.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_MAX));
+    File::open(&path)
+        .and_then(|file| file.take(KEY_MAX as u64).read_to_end(&mut bytes))
+        .map_err(|error| source::unreadable(&path, &error))?;
     let key = AuditKey::parse(&bytes)
         .map_err(|bad| Failure::new(Exit::Config, format!("{} {bad}", path.display())))?;
     Ok(key.public())
@@ -186,6 +193,9 @@ pub(super) fn since(text: &str) -> Option<u64> {
     let time = text.parse::<Timestamp>().ok().or_else(|| Some(date(text)?.timestamp()))?;
     u64::try_from(Duration::try_from(time.as_duration()).ok()?.as_millis()).ok()
 }
+
+/// Bytes of the key's file.
+const KEY_MAX: usize = 1024;
 
 /// Bytes that are written at once.
 const PIECE: usize = 64 * 1024;

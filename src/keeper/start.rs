@@ -2,7 +2,6 @@
 //! store. The loop starts the listener.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use listenfd::ListenFd;
 
@@ -162,8 +161,8 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
 fn open_journal(config: &Config, store: &mut dyn Store) -> Result<Journal, Failure> {
     let audit = config.audit;
     let (keep, held) = match config.store {
-        StoreKind::Memory => (Duration::ZERO, Some(Folder::enter(&config.state_dir)?)),
-        StoreKind::Sqlite => (audit.keep, None),
+        StoreKind::Memory => (None, Some(Folder::enter(&config.state_dir)?)),
+        StoreKind::Sqlite => (Some(audit.keep), None),
     };
     let keeping = Keeping {
         checkpoint_records: audit.checkpoint_records,

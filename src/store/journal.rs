@@ -33,8 +33,8 @@ pub struct Keeping {
     pub rotate_size: u64,
     /// And its age.
     pub rotate_every: Duration,
-    /// How long the store holds what is in a file.
-    pub keep: Duration,
+    /// How long the store holds what is in a file; `None`: not at all.
+    pub keep: Option<Duration>,
     /// Whose trail it is.
     pub server: Option<ServerId>,
 }
@@ -164,13 +164,17 @@ impl Journal {
             }
             self.file.append(&lines, self.keeping)?;
         }
-        Ok(())
+        match self.keeping.keep {
+            None => store.trim(wall, self.file.last(), u64::MAX),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Has the file on the disk, and the store let go of what it no longer needs to hold.
     pub(super) fn settle(&mut self, store: &mut dyn Store, wall: u64) -> Result<(), StoreError> {
         self.file.sync()?;
-        let keep = u64::try_from(self.keeping.keep.as_millis()).unwrap_or(u64::MAX);
+        let Some(keep) = self.keeping.keep else { return Ok(()) };
+        let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
         store.trim(wall, self.file.last(), millis(wall).saturating_sub(keep))
     }
 

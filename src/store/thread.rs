@@ -313,7 +313,7 @@ impl<T> Worker<T> {
     /// None depends on one of another kind: what a door or a webhook is for was claimed long ago.
     fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
         let mut claims = Claims { records: Vec::new(), intents: Vec::new(), tickets: Vec::new() };
-        let (mut rows, mut hooks) = (Vec::new(), Vec::new());
+        let (mut rows, mut hooks, mut events) = (Vec::new(), Vec::new(), Vec::new());
         let (mut next, mut last) = (Some(first), None);
         while let Some(request) = next {
             match request {
@@ -324,11 +324,9 @@ impl<T> Worker<T> {
                 }
                 Request::Keep(row) => rows.push(row),
                 Request::KeepHook(row) => hooks.push(row),
-                Request::Note(entries) => {
-                    if let Some(journal) = &mut self.journal {
-                        journal.note(entries);
-                    }
-                }
+                // What stopped is not recorded before what was claimed until then.
+                Request::Note(entries) if claims.records.is_empty() => self.note(entries),
+                Request::Note(entries) => events.extend(entries),
                 Request::Forget(_) | Request::GiveBack(_) | Request::Checkpoint => last = Some(request),
             }
             let room = last.is_none() && claims.records.len().max(rows.len()).max(hooks.len()) < GROUP;
@@ -338,6 +336,7 @@ impl<T> Worker<T> {
         if served == Served::Claims {
             self.claim(wall(), claims);
         }
+        self.note(events);
         if !rows.is_empty() {
             self.keep(wall(), rows);
         }

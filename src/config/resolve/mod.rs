@@ -294,7 +294,7 @@ const CHECKPOINT_RECORDS: Bounds<u64> =
     Bounds { default: Audit::DEFAULT.checkpoint_records, min: 1, max: 1_000_000 };
 const CHECKPOINT_EVERY: Bounds<Duration> =
     Bounds { default: Audit::DEFAULT.checkpoint_every, min: Duration::from_secs(1), max: DAY };
-const ROTATE_SIZE: Bounds<usize> = Bounds { default: 16 << 20, min: 4 << 10, max: 1 << 30 };
+const ROTATE_SIZE: Bounds<usize> = Bounds { default: 16 << 20, min: 4 << 10, max: 256 << 20 };
 const ROTATE_EVERY: Bounds<Duration> =
     Bounds { default: Audit::DEFAULT.rotate_every, min: Duration::from_secs(60), max: YEARS };
 const KEEP: Bounds<Duration> = Bounds { default: Audit::DEFAULT.keep, min: Duration::ZERO, max: YEARS };

@@ -15,8 +15,8 @@ pub(in crate::ctl) struct Source {
     at: usize,
     /// The folder whose store goes on where its files end.
     store: Option<PathBuf>,
-    /// The last record that was seen.
-    last: u64,
+    /// The last line that was seen.
+    last: Vec<u8>,
     failed: Option<Failure>,
 }
 
@@ -30,8 +30,17 @@ struct Part {
 impl Source {
     /// Those of the server whose state is in `folder`.
     pub(in crate::ctl) fn of_server(folder: &Path) -> Result<Source, Failure> {
-        let files = journal::files(folder).map_err(|error| unreadable(folder, &error))?;
-        Ok(Source { store: Some(folder.to_owned()), ..Source::of_files(&files)? })
+        let list = || journal::files(folder).map_err(|error| unreadable(folder, &error));
+        let mut files = list()?;
+        loop {
+            let source = Source::of_files(&files);
+            // One that was full got another name meanwhile.
+            let now = list()?;
+            if now == files {
+                return Ok(Source { store: Some(folder.to_owned()), ..source? });
+            }
+            files = now;
+        }
     }
 
     pub(super) fn of_files(files: &[PathBuf]) -> Result<Source, Failure> {
@@ -48,7 +57,7 @@ impl Source {
     }
 
     fn new(parts: Vec<Part>) -> Source {
-        Source { parts, at: 0, store: None, last: 0, failed: None }
+        Source { parts, at: 0, store: None, last: Vec::new(), failed: None }
     }
 
     /// Whether it ended because it could not be read.
@@ -72,7 +81,8 @@ impl Source {
 
     /// What the store has behind the files.
     fn go_on(&mut self, folder: &Path) -> Result<(), Failure> {
-        let lines = stored(folder, self.last)?;
+        let last = Record::read(self.last.trim_ascii_end()).map_or(0, |last| last.seq);
+        let lines = stored(folder, last)?;
         let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         self.parts.push(Part::new("the store".to_owned(), Cursor::new(text)));
         Ok(())
@@ -105,8 +115,8 @@ impl Iterator for Source {
                 continue;
             }
             part.lines = part.lines.saturating_add(1);
-            if let Ok(record) = Record::read(line.trim_ascii_end()) {
-                self.last = record.seq;
+            if self.store.is_some() {
+                self.last.clone_from(&line);
             }
             return Some(line);
         }

@@ -55,7 +55,7 @@ pub(super) fn last(connection: &Connection) -> rusqlite::Result<Option<Line>> {
 /// In pieces, so that no claim waits long: what is left goes the next time. The last one tells where the trail goes on.
 pub(super) fn trim(transaction: &Transaction<'_>, through: u64, before: u64) -> rusqlite::Result<usize> {
     let oldest = "SELECT seq FROM audit WHERE seq <= ?1 AND at < ?2
-        AND seq < (SELECT max(seq) FROM audit) ORDER BY seq LIMIT 1000";
+        AND seq < (SELECT max(seq) FROM audit) ORDER BY seq LIMIT 20000";
     let delete = format!("DELETE FROM audit WHERE seq IN ({oldest})");
     transaction.prepare_cached(&delete)?.execute((signed(through), signed(before)))
 }

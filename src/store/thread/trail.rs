@@ -1,6 +1,7 @@
 //! The trail, as the store's thread looks after it: when nobody waits for a claim.
 
 use super::{NotRecorded, Reply, StoreError, Worker, say};
+use crate::audit::Entry;
 use crate::crash;
 
 /// Whether there is a reply to be fetched.
@@ -24,6 +25,12 @@ impl<T> Worker<T> {
         match self.follow(wall()) {
             Ok(()) => said,
             Err(NotRecorded) => Said::Something,
+        }
+    }
+
+    pub(super) fn note(&mut self, entries: Vec<Entry>) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(entries);
         }
     }
 
