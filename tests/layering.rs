@@ -64,6 +64,7 @@ const ROOMS: &[Room] = &[
     // pair.rs is the one socket there.
     Room { name: "channel is pure", places: &["channel"], spared: &["channel/pair.rs"], forbidden: IMPURE },
     Room { name: "judge is pure", places: &["judge", "reason.rs"], spared: &[], forbidden: IMPURE },
+    Room { name: "audit is pure", places: &["audit"], spared: &[], forbidden: IMPURE },
     Room {
         name: "admission, lanes and filters are pure",
         places: &["listener/admission.rs", "listener/admission", "listener/lanes.rs", "listener/filter.rs"],

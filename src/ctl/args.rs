@@ -1,5 +1,7 @@
 //! The command line of `siglatchctl`.
 
+pub(super) mod audit;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +40,6 @@ pub(super) enum Command {
     /// Takes knocks from a network again
     Unban(Banned),
     TestKnock(TestKnock),
-    Explain(Explain),
     /// Those who may ask the running daemon
     #[command(subcommand)]
     Admin(Admin),
@@ -53,6 +54,11 @@ pub(super) enum Command {
     Leases(Leases),
     Revoke(Revoke),
     Usage(Usage),
+    History(audit::History),
+    Explain(audit::Explain),
+    /// The trail of what was decided, which cannot be changed unseen
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Webhooks that were not delivered
     #[command(subcommand)]
     Webhooks(Webhooks),
@@ -413,22 +419,6 @@ pub(super) struct TestKnock {
     pub(super) way: Way,
 }
 
-/// Says what would become of a datagram that came now; nothing runs
-///
-/// For who may change every setting: it opens what somebody sent. Before its HMAC has verified it says `not-authentic`, and nothing finer.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: tcpdump -xx ... | ... | siglatchctl explain --datagram - --from 192.0.2.7")]
-pub(super) struct Explain {
-    /// Its bytes as hex digits; `-` reads them from standard input
-    #[arg(long, value_name = "HEX")]
-    pub(super) datagram: String,
-    /// Where it is to have come from
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(super) from: IpAddr,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Admin {
     Key(AdminKey),
@@ -554,6 +544,8 @@ const EXAMPLES: &str = "Examples:
   siglatchctl set log.level debug
   siglatchctl reload
   siglatchctl usage
+  siglatchctl history --since 7d
+  siglatchctl audit verify
   siglatchctl webhooks failed
   siglatchctl check
   siglatchctl firewall snippet ssh --tcp 22 > doors.nft

@@ -35,9 +35,25 @@ pub(super) struct Reload {
     last: Option<status::Reload>,
 }
 
-/// Who waits for what comes of it.
+/// Who waits for what comes of it, and what the audit trail has of it.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub(super) who: Who,
+    /// Nothing, if it changes nothing.
+    pub(super) act: Option<Act>,
+}
+
+/// What an administrator does.
+#[derive(Clone, Debug)]
+pub(super) struct Act {
+    /// His name.
+    pub(super) admin: String,
+    pub(super) what: String,
+}
+
+/// Where the reply goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum Who {
     /// Somebody at the control socket.
     Control(Ticket),
     /// Somebody who knocked.

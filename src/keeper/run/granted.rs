@@ -110,13 +110,13 @@ pub(super) fn take(
         (None, None) => return Taken { job: Some(Job::from(grant)), ..Taken::default() },
         (Some(Builtin::Whoami), _) => {
             let about = About::from(grant);
-            report.accepted(&about, "whoami");
+            report.accepted(now, &about, "whoami");
             let reply = receipts.served(now, knock, 0, &whoami(&about.user, config));
             (reply, Some((Outcome::Answered, 0)))
         }
         (Some(Builtin::Remote(what)), _) => {
             let argument = String::from_utf8(grant.options.argument.clone().unwrap_or_default());
-            report.accepted(&About::from(grant), "asked from afar");
+            report.accepted(now, &About::from(grant), "asked from afar");
             let asked = Asked { knock, user, what, argument: argument.unwrap_or_default() };
             return Taken { remote: Some(asked), outcome: Some((Outcome::Answered, 0)), ..Taken::default() };
         }

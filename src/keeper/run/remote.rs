@@ -7,7 +7,7 @@ use crate::config::change::Change;
 use crate::config::resolved::{Enabled, Remote};
 use crate::config::show_duration;
 use crate::control::{How, Reply, Set};
-use crate::keeper::reload::{Asker, Wish};
+use crate::keeper::reload::{Act, Asker, Who, Wish};
 use crate::wire::KnockId;
 
 impl Keeper {
@@ -23,11 +23,12 @@ impl Keeper {
             Remote::EnableUser => enabled(true),
             Remote::DisableUser => enabled(false),
         };
-        let act = format!("{what:?} {argument}");
-        log::info!(code = "admin", admin = user.name, act, knock:%; "an administrator asks");
+        let act = Act { admin: user.name.clone(), what: format!("{what:?} {argument}") };
+        let asker = Asker { who: Who::Knock(knock), act: Some(act) };
+        self.tell_act(&asker);
         match wish {
-            Ok(wish) => self.reload.begin(now, self.config.path.clone(), Some(Asker::Knock(knock)), wish),
-            Err(why) => self.tell(now, knock, &why),
+            Ok(wish) => self.reload.begin(now, self.config.path.clone(), Some(asker), wish),
+            Err(why) => self.replied(now, asker, &Reply::Failed(why)),
         }
     }
 
@@ -55,7 +56,7 @@ impl Keeper {
 
     fn enabled(&self, user: &str, value: bool) -> Result<Wish, String> {
         if !self.config.users.values().any(|other| other.name == user) {
-            return Err(format!("failed: there is no user {user:?}"));
+            return Err(format!("there is no user {user:?}"));
         }
         let change = Change { key: format!("users.{user}.enabled"), value: Some(value.to_string()) };
         Ok(Wish::Set(Set { changes: vec![change], how: How::Apply }))
