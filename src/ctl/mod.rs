@@ -13,6 +13,7 @@ mod args;
 mod ask;
 mod doctor;
 mod document;
+mod exporter;
 mod firewall;
 mod init;
 mod leases;
@@ -75,6 +76,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
             Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
             Command::Doctor(args) => doctor::doctor(&args.at.config),
+            Command::Exporter(args) => exporter::exporter(args),
         }),
         Err(code) => code,
     }
