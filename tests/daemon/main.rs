@@ -28,6 +28,7 @@ mod hosts;
 mod knock;
 mod leases;
 mod limits;
+mod logs;
 mod metrics;
 #[cfg(feature = "crash-points")]
 mod misbehave;

@@ -1,7 +1,7 @@
 //! The way of a knock through the keeper: judged, claimed in the store, judged again, run.
 
 use super::{Keeper, Phase};
-use crate::channel::Opened;
+use crate::channel::{Opened, RefusedFrom};
 use crate::clock::Now;
 use crate::crash;
 use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
@@ -15,7 +15,13 @@ impl Keeper {
         self.report.counts.opened();
         match submit(&mut self.judge, &self.store, self.phase, now, opened) {
             Ok(()) => self.claims = self.claims.saturating_add(1),
-            Err(refusal) => self.report.refused(now, &refusal, &self.config),
+            Err(refusal) => {
+                if !refusal.reason.is_authentic() {
+                    let (source, reason) = (opened.source.ip(), refusal.reason);
+                    self.report.sources(now, &[RefusedFrom { source, reason, count: 1 }], &self.config);
+                }
+                self.report.refused(now, &refusal, &self.config);
+            }
         }
     }
 
