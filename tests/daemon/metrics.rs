@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -58,8 +59,13 @@ struct Exporter {
 
 impl Exporter {
     fn start(site: &Site) -> Exporter {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
-        command.args(["exporter", "--listen", "127.0.0.1:0", "--config"]).arg(site.path("siglatchd.toml"));
+        let config = site.path("siglatchd.toml").display().to_string();
+        Exporter::spawn(Command::new(env!("CARGO_BIN_EXE_siglatchctl")), &["--config", &config])
+    }
+
+    /// With a command line that begins as `command` does.
+    fn spawn(mut command: Command, args: &[&str]) -> Exporter {
+        command.args(["exporter", "--listen", "127.0.0.1:0"]).args(args);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -161,6 +167,8 @@ fn the_numbers_are_what_was_sent() {
     let zero = DropReason::ALL
         .iter()
         .map(|reason| format!("siglatch_datagrams_refused_total{{reason=\"{reason}\"}}"));
+    let version = concat!("siglatch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
+    assert_eq!(fresh.get(version), Some(&1.0));
     zero.for_each(|name| assert_eq!(fresh.get(&name), Some(&0.0), "{name}"));
     assert_eq!(fresh["siglatch_scripts_ended_total{action=\"other\",result=\"failed\"}"], 0.0);
 
@@ -186,6 +194,41 @@ fn the_numbers_are_what_was_sent() {
         get(exporter.address, "/metrics").as_deref().map(series),
         Some([("siglatch_up".to_owned(), 0.0)].into())
     );
+}
+
+#[test]
+fn a_viewer_who_can_read_nothing_of_the_servers_is_enough_for_it() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("an exporter with a user of its own needs root");
+    }
+    let mut site = Site::new().with_run();
+    let folder = site.path("exporter");
+    fs::create_dir(&folder).unwrap();
+    let ctl = folder.join("siglatchctl");
+    // By another program: what this one has open for writing, children of other tests have too, for a moment.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_siglatchctl")).arg(&ctl).status().unwrap().success());
+    let key = folder.join("admin.key").display().to_string();
+    let made = Command::new(&ctl)
+        .args(["admin", "key", "--admin-key", &key, "--config"])
+        .arg(site.write_config())
+        .output()
+        .unwrap();
+    let public = String::from_utf8(made.stdout).unwrap();
+    site.tables += "\n[control]\ngroup = \"daemon\"\n";
+    site.tables += &format!("\n[admins.exporter]\npublic_key = \"{}\"\nrole = \"viewer\"\n", public.trim());
+    let daemon = site.start();
+    // He may go through, and read his own.
+    fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(&key, Some(uid("daemon")), None).unwrap();
+
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "daemon", "--regid", "daemon", "--clear-groups", "--no-new-privs"]).arg(&ctl);
+    let socket = site.path("runtime/control.sock").display().to_string();
+    let exporter = Exporter::spawn(command, &["--socket", &socket, "--as", "exporter", "--admin-key", &key]);
+    let page = get(exporter.address, "/metrics").unwrap();
+    assert_eq!(series(&page).get("siglatch_up"), Some(&1.0), "{page}");
+    daemon.stop();
 }
 
 #[test]
@@ -229,6 +272,10 @@ impl Drop for Scraper {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+fn uid(name: &str) -> u32 {
+    nix::unistd::User::from_name(name).unwrap().unwrap().uid.as_raw()
 }
 
 fn free_address() -> SocketAddr {

@@ -18,12 +18,20 @@ use crate::exit::{self, Failure};
 pub(super) struct Poller {
     ask: SyncSender<()>,
     answers: Receiver<Seen>,
+    asked: Asked,
     /// And when (monotonic).
     last: Option<(Duration, Seen)>,
 }
 
+/// Whether an answer is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
+}
+
 impl Poller {
-    /// `waker` is called when there is an answer.
+    /// `waker` is called when there is an answer, for [`arrived`](Self::arrived).
     pub(super) fn start(
         mut fetch: impl FnMut() -> Result<Status, Failure> + Send + 'static,
         waker: Waker,
@@ -41,22 +49,23 @@ impl Poller {
             }
         };
         std::thread::Builder::new().name("ask".to_owned()).spawn(run)?;
-        Ok(Poller { ask, answers, last: None })
+        Ok(Poller { ask, answers, asked: Asked::No, last: None })
     }
 
     /// What the daemon said within the last second. `None`: it is asked, and the waker will be called.
     pub(super) fn look(&mut self, now: Now) -> Option<&Seen> {
-        if let Some(seen) = self.answers.try_iter().last() {
-            self.last = Some((now.mono, seen));
-        }
         self.last.take_if(|(at, _)| now.mono.saturating_sub(*at) >= FRESH);
-        if self.last.is_none() {
-            match self.ask.try_send(()) {
-                // Full: it is being asked.
-                Ok(()) | Err(_) => {}
-            }
+        if self.last.is_none() && self.asked == Asked::No && self.ask.try_send(()).is_ok() {
+            self.asked = Asked::Yes;
         }
         self.last.as_ref().map(|(_, seen)| seen)
+    }
+
+    /// The waker was called: whether or not anybody still waits for it, the answer is of now.
+    pub(super) fn arrived(&mut self, now: Now) {
+        if let Ok(seen) = self.answers.try_recv() {
+            (self.asked, self.last) = (Asked::No, Some((now.mono, seen)));
+        }
     }
 }
 

@@ -67,7 +67,10 @@ impl Server {
     fn ready(&mut self, now: Now, token: Token, poll: &Poll) {
         match token {
             LISTENER => self.accept(now, poll),
-            ANSWER => (0..PLACES).for_each(|at| self.advance(now, at)),
+            ANSWER => {
+                self.poller.arrived(now);
+                (0..PLACES).for_each(|at| self.advance(now, at));
+            }
             Token(token) => self.advance(now, token.saturating_sub(FIRST)),
         }
     }

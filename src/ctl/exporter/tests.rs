@@ -253,6 +253,20 @@ fn many_scrapes_ask_the_daemon_once_a_second() {
 }
 
 #[test]
+fn what_many_ask_at_once_is_asked_once_and_is_not_kept_for_later() {
+    let (address, asked) = served(|| {
+        std::thread::sleep(Duration::from_millis(200));
+        Ok(status())
+    });
+    for round in 1..=3 {
+        let clients: Vec<_> = (0..10).map(|_| std::thread::spawn(move || get(address, "/healthz"))).collect();
+        assert!(clients.into_iter().all(|client| client.join().unwrap().starts_with("HTTP/1.1 200")));
+        std::thread::sleep(Duration::from_millis(1200));
+        assert_eq!(asked.load(Ordering::SeqCst), round);
+    }
+}
+
+#[test]
 fn silent_and_slow_clients_keep_nobody_out() {
     let (address, _) = served(|| Ok(status()));
     let mut idle: Vec<TcpStream> = (0..200).map(|_| connect(address)).collect();
