@@ -1,6 +1,6 @@
 //! The exporter beside a real daemon, and what is shipped with it, read by the programs that it is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -343,4 +343,57 @@ fn prometheus_and_victoria_metrics_scrape_it_with_the_shipped_configuration() {
         (rules.len() == 17 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
     });
     daemon.stop();
+}
+
+#[test]
+fn each_query_of_the_dashboard_is_one_and_no_panel_covers_another() {
+    if is_missing("promtool") {
+        return skipped("prometheus is not here");
+    }
+    let dashboard = Path::new(SHIPPED).join("../grafana/siglatch.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&fs::read_to_string(dashboard).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    let mut covered = BTreeSet::new();
+    for panel in panels {
+        let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        for x in side("x")..side("x") + side("w") {
+            for y in side("y")..side("y") + side("h") {
+                assert!(x < 24 && covered.insert((x, y)), "{}", panel["title"]);
+            }
+        }
+    }
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries = targets.map(|target| {
+        let query =
+            target["expr"].as_str().unwrap().replace("$__rate_interval", "5m").replace("$instance", ".*");
+        serde_json::json!({ "record": "siglatch:query", "expr": query })
+    });
+    let queries: Vec<_> = queries.collect();
+    assert!(queries.len() > 30, "{}", queries.len());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queries.yml");
+    let groups = (0..)
+        .zip(queries)
+        .map(|(at, query): (u32, _)| serde_json::json!({ "name": at.to_string(), "rules": [query] }));
+    // JSON is YAML.
+    fs::write(&file, serde_json::json!({ "groups": groups.collect::<Vec<_>>() }).to_string()).unwrap();
+    says("promtool", &["check", "rules", file.to_str().unwrap()]);
+}
+
+#[test]
+fn vector_scrapes_where_prometheus_does_and_each_of_its_sinks_has_a_source() {
+    let shipped = |name: &str| fs::read_to_string(Path::new(SHIPPED).join(name)).unwrap();
+    let vector: toml::Table = shipped("../vector/siglatch.toml").parse().unwrap();
+    let endpoint = vector["sources"]["numbers"]["endpoints"][0].as_str().unwrap();
+    let target = endpoint.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    assert!(shipped("prometheus.yml").contains(&format!("targets: [\"{target}\"]")), "{target}");
+    let help = Command::new(env!("CARGO_BIN_EXE_siglatchctl")).args(["exporter", "--help"]).output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains(target), "it serves elsewhere by default");
+    let sinks = vector["sinks"].as_table().unwrap();
+    assert_eq!(sinks.len(), 2);
+    for (name, sink) in sinks {
+        assert!(vector["sources"].get(sink["inputs"][0].as_str().unwrap()).is_some(), "{name}");
+    }
 }
