@@ -13,11 +13,14 @@ pub mod nonces;
 pub mod sign;
 pub mod status;
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::change::{Change, Taken};
 use crate::config::resolved::Role;
+use crate::wire::KnockId;
 use crate::work::hooks::Which;
 use crate::work::leases::Whom;
 
@@ -41,6 +44,62 @@ pub enum Request {
     DiscardPending,
     /// Hear nobody from this network, or from this network again.
     Ban(Ban),
+    /// Say what would become of a knock that a user made now; nothing runs.
+    TestKnock(TestKnock),
+    /// Say what would become of this datagram; nothing runs.
+    Explain(Datagram),
+}
+
+/// A knock to be tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TestKnock {
+    /// Whose, by name.
+    pub user: String,
+    /// For what, by name or number.
+    pub action: String,
+    /// Where it is to come from.
+    pub from: IpAddr,
+}
+
+/// A datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Datagram {
+    /// Its bytes, as hex digits.
+    pub hex: String,
+    /// Where it is to have come from.
+    pub from: IpAddr,
+}
+
+/// What would become of a knock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Explained {
+    /// What is in it; none: nothing is known of it before its HMAC has verified.
+    pub knock: Option<Known>,
+    /// The code of the first check that it fails; none: it would run, unless the store knows its nonce, or quota or cooldown forbid it.
+    pub refused: Option<String>,
+    /// What that means.
+    pub why: String,
+}
+
+/// An authentic knock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Known {
+    /// Its id.
+    pub id: KnockId,
+    /// Whose it is.
+    pub user: String,
+    /// The action that it names.
+    pub action: u8,
+    /// When it was made (Unix seconds).
+    pub timestamp: u32,
+    /// What it is bound to.
+    pub bound: String,
+    /// Whether its user stamped it.
+    pub stamped: bool,
 }
 
 /// Settings to be changed: all of them, or none.
@@ -82,8 +141,9 @@ impl Request {
             | Request::RetryWebhooks(_)
             | Request::DropWebhooks(_)
             | Request::Reload
-            | Request::Ban(_) => Role::Operator,
-            Request::DiscardPending => Role::Admin,
+            | Request::Ban(_)
+            | Request::TestKnock(_) => Role::Operator,
+            Request::DiscardPending | Request::Explain(_) => Role::Admin,
             Request::Set(set) => set.changes.iter().map(Change::role).max().unwrap_or(Role::Operator),
         }
     }
@@ -110,6 +170,8 @@ pub enum Reply {
     },
     /// What came of each change, or would.
     Set(Vec<Taken>),
+    /// What would become of a knock.
+    Explained(Explained),
     /// The request was not taken: nothing was done.
     Refused(Refused),
     /// It was taken, and nothing was done.

@@ -1,6 +1,6 @@
 //! The command line of `siglatchctl`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub(super) enum Command {
     Ban(Banned),
     /// Takes knocks from a network again
     Unban(Banned),
+    TestKnock(TestKnock),
+    Explain(Explain),
     /// Those who may ask the running daemon
     #[command(subcommand)]
     Admin(Admin),
@@ -405,6 +407,41 @@ pub(super) struct Banned {
     /// Leave the configuration as it is
     #[arg(long)]
     pub(super) until_restart: bool,
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
+/// Says what would become of a knock that a user made now, stamped and bound; nothing runs
+///
+/// A whole datagram is made with his key, opened with the server's, and judged. Exit code 0 if it would run, 77 if not.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl test-knock alice ssh --from 192.0.2.7")]
+pub(super) struct TestKnock {
+    /// The user's name
+    #[arg(value_name = "USER", value_parser = name)]
+    pub(super) user: Name,
+    /// An action's name or number
+    #[arg(value_name = "ACTION")]
+    pub(super) action: String,
+    /// Where it is to come from
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(super) from: IpAddr,
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
+/// Says what would become of a datagram that came now; nothing runs
+///
+/// For who may change every setting: it opens what somebody sent. Before its HMAC has verified it says `not-authentic`, and nothing finer.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: tcpdump -xx ... | ... | siglatchctl explain --datagram - --from 192.0.2.7")]
+pub(super) struct Explain {
+    /// Its bytes as hex digits; `-` reads them from standard input
+    #[arg(long, value_name = "HEX")]
+    pub(super) datagram: String,
+    /// Where it is to have come from
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(super) from: IpAddr,
     #[command(flatten)]
     pub(super) way: Way,
 }

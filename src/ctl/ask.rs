@@ -94,7 +94,8 @@ pub(super) fn nothing(reply: &Reply) -> Failure {
         | Reply::Revoked(_)
         | Reply::Webhooks(_)
         | Reply::Reloaded { .. }
-        | Reply::Set(_) => Failure::new(Exit::Internal, "siglatchd answers something else"),
+        | Reply::Set(_)
+        | Reply::Explained(_) => Failure::new(Exit::Internal, "siglatchd answers something else"),
     }
 }
 

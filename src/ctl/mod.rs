@@ -13,6 +13,7 @@ mod args;
 mod ask;
 mod doctor;
 mod document;
+mod explain;
 mod exporter;
 mod firewall;
 mod init;
@@ -56,6 +57,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Disable(args) => steer::switch(&args, Enabled::No),
             Command::Ban(args) => steer::ban(&args, Ban::On),
             Command::Unban(args) => steer::ban(&args, Ban::Off),
+            Command::TestKnock(args) => explain::test_knock(&args),
+            Command::Explain(args) => explain::datagram(&args),
             Command::Admin(Admin::Key(args)) => admin::key(&args),
             Command::Admin(Admin::Add(args)) => admin::add(&args),
             Command::Admin(Admin::List(at)) => admin::list(&at),

@@ -12,6 +12,7 @@
 //! touched: who replays a captured knock must not lock its sender out.
 
 mod allowance;
+mod explain;
 mod grant;
 mod hours;
 mod policy;
@@ -24,6 +25,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use crate::reason::DropReason;
+pub use explain::Explained;
 pub use grant::Grant;
 pub use replay::Claim;
 pub use verify::{Asked, Decoys, Verified};

@@ -7,6 +7,7 @@ mod args;
 mod control;
 mod counts;
 mod doors;
+mod dry;
 mod hooks;
 mod inherited;
 mod listener;

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use mio::Waker;
 
 use super::control::Ticket;
+use super::dry::{self, Dry};
 use super::pending;
 use crate::clock::Now;
 use crate::config::change::{BadChange, Change, Taken, Takes, merge};
@@ -34,7 +35,7 @@ pub(super) struct Reload {
 }
 
 /// What is wanted of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Wish {
     /// To be read again.
     Reload,
@@ -42,6 +43,8 @@ pub(super) enum Wish {
     Set(Set),
     /// That nothing waits for the next start.
     Discard,
+    /// A datagram to be opened, by the configuration in force.
+    Open(Arc<Config>, Arc<Dry>),
 }
 
 /// What a reading came to.
@@ -51,12 +54,15 @@ pub(super) struct Finished {
     pub(super) config: Option<Arc<Config>>,
     /// Who is told what.
     pub(super) reply: Option<(Ticket, Reply)>,
+    /// What came out of a datagram, and who asked.
+    pub(super) opened: Option<(Ticket, dry::Out)>,
 }
 
 #[derive(Debug)]
 enum Read {
     Config(Result<Box<Loaded>, Problems>),
     Set(Result<Ready, String>),
+    Opened(Result<dry::Out, String>),
 }
 
 /// Settings that may be changed.
@@ -78,9 +84,11 @@ impl Reload {
     }
 
     /// Begins to read `path`, or does so when what is read now, which may be older than the wish, is read.
-    pub(super) fn begin(&mut self, path: PathBuf, ticket: Option<Ticket>, wish: Wish) {
+    pub(super) fn begin(&mut self, now: Now, path: PathBuf, ticket: Option<Ticket>, wish: Wish) {
         if self.under_way.is_some() {
-            if ticket.is_some() || !self.queue.contains(&(None, Wish::Reload)) {
+            let reloads =
+                |(ticket, wish): &(Option<Ticket>, Wish)| ticket.is_none() && matches!(wish, Wish::Reload);
+            if ticket.is_some() || !self.queue.iter().any(reloads) {
                 self.queue.push_back((ticket, wish));
             }
             return;
@@ -93,6 +101,7 @@ impl Reload {
             let read = match wish {
                 Wish::Reload => Read::Config(config::load_with(&path, &unsaved).map(Box::new)),
                 Wish::Set(set) => Read::Set(set_up(&path, &set, &unsaved, &pending, &state_dir)),
+                Wish::Open(config, dry) => Read::Opened(dry.open(now, &config)),
                 Wish::Discard => {
                     let done = pending::write(&state_dir, &[]).map_err(|failure| failure.what);
                     Read::Set(done.map(|()| Ready { loaded: None, pending: Vec::new(), taken: Vec::new() }))
@@ -132,12 +141,22 @@ impl Reload {
         let (config, reply) = match read {
             Some(Read::Config(read)) => self.read(now, old, read),
             Some(Read::Set(ready)) => self.set(old, ready),
+            Some(Read::Opened(Ok(out))) => {
+                self.go_on(now, old);
+                let opened = ticket.map(|ticket| (ticket, out));
+                return Some(Finished { opened, ..Finished::default() });
+            }
+            Some(Read::Opened(Err(why))) => (None, Reply::Failed(why)),
             None => (None, Reply::Failed("the thread that read the configuration is gone".to_owned())),
         };
+        self.go_on(now, old);
+        Some(Finished { config, reply: ticket.map(|ticket| (ticket, reply)), opened: None })
+    }
+
+    fn go_on(&mut self, now: Now, old: &Config) {
         if let Some((ticket, wish)) = self.queue.pop_front() {
-            self.begin(old.path.clone(), ticket, wish);
+            self.begin(now, old.path.clone(), ticket, wish);
         }
-        Some(Finished { config, reply: ticket.map(|ticket| (ticket, reply)) })
     }
 
     /// What administrators are shown of it.

@@ -202,15 +202,16 @@ impl Keeper {
                 SIGXFSZ => {}
                 SIGHUP => {
                     self.notify.reloading();
-                    self.reload.begin(self.config.path.clone(), None, Wish::Reload);
+                    self.reload.begin(now, self.config.path.clone(), None, Wish::Reload);
                 }
                 _ => self.stop(now, signal),
             }
         }
         let reading = self.reload.is_under_way();
-        if let Some(Finished { config, reply }) = self.reload.finished(now, &self.config) {
+        if let Some(Finished { config, reply, opened }) = self.reload.finished(now, &self.config) {
             config.into_iter().for_each(|config| self.swap(now, config));
             reply.into_iter().for_each(|(ticket, reply)| self.replied(now, ticket, &reply));
+            opened.into_iter().for_each(|(ticket, out)| self.explain(now, ticket, out));
         }
         if reading && !self.reload.is_under_way() {
             self.notify.reloaded();

@@ -394,3 +394,57 @@ fn over_tcp_a_token_is_asked_for_before_anything_is_said() {
     }
     daemon.stop();
 }
+
+#[test]
+fn a_knock_can_be_tried_and_a_datagram_explained_and_nothing_runs() {
+    let mut site = Site::new().with_run();
+    site.action("other", 2, "exit 0");
+    site.tables = site.tables.replace("[users.alice]", "[users.alice]\nallow_from = [\"192.0.2.0/24\"]");
+    let daemon = site.start();
+    let tried = out(&ctl(&site, &["test-knock", "alice", "run", "--from", "192.0.2.7"]));
+    assert!(tried.contains("of alice for action 1") && tried.contains("bound to source, stamped"), "{tried}");
+    assert!(tried.contains("it would run"), "{tried}");
+    for (args, code, why) in [
+        (&["test-knock", "alice", "run"][..], 77, "source: "),
+        (&["test-knock", "alice", "other", "--from", "192.0.2.7"], 77, "not-permitted: "),
+        (&["test-knock", "alice", "9", "--from", "192.0.2.7"], 77, "action-unknown: "),
+        (&["test-knock", "alice", "nothing"], 78, "there is no action `nothing`"),
+        (&["test-knock", "bob", "run"], 78, "there is no user `bob`"),
+    ] {
+        refused(&ctl(&site, args), code, why);
+    }
+
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let explain =
+        |bytes: &[u8], from: &str| ctl(&site, &["explain", "--datagram", &hex(bytes), "--from", from]);
+    let good = site.datagram();
+    let said = out(&explain(&good, "192.0.2.7"));
+    assert!(said.contains("bound to server, plain") && said.contains("it would run"), "{said}");
+    refused(&explain(&good, "198.51.100.1"), 77, "source: ");
+    let knock = crate::common::knock(1, b"");
+    let stamped = site.stamped(&knock, siglatch::wire::Binding::Server(site.server_id));
+    assert!(out(&explain(&stamped, "192.0.2.7")).contains("stamped"));
+    let flipped = |at: usize| {
+        let mut bad = stamped.clone();
+        bad[at] ^= 1;
+        bad
+    };
+    let high = [&[0xff; 4][..], &good[4..]].concat();
+    // Before the HMAC nothing finer than "not authentic" is known, for the administrator, too.
+    let cases = [
+        (flipped(100)[..256].to_vec(), "not-authentic: "),
+        (flipped(255)[..256].to_vec(), "not-authentic: "),
+        (flipped(258), "beacon: "),
+        (flipped(270), "stamp: "),
+        (flipped(287), "stamp: "),
+        (good[..255].to_vec(), "length: "),
+        (high, "range: "),
+        (Vec::new(), "length: "),
+    ];
+    for (bytes, why) in cases {
+        refused(&explain(&bytes, "192.0.2.7"), 77, why);
+    }
+    refused(&ctl(&site, &["explain", "--datagram", "xyz"]), 78, "hex digits");
+    assert_eq!((site.runs(), status(&site)["counts"]["received"].clone()), (0, 0.into()));
+    daemon.stop();
+}

@@ -8,12 +8,16 @@ use ipnet::IpNet;
 use mio::Token;
 
 use super::{Keeper, Phase};
+use crate::channel::Lane;
 use crate::clock::Now;
 use crate::config::change::Change;
 use crate::control::sign::Asked;
-use crate::control::{Ban, How, Reply, Request, Set, status};
+use crate::control::{Ban, Datagram, Explained, How, Known, Reply, Request, Set, status};
+use crate::judge;
 use crate::keeper::control::{Control, Ticket};
+use crate::keeper::dry::{self, Dry};
 use crate::keeper::reload::Wish;
+use crate::wire::key::unhex;
 
 impl Keeper {
     /// Something of the control socket is ready.
@@ -52,20 +56,56 @@ impl Keeper {
             Request::DropWebhooks(which) => Some(Reply::Webhooks(self.webhooks.forget(which))),
             Request::Reload => {
                 self.notify.reloading();
-                self.wish(ticket, Wish::Reload)
+                self.wish(now, ticket, Wish::Reload)
             }
-            Request::Set(set) => self.wish(ticket, Wish::Set(set)),
-            Request::DiscardPending => self.wish(ticket, Wish::Discard),
+            Request::Set(set) => self.wish(now, ticket, Wish::Set(set)),
+            Request::DiscardPending => self.wish(now, ticket, Wish::Discard),
+            Request::TestKnock(asked) => self.dry(now, ticket, Dry::knock(now, &self.config, &asked)),
+            Request::Explain(Datagram { hex, from }) => {
+                let dry = bytes(&hex).map(|datagram| Dry::new(datagram, from));
+                self.dry(now, ticket, dry.ok_or_else(|| "this is no datagram in hex digits".to_owned()))
+            }
             Request::Ban(ban) => match self.deny_from(&ban) {
-                Ok(change) => self.wish(ticket, Wish::Set(Set { changes: vec![change], how: How::Apply })),
+                Ok(change) => {
+                    self.wish(now, ticket, Wish::Set(Set { changes: vec![change], how: How::Apply }))
+                }
                 Err(why) => Some(Reply::Failed(why)),
             },
         }
     }
 
-    fn wish(&mut self, ticket: Ticket, wish: Wish) -> Option<Reply> {
-        self.reload.begin(self.config.path.clone(), Some(ticket), wish);
+    fn wish(&mut self, now: Now, ticket: Ticket, wish: Wish) -> Option<Reply> {
+        self.reload.begin(now, self.config.path.clone(), Some(ticket), wish);
         None
+    }
+
+    fn dry(&mut self, now: Now, ticket: Ticket, dry: Result<Dry, String>) -> Option<Reply> {
+        match dry {
+            Ok(dry) => self.wish(now, ticket, Wish::Open(Arc::clone(&self.config), Arc::new(dry))),
+            Err(why) => Some(Reply::Failed(why)),
+        }
+    }
+
+    /// Judges what was in a datagram that is only looked at.
+    pub(super) fn explain(&mut self, now: Now, ticket: Ticket, out: dry::Out) {
+        let judged = match out {
+            Ok(opened) => self.judge.explain(now, &opened),
+            Err(reason) => judge::Explained { verified: None, refused: Some(reason) },
+        };
+        let why = match judged.refused {
+            Some(reason) => reason.meaning().to_owned(),
+            None => "it would run, unless its nonce is claimed, or quota or cooldown forbid it".to_owned(),
+        };
+        let knock = judged.verified.map(|verified| Known {
+            id: verified.knock,
+            user: verified.user.name.clone(),
+            action: verified.action,
+            timestamp: verified.nonce.timestamp,
+            bound: verified.bound.to_string(),
+            stamped: verified.lane == Lane::Stamped(verified.user.id),
+        });
+        let refused = judged.refused.map(|reason| reason.code().to_owned());
+        self.replied(now, ticket, &Reply::Explained(Explained { knock, refused, why }));
     }
 
     /// `deny_from` as it is to be.
@@ -137,8 +177,17 @@ fn act(request: &Request) -> Option<String> {
         | Request::Reload
         | Request::Set(_)
         | Request::DiscardPending
-        | Request::Ban(_) => serde_json::to_string(request).ok(),
+        | Request::Ban(_)
+        | Request::TestKnock(_)
+        | Request::Explain(_) => serde_json::to_string(request).ok(),
     }
+}
+
+/// Of as many hex digits as a datagram may have.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    let whole = rest.is_empty() && pairs.len() <= DATAGRAM_MAX;
+    whole.then(|| pairs.iter().map(|pair| unhex::<1>(pair).map(|[byte]| byte)).collect()).flatten()
 }
 
 /// What somebody should look at.
@@ -178,6 +227,9 @@ fn warnings(status: &status::Status) -> Vec<status::Warning> {
     }
     warnings
 }
+
+/// Longer ones are none: with an RSA key of 8192 bits and a stamp one has 1056 bytes.
+const DATAGRAM_MAX: usize = 2048;
 
 /// Beside the control socket.
 const STATUS: &str = "status.json";

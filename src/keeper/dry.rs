@@ -1,0 +1,108 @@
+//! A datagram that is only looked at: what the listener would say of it, and what is in it.
+//!
+//! On a thread of its own: the private key is read for it, and dropped again.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rsa::rand_core::OsRng;
+use sha2::{Digest as _, Sha256};
+
+use crate::channel::{Lane, Opened, SocketId};
+use crate::clock::Now;
+use crate::config::Config;
+use crate::config::resolved::Enabled;
+use crate::control::TestKnock;
+use crate::listener::opener::Opener;
+use crate::reason::DropReason;
+use crate::wire::stamp::{BeaconKey, Epoch, StampKey, Stamped, Stamper, stamp};
+use crate::wire::{ActionId, Binding, Knock};
+
+/// A datagram, and where it is to have come from.
+#[derive(Debug)]
+pub(super) struct Dry {
+    datagram: Vec<u8>,
+    source: SocketAddr,
+}
+
+/// What comes out of the listener for it.
+pub(super) type Out = Result<Box<Opened>, DropReason>;
+
+impl Dry {
+    /// This one.
+    pub(super) fn new(datagram: Vec<u8>, source: IpAddr) -> Dry {
+        Dry { datagram, source: SocketAddr::new(source, 0) }
+    }
+
+    /// The one that a user's client would send.
+    ///
+    /// # Errors
+    ///
+    /// There is no such user or action, or no such knock.
+    pub(super) fn knock(now: Now, config: &Config, asked: &TestKnock) -> Result<Dry, String> {
+        let user = config.users.values().find(|user| user.name == asked.user);
+        let user = user.ok_or_else(|| format!("there is no user `{}`", asked.user))?;
+        let number = asked.action.parse().ok().and_then(ActionId::new);
+        let named =
+            config.actions.values().find(|action| action.name == asked.action).map(|action| action.id);
+        let action = named.or(number).ok_or_else(|| format!("there is no action `{}`", asked.action))?;
+        let timestamp = u32::try_from(now.unix()).unwrap_or(u32::MAX);
+        let knock = Knock { timestamp, user: user.id, action, challenge: rand::random(), payload: &[] };
+        let binding = match config.server_id {
+            Some(server) => Binding::Source(server, asked.from),
+            None => Binding::None,
+        };
+        let plain = knock.encode(&user.hmac_key, binding).map_err(|error| error.to_string())?;
+        let server = &config.private_key.public;
+        let sealed = server.seal(&mut OsRng, &plain).map_err(|error| error.to_string())?;
+        let stamper = Stamper::new(&StampKey::derive(server, &user.hmac_key));
+        let datagram = stamp(sealed, user.id, timestamp, &BeaconKey::of(server), &stamper);
+        Ok(Dry::new(datagram, asked.from))
+    }
+
+    /// The listener's checks of one datagram, and the private-key operation.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot be read.
+    pub(super) fn open(&self, now: Now, config: &Config) -> Result<Out, String> {
+        let server = &config.private_key.public;
+        let modulus = server.modulus();
+        let (sealed, lane) = match Stamped::split(&self.datagram, modulus.len()) {
+            Some(stamped) => match stamped_by(now, config, &stamped) {
+                Ok(lane) => (stamped.sealed, lane),
+                Err(reason) => return Ok(Err(reason)),
+            },
+            None if self.datagram.len() == modulus.len() => (self.datagram.as_slice(), Lane::Plain),
+            None => return Ok(Err(DropReason::Length)),
+        };
+        if *sealed >= *modulus {
+            return Ok(Err(DropReason::Range));
+        }
+        let key = config.private_key.read().map_err(|failure| failure.what)?;
+        let opener = Opener::new(key.der()).map_err(|error| error.to_string())?;
+        Ok(Ok(Box::new(Opened {
+            source: self.source,
+            local: self.source.ip(),
+            socket: SocketId(0),
+            lane,
+            digest: Sha256::digest(sealed).into(),
+            plaintext: opener.open(sealed),
+        })))
+    }
+}
+
+fn stamped_by(now: Now, config: &Config, stamped: &Stamped<'_>) -> Result<Lane, DropReason> {
+    let server = &config.private_key.public;
+    let beacons = BeaconKey::of(server);
+    let (first, last) = Epoch::window(now.unix(), config.freshness.as_secs()).into_inner();
+    let epoch = (first.0..=last.0).map(Epoch).find(|epoch| beacons.beacon(*epoch) == stamped.beacon);
+    let epoch = epoch.ok_or(DropReason::Beacon)?;
+    let users = config.users.values().filter(|user| user.enabled == Enabled::Yes);
+    let stamper =
+        |user: &std::sync::Arc<crate::config::User>| Stamper::new(&StampKey::derive(server, &user.hmac_key));
+    users
+        .map(|user| (user.id, stamper(user)))
+        .find(|(id, stamper)| stamper.hint(*id, epoch) == stamped.hint && stamper.verifies(stamped))
+        .map(|(id, _)| Lane::Stamped(id))
+        .ok_or(DropReason::Stamp)
+}
