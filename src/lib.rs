@@ -60,6 +60,8 @@ pub mod listener;
 #[cfg(feature = "server")]
 pub mod reason;
 #[cfg(feature = "server")]
+pub(crate) mod sources;
+#[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "webhook")]
 pub mod webhook;

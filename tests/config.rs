@@ -223,7 +223,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[log]\nfreshness = \"5m\"",
-        "error: unknown key `freshness` in [log] @ 4:1 => the keys here are level, format, summary; those of the server stand above the first [table]",
+        "error: unknown key `freshness` in [log] @ 4:1 => the keys here are level, format, summary, refused_per_minute; those of the server stand above the first [table]",
     ),
     (
         "bind = \"none\"\nbind = \"none\"\n",

@@ -30,7 +30,12 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
         audit: siglatch::config::resolved::Audit::DEFAULT,
-        log: Log { level: log::LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        log: Log {
+            level: log::LevelFilter::Info,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+            refused_per_minute: 0,
+        },
         control: siglatch::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 1_000_000,

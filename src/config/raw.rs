@@ -68,6 +68,7 @@ pub(super) struct RawLog {
     pub(super) level: Option<Text>,
     pub(super) format: Option<Text>,
     pub(super) summary: Option<Any>,
+    pub(super) refused_per_minute: Option<Number>,
 }
 
 /// `[audit]`

@@ -208,10 +208,12 @@ pub enum StoreKind {
 pub struct Log {
     /// Least level that is written; `RUST_LOG` overrides it.
     pub level: log::LevelFilter,
-    /// Text or JSON lines. At restart only.
+    /// Where it goes, and as what. At restart only.
     pub format: LogFormat,
     /// Time between two summary lines of what was refused before authentication.
     pub summary: Duration,
+    /// Lines a minute that name the source of what was refused before authentication; 0: none.
+    pub refused_per_minute: u32,
 }
 
 /// How the audit trail is kept.
@@ -252,13 +254,17 @@ pub enum AuditPayload {
     Plain,
 }
 
-/// Form of a log line.
+/// Where the log goes, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// To the journal where that has standard error, else text.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line.
     Json,
+    /// To systemd's journal, with fields.
+    Journal,
 }
 
 /// Every maximum.

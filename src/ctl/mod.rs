@@ -15,6 +15,7 @@ mod audit;
 mod doctor;
 mod document;
 mod explain;
+mod exporter;
 mod firewall;
 mod history;
 mod init;
@@ -87,6 +88,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
             Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
             Command::Doctor(args) => doctor::doctor(&args.at.config),
+            Command::Exporter(args) => exporter::exporter(args),
         }),
         Err(code) => code,
     }

@@ -129,7 +129,12 @@ fn plain() -> Config {
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
         audit: Audit::DEFAULT,
-        log: Log { level: log::LevelFilter::Off, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        log: Log {
+            level: log::LevelFilter::Off,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+            refused_per_minute: 0,
+        },
         control: crate::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 10,

@@ -130,7 +130,12 @@ fn config() -> Config {
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
         audit: Audit::DEFAULT,
-        log: Log { level: LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        log: Log {
+            level: LevelFilter::Info,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+            refused_per_minute: 0,
+        },
         control: crate::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 10,

@@ -19,11 +19,12 @@ use super::counts::Counts;
 use super::logging;
 use crate::audit::{Event, Head};
 use crate::bucket::{Bucket, Taken};
-use crate::channel;
+use crate::channel::{self, RefusedFrom};
 use crate::clock::Now;
 use crate::config::{Config, User};
 use crate::control::status::{Audit, Doors, Ended, Lanes, Scripts, Status, Store};
 use crate::judge::{DropReason, Refusal, Verified};
+use crate::sources::Sources;
 use crate::store::StoreError;
 use crate::wire::{Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, Whose};
@@ -46,6 +47,10 @@ pub(super) struct Report {
     pub(super) trail: Trail,
     /// Refusals without a line since the last summary.
     muted: u64,
+    /// Where they came from, before they were authentic.
+    sources: Sources,
+    /// For lines that name one.
+    named: Bucket,
     /// Since when (monotonic) each lane has more than it can take.
     loaded: Loaded,
     /// Of the kernel, when the last summary was written; modulo 2^32.
@@ -87,6 +92,8 @@ impl Report {
             lines: HashMap::new(),
             trail,
             muted: 0,
+            sources: Sources::default(),
+            named: Bucket::default(),
             loaded: Loaded::default(),
             drops: 0,
             ended: BTreeMap::new(),
@@ -283,6 +290,20 @@ impl Report {
         since(&mut self.loaded.stamped, counts.under_load.stamped);
     }
 
+    /// Where what is not authentic came from; with a line for each while there are few, if these are wanted.
+    pub(super) fn sources(&mut self, now: Now, sources: &[RefusedFrom], config: &Config) {
+        for refused in sources {
+            self.sources.note(*refused);
+            let lines = config.log.refused_per_minute;
+            let interval = MINUTE.checked_div(lines).unwrap_or(Duration::MAX);
+            if lines > 0 && self.named.take_every(now, interval, lines) == Taken::Yes {
+                let RefusedFrom { source, reason, count } = refused;
+                // For people this has no use: the message is a name for tools to look for.
+                log::warn!(code = "refused", from:% = source, reason:%, count; "siglatch_refused");
+            }
+        }
+    }
+
     /// One line, if anything was refused or dropped without a line of its own since the last. `drops` are the kernel's.
     pub(super) fn summary(&mut self, now: Now, drops: u32) {
         // A hostile listener counts as far as one can.
@@ -300,19 +321,23 @@ impl Report {
             return;
         }
         let seconds = now.mono.saturating_sub(self.since).as_secs();
-        let mut more = vec![("seconds", seconds), ("muted", self.muted)];
+        let mut more = vec![("seconds", Value::from(seconds)), ("muted", self.muted.into())];
         let lanes = [("plain-short-for", self.loaded.plain), ("stamped-short-for", self.loaded.stamped)];
         more.extend(
-            lanes
-                .iter()
-                .filter_map(|(lane, since)| Some((*lane, now.mono.saturating_sub((*since)?).as_secs()))),
+            lanes.iter().filter_map(|(lane, since)| {
+                Some((*lane, now.mono.saturating_sub((*since)?).as_secs().into()))
+            }),
         );
         let unsent = self.counts.send_errors().saturating_sub(self.told.send_errors());
         if unsent > 0 {
-            more.push(("send-errors", unsent));
+            more.push(("send-errors", unsent.into()));
         }
         if dropped > 0 {
             more.push(("kernel-drops", dropped.into()));
+        }
+        let top = self.sources.top();
+        if !top.is_empty() {
+            more.push(("top", top.as_str().into()));
         }
         self.drops = drops;
         speak("summary", "refused lately", &self.counts, &self.told, &more);
@@ -328,7 +353,10 @@ impl Report {
             "stopped",
             &self.counts,
             &Counts::ZERO,
-            &[("receive-errors", self.counts.receive_errors()), ("send-errors", self.counts.send_errors())],
+            &[
+                ("receive-errors", self.counts.receive_errors().into()),
+                ("send-errors", self.counts.send_errors().into()),
+            ],
         );
     }
 
@@ -382,10 +410,16 @@ impl Report {
 }
 
 /// One line with what came between two counts: received, ran, and each reason that counted anything.
-fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
+fn speak(
+    code: &'static str,
+    message: &'static str,
+    counts: &Counts,
+    told: &Counts,
+    more: &[(&str, Value<'_>)],
+) {
     let between = |now: u64, then: u64| now.saturating_sub(then);
     let mut fields = vec![("code", Value::from(code))];
-    fields.extend(more.iter().map(|(key, count)| (*key, Value::from(*count))));
+    fields.extend(more.iter().cloned());
     fields.push(("received", between(counts.received(), told.received()).into()));
     fields.push(("ran", between(counts.all_ran(), told.all_ran()).into()));
     for ((reason, now), (_, then)) in counts.by_reason().zip(told.by_reason()) {
@@ -427,6 +461,9 @@ fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
 
 /// Lines that a user's refusals for one reason may take at once.
 const LINES: u32 = 20;
+
+/// For what is said so often a minute.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// And one more each.
 const LINE_EVERY: Duration = Duration::from_secs(10);

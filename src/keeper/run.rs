@@ -306,6 +306,7 @@ impl Keeper {
             match self.listener.hear(now) {
                 Said::Opened(opened) => self.opened(now, &opened),
                 Said::Counts(counts) => self.report.listener(now, counts),
+                Said::Sources(sources) => self.report.sources(now, &sources, &self.config),
                 Said::Ready(first) => self.receiving(first),
                 Said::Alive => {}
                 Said::Nothing => {

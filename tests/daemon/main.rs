@@ -29,6 +29,8 @@ mod hosts;
 mod knock;
 mod leases;
 mod limits;
+mod logs;
+mod metrics;
 #[cfg(feature = "crash-points")]
 mod misbehave;
 mod receipts;

@@ -209,6 +209,7 @@ impl Rules {
                 level: log::LevelFilter::Info,
                 format: LogFormat::Text,
                 summary: Duration::from_secs(60),
+                refused_per_minute: 0,
             },
             control: siglatch::config::resolved::Control::default(),
             limits: Limits {

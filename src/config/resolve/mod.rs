@@ -199,11 +199,17 @@ fn log(document: &Document, raw: &Option<Keys<RawLog>>, notes: &mut Vec<Problem>
         ("debug", LevelFilter::Debug),
         ("trace", LevelFilter::Trace),
     ];
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let formats = [
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+        ("journal", LogFormat::Journal),
+    ];
     Log {
         level: log.choice("level", &raw.level, LevelFilter::Info, &levels, &[]),
-        format: log.choice("format", &raw.format, LogFormat::Text, &formats, &[]),
+        format: log.choice("format", &raw.format, LogFormat::Auto, &formats, &[]),
         summary: log.duration("summary", &raw.summary, SUMMARY),
+        refused_per_minute: log.number("refused_per_minute", &raw.refused_per_minute, REFUSED_PER_MINUTE),
     }
 }
 
@@ -306,6 +312,7 @@ const ROTATE_EVERY: Bounds<Duration> =
 const KEEP: Bounds<Duration> = Bounds { default: Audit::DEFAULT.keep, min: Duration::ZERO, max: YEARS };
 const DAY: Duration = Duration::from_hours(24);
 const YEARS: Duration = DAY.saturating_mul(3650);
+const REFUSED_PER_MINUTE: Bounds<u32> = Bounds { default: 0, min: 0, max: 6000 };
 
 const USER_RATE: Bounds<u32> = Bounds { default: 10, min: 1, max: 100_000 };
 const USER_BURST: Bounds<u32> = Bounds { default: 50, min: 1, max: 100_000 };

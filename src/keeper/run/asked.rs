@@ -172,6 +172,7 @@ impl Keeper {
         let up = now.mono.saturating_sub(self.started).as_secs();
         let webhooks = self.webhooks.status();
         let mut status = self.report.picture(now, self.listener.drops());
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
         status.server_id = self.config.server_id.map(|id| id.to_string());
         status.up = up;
         status.phase = match self.phase {

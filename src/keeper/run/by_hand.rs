@@ -110,6 +110,10 @@ impl Keeper {
                 self.report.listener(now, counts);
                 Ok(Heard::Other)
             }
+            Ok(Said::Sources(sources)) => {
+                self.report.sources(now, &sources, &self.config);
+                Ok(Heard::Other)
+            }
             Ok(Said::Ready(_) | Said::Alive) => Ok(Heard::Other),
             Ok(Said::Nothing) => Ok(Heard::Nothing),
             Err(loss) => {

@@ -2,7 +2,7 @@
 
 use super::{Keeper, Phase};
 use crate::audit::Entry;
-use crate::channel::Opened;
+use crate::channel::{Opened, RefusedFrom};
 use crate::clock::Now;
 use crate::crash;
 use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
@@ -17,7 +17,13 @@ impl Keeper {
         let intent = |claim: &Claim| Some(self.report.trail.intent(now, claim, &self.config));
         match submit(&mut self.judge, &self.store, self.phase, now, opened, intent) {
             Ok(()) => self.claims = self.claims.saturating_add(1),
-            Err(refusal) => self.report.refused(now, &refusal, &self.config),
+            Err(refusal) => {
+                if !refusal.reason.is_authentic() {
+                    let (source, reason) = (opened.source.ip(), refusal.reason);
+                    self.report.sources(now, &[RefusedFrom { source, reason, count: 1 }], &self.config);
+                }
+                self.report.refused(now, &refusal, &self.config);
+            }
         }
     }
 
