@@ -16,7 +16,8 @@ const LONGEST: usize = 2048;
 #[test]
 fn every_target_has_a_corpus_and_every_corpus_holds() {
     let targets: BTreeMap<&str, fn(&[u8])> = BTreeMap::from([
-        ("channel", fuzzing::channel as fn(&[u8])),
+        ("audit", fuzzing::audit as fn(&[u8])),
+        ("channel", fuzzing::channel),
         ("config", fuzzing::config),
         ("invite", fuzzing::invite),
         ("keys", fuzzing::keys),

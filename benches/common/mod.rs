@@ -29,6 +29,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         bind: Bound::None,
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
+        audit: siglatch::config::resolved::Audit::DEFAULT,
         log: Log {
             level: log::LevelFilter::Info,
             format: LogFormat::Text,

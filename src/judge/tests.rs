@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::channel::{Lane, SocketId, ToKeeper};
 use crate::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
-    Stamp, Stdin, StoreKind,
+    AddressList, Args, Audit, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program,
+    Sandbox, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, User};
 use crate::store::{MemoryStore, Store as _};
@@ -129,6 +129,7 @@ fn config() -> Config {
         bind: Bound::None,
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
+        audit: Audit::DEFAULT,
         log: Log {
             level: LevelFilter::Info,
             format: LogFormat::Text,

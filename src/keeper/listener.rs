@@ -216,6 +216,8 @@ impl Listener {
     pub(super) fn reload(&mut self, old: &Config, new: &Config) {
         if let State::Up(up) = &mut self.state {
             up.reload(old, new);
+            // An answer about it finds room behind it.
+            up.send(&self.registry, self.token, &self.sockets);
         }
     }
 

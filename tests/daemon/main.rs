@@ -14,6 +14,7 @@
 mod activation;
 mod admission;
 mod answers;
+mod audit;
 mod common;
 mod control;
 #[cfg(feature = "crash-points")]
