@@ -84,6 +84,27 @@ fn fail2ban_finds_in_each_form_of_the_log_who_was_refused_and_nobody_else() {
 }
 
 #[test]
+fn fail2ban_takes_the_shipped_filter_and_jail() {
+    let theirs = Path::new("/etc/fail2ban");
+    if !runs("fail2ban-client") || !theirs.exists() {
+        return skipped("fail2ban is not here");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("fail2ban");
+    assert!(Command::new("cp").arg("-r").args([theirs, &base]).status().unwrap().success());
+    std::fs::copy(FILTER, base.join("filter.d/siglatch.conf")).unwrap();
+    let jail = concat!(env!("CARGO_MANIFEST_DIR"), "/config/fail2ban/jail.d/siglatch.conf");
+    let jail = std::fs::read_to_string(jail).unwrap();
+    assert!(jail.contains("\nenabled  = false\n"), "nobody has it by accident");
+    std::fs::write(base.join("jail.d/siglatch.conf"), jail.replace("= false", "= true")).unwrap();
+    // Other jails may lack their logs here.
+    std::fs::write(base.join("jail.local"), "[sshd]\nenabled = false\n").unwrap();
+    let mut client = Command::new("fail2ban-client");
+    let dump = said(client.arg("-c").arg(&base).arg("--dp").output().unwrap());
+    assert!(dump.contains("['add', 'siglatch', 'systemd']") && dump.contains("--dports 50000"), "{dump}");
+}
+
+#[test]
 fn nobody_is_named_unless_that_is_asked_for_but_the_busiest_in_the_summary() {
     let mut site = site("text");
     site.tables = site.tables.replace("refused_per_minute = 60", "");
