@@ -302,8 +302,6 @@ const FRESHNESS: Bounds<Duration> =
 const SUMMARY: Bounds<Duration> =
     Bounds { default: Duration::from_secs(60), min: Duration::from_secs(10), max: Duration::from_secs(3600) };
 
-const REFUSED_PER_MINUTE: Bounds<u32> = Bounds { default: 0, min: 0, max: 6000 };
-
 const CHECKPOINT_RECORDS: Bounds<u64> =
     Bounds { default: Audit::DEFAULT.checkpoint_records, min: 1, max: 1_000_000 };
 const CHECKPOINT_EVERY: Bounds<Duration> =
@@ -314,6 +312,7 @@ const ROTATE_EVERY: Bounds<Duration> =
 const KEEP: Bounds<Duration> = Bounds { default: Audit::DEFAULT.keep, min: Duration::ZERO, max: YEARS };
 const DAY: Duration = Duration::from_hours(24);
 const YEARS: Duration = DAY.saturating_mul(3650);
+const REFUSED_PER_MINUTE: Bounds<u32> = Bounds { default: 0, min: 0, max: 6000 };
 
 const USER_RATE: Bounds<u32> = Bounds { default: 10, min: 1, max: 100_000 };
 const USER_BURST: Bounds<u32> = Bounds { default: 50, min: 1, max: 100_000 };

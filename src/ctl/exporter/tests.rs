@@ -58,8 +58,8 @@ pub(super) fn status() -> Status {
             seq: 42,
             head: "0".repeat(64),
             public_key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
-            broken: None,
             failing: None,
+            broken: None,
             missed: 0,
         },
         config: Config {
