@@ -67,7 +67,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Firewall(Firewall),
     Doctor(Doctor),
-    Exporter(Exporter),
+    Exporter(super::exporter::Exporter),
 }
 
 /// Makes keys, server id, an action to try and a configuration that starts as it is
@@ -301,22 +301,6 @@ pub(super) struct Doctor {
     pub(super) at: At,
 }
 
-/// Serves metrics, health and the audit key over HTTP
-///
-/// Only GET: /metrics for Prometheus, /healthz and /readyz, /.well-known/jwks.json. It asks for no password, so leave it on
-/// a loopback address or put something in front of it. An administrator of its own with the role "viewer" is enough for it.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Example: siglatchctl exporter --admin-key /etc/siglatch-exporter/admin.key --as exporter --socket /run/siglatch/control.sock"
-)]
-pub(super) struct Exporter {
-    /// Serve on this address and TCP port
-    #[arg(long, value_name = "ADDR", value_parser = serve, default_value = "127.0.0.1:9799")]
-    pub(super) listen: SocketAddr,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
 /// Shows the running daemon on one screen
 #[derive(Args, Debug)]
 pub(super) struct StatusOf {
@@ -509,10 +493,6 @@ pub(super) struct At {
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     let wanted = "no address with a port, such as 192.0.2.1:50000 or [::]:50000";
     text.parse().map_err(|_| wanted)
-}
-
-fn serve(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "no address with a port, such as 127.0.0.1:9799 or [::1]:9799")
 }
 
 fn role(text: &str) -> Result<Role, &'static str> {
