@@ -291,10 +291,11 @@ impl<T> Worker<T> {
         while let Ok(first) = queue.recv() {
             let served = self.serve(first, queue, &wall);
             wake();
-            if self.tend(&wall) == trail::Said::Something {
+            // An engine that fails is tried again by the next claim.
+            let gave_up = served == Served::Claims && self.failing.is_some();
+            if !gave_up && self.tend(&wall) == trail::Said::Something {
                 wake();
             }
-            // An engine that fails is tried again by the next claim.
             if served == Served::Claims && self.failing.is_none() {
                 let result = self.store.reserve(wall());
                 if self.settle(result, 0).is_none() {
