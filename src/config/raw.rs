@@ -222,7 +222,10 @@ mod tests {
         let mut parts = DOCUMENTED.split("\n# --- ");
         let _about = parts.next();
         let checked = [
-            missing::<RawConfig>(parts.next(), &["audit", "log", "limits", "control", "admins", "users", "actions"]),
+            missing::<RawConfig>(
+                parts.next(),
+                &["audit", "log", "limits", "control", "admins", "users", "actions"],
+            ),
             missing::<RawLog>(parts.next(), &[]),
             missing::<RawAudit>(parts.next(), &[]),
             missing::<RawLimits>(parts.next(), &[]),
