@@ -284,14 +284,15 @@ pub(super) struct Try {
     pub(super) file: PathBuf,
 }
 
-/// Says whether each door of nftables would really open, and close
+/// Says what is wrong, or could go wrong, with this server, and how to mend it
 ///
-/// Looks at the firewall that is loaded now: tables, sets, rules, and what other firewalls would do. Exit code 78 if a door
-/// would not work.
+/// Asks the running daemon if it answers; looks at clock, configuration, keys, folders, disk and sandbox; and at whether each door of
+/// nftables would really open, and close: at tables, sets and rules that are loaded now, and what other firewalls would do. Changes
+/// nothing. Exit code 78 if something is bad.
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
     #[command(flatten)]
-    pub(super) at: At,
+    pub(super) way: Way,
 }
 
 /// Shows the running daemon on one screen

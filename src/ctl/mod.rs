@@ -77,7 +77,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Firewall(Firewall::Snippet(args)) => firewall::snippet(&args),
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
             Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
-            Command::Doctor(args) => doctor::doctor(&args.at.config),
+            Command::Doctor(args) => doctor::doctor(&args.way),
         }),
         Err(code) => code,
     }

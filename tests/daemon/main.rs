@@ -18,6 +18,7 @@ mod common;
 mod control;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod doctor;
 mod documents;
 mod door;
 mod field;
