@@ -23,6 +23,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     Init(Init),
     Status(StatusOf),
+    #[cfg(feature = "top")]
+    Top(Top),
     Reload(Way),
     Set(SetOne),
     Apply(Apply),
@@ -305,6 +307,16 @@ pub(super) struct StatusOf {
     pub(super) way: Way,
 }
 
+/// Shows the running daemon live: what comes and is refused, who holds which door, and ends leases
+///
+/// Keys: Tab goes to the other table, s and r sort it, / filters, x ends the chosen lease and u all of its user's, once confirmed, q quits.
+#[cfg(feature = "top")]
+#[derive(Args, Debug)]
+pub(super) struct Top {
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
 /// Changes one setting of the running daemon
 ///
 /// Most are in force at once, until siglatchd ends; what takes effect at a start only (addresses, keys, folders, the sandbox) waits for
@@ -546,6 +558,7 @@ const SET_EXAMPLES: &str = "Examples:
 const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org
   siglatchctl status
+  siglatchctl top
   siglatchctl user add alice --action hello
   siglatchctl user totp alice
   siglatchctl user list

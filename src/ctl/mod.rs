@@ -20,6 +20,8 @@ mod leases;
 mod list;
 mod status;
 mod steer;
+#[cfg(feature = "top")]
+mod top;
 mod totp;
 mod usage;
 mod user;
@@ -47,6 +49,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => exit::end(match cli.command {
             Command::Init(args) => init::init(&args),
             Command::Status(args) => status::status(&args),
+            #[cfg(feature = "top")]
+            Command::Top(args) => top::top(args.way),
             Command::Reload(way) => steer::reload(&way),
             Command::Set(args) => steer::set(&args),
             Command::Apply(args) => steer::apply(&args),

@@ -40,5 +40,7 @@ mod sources;
 mod ssh;
 mod supervision;
 mod time;
+#[cfg(feature = "top")]
+mod top;
 #[cfg(feature = "webhook")]
 mod webhooks;
