@@ -16,8 +16,10 @@
 //! 7. [`keeper`]: what became of it is sealed for who knocked, if he is to be answered; the [`listener`] sends it from the
 //!    address that he knocked, and again for a copy of his knock.
 //!
+//! What was decided, and what came of it, the [`store`] keeps as a trail that cannot be changed unseen ([`audit`]).
+//!
 //! Every stage can be built only by the stage before it, so what was not verified cannot be run. The pure rooms
-//! ([`wire`], [`channel`], [`judge`], parts of [`listener`] and [`work`]) take time and bytes as arguments and
+//! ([`wire`], [`channel`], [`judge`], [`audit`], parts of [`listener`] and [`work`]) take time and bytes as arguments and
 //! open no socket, read no clock, start no process and log nothing; `tests/layering.rs` holds them to it.
 //!
 //! [`client`] is the knock client, [`ctl`] the administrator's tool, [`control`] what it asks of the daemon, [`config`] what
@@ -33,6 +35,8 @@ pub mod wire;
 #[cfg(feature = "client")]
 pub mod client;
 
+#[cfg(feature = "server")]
+pub mod audit;
 #[cfg(feature = "server")]
 pub(crate) mod bucket;
 #[cfg(feature = "server")]
@@ -55,6 +59,8 @@ pub mod layers;
 pub mod listener;
 #[cfg(feature = "server")]
 pub mod reason;
+#[cfg(feature = "server")]
+pub(crate) mod sources;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "webhook")]

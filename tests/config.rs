@@ -223,7 +223,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "[log]\nfreshness = \"5m\"",
-        "error: unknown key `freshness` in [log] @ 4:1 => the keys here are level, format, summary; those of the server stand above the first [table]",
+        "error: unknown key `freshness` in [log] @ 4:1 => the keys here are level, format, summary, refused_per_minute; those of the server stand above the first [table]",
     ),
     (
         "bind = \"none\"\nbind = \"none\"\n",
@@ -231,11 +231,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, audit_payload, audit, log, limits, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
-        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, log, limits, users, actions",
+        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, audit_payload, audit, log, limits, users, actions",
     ),
     ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
     ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
@@ -359,7 +359,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("reply = \"always\"", "error: `reply` takes \"never\", \"receipt\" or \"receipt+output\" @ 3:9"),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoam\"",
-        "error: `builtin` takes \"whoami\" @ 5:11 => did you mean \"whoami\"?",
+        "error: `builtin` takes \"whoami\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
     ),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoami\"\nrun = [\"/bin/true\"]\nstdin = \"payload\"",

@@ -63,7 +63,13 @@ const ROOMS: &[Room] = &[
     },
     // pair.rs is the one socket there.
     Room { name: "channel is pure", places: &["channel"], spared: &["channel/pair.rs"], forbidden: IMPURE },
-    Room { name: "judge is pure", places: &["judge", "reason.rs"], spared: &[], forbidden: IMPURE },
+    Room {
+        name: "judge, and what is known of sources, is pure",
+        places: &["judge", "reason.rs", "sources.rs"],
+        spared: &[],
+        forbidden: IMPURE,
+    },
+    Room { name: "audit is pure", places: &["audit"], spared: &[], forbidden: IMPURE },
     Room {
         name: "admission, lanes and filters are pure",
         places: &["listener/admission.rs", "listener/admission", "listener/lanes.rs", "listener/filter.rs"],
@@ -181,6 +187,18 @@ const ROOMS: &[Room] = &[
         places: &["ctl/top/view.rs", "ctl/top/rates.rs"],
         spared: &[],
         forbidden: &["ratatui", "std::io", "crate::clock"],
+    },
+    Room {
+        name: "what the exporter says is pure",
+        places: &[
+            "ctl/exporter/health.rs",
+            "ctl/exporter/http.rs",
+            "ctl/exporter/jwks.rs",
+            "ctl/exporter/metrics.rs",
+            "ctl/exporter/pages.rs",
+        ],
+        spared: &[],
+        forbidden: IMPURE,
     },
     Room {
         name: "one reader of clocks",

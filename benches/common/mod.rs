@@ -29,7 +29,13 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         bind: Bound::None,
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
-        log: Log { level: log::LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        audit: siglatch::config::resolved::Audit::DEFAULT,
+        log: Log {
+            level: log::LevelFilter::Info,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+            refused_per_minute: 0,
+        },
         control: siglatch::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 1_000_000,

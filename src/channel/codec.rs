@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use zeroize::Zeroizing;
 
 use super::{
-    Confinement, Counts, Lane, Limits, Opened, Plain, REPLY_MAX, Reply, STAMP_KEYS_MAX, Setup, SocketId,
-    StampKeys, Takes, ToKeeper, ToListener, UnderLoad,
+    Confinement, Counts, Lane, Limits, Opened, Plain, REPLY_MAX, RefusedFrom, Reply, SOURCES_MAX,
+    STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener, UnderLoad,
 };
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::stamp::StampKey;
@@ -51,6 +51,11 @@ impl ToKeeper {
                 out.extend(counts.refused.iter().flat_map(|count| count.to_be_bytes()));
                 out.push(u8::from(counts.under_load.plain) | u8::from(counts.under_load.stamped) << 1);
             }
+            ToKeeper::Sources(sources) => {
+                // The sender cuts at SOURCES_MAX.
+                out.extend([SOURCES, u8::try_from(sources.len()).unwrap_or(u8::MAX)]);
+                sources.iter().for_each(|refused| put_refused(&mut out, refused));
+            }
             ToKeeper::Alive => out.push(ALIVE),
         }
         out
@@ -90,6 +95,13 @@ impl ToKeeper {
                 };
                 counts.under_load = UnderLoad { plain, stamped };
                 ToKeeper::Counts(counts)
+            }
+            SOURCES => {
+                let count = usize::from(reader.u8()?);
+                if count > SOURCES_MAX {
+                    return Err(Malformed);
+                }
+                ToKeeper::Sources((0..count).map(|_| refused(&mut reader)).collect::<Result<_, _>>()?)
             }
             ALIVE => ToKeeper::Alive,
             _ => return Err(Malformed),
@@ -215,6 +227,21 @@ impl ToListener {
     }
 }
 
+/// Address, place of the reason, count.
+fn put_refused(out: &mut Vec<u8>, RefusedFrom { source, reason, count }: &RefusedFrom) {
+    // No other reason is a listener's.
+    let place = (0..).zip(Counts::REASONS).find(|(_, other)| other == reason).map_or(0, |(place, _)| place);
+    out.extend(mac::mapped(*source));
+    out.push(place);
+    out.extend(count.to_be_bytes());
+}
+
+fn refused(reader: &mut Reader<'_>) -> Result<RefusedFrom, Malformed> {
+    let (source, place) = (ip(reader)?, reader.u8()?);
+    let reason = *Counts::REASONS.get(usize::from(place)).ok_or(Malformed)?;
+    Ok(RefusedFrom { source, reason, count: u32::from_be_bytes(*reader.array()?) })
+}
+
 fn setup(reader: &mut Reader<'_>) -> Result<Setup, Malformed> {
     let workers = u16::from_be_bytes(*reader.array()?);
     let queue = u32::from_be_bytes(*reader.array()?);
@@ -314,6 +341,7 @@ const READY: u8 = 1;
 const OPENED: u8 = 2;
 const COUNTS: u8 = 3;
 const ALIVE: u8 = 4;
+const SOURCES: u8 = 5;
 
 const SETUP: u8 = 1;
 const SOCKET: u8 = 2;

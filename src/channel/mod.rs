@@ -39,6 +39,8 @@ pub enum ToKeeper {
     Opened(Opened),
     /// What has been refused since the start.
     Counts(Counts),
+    /// Where what was refused since the last one came from, as far as there is room: at most [`SOURCES_MAX`].
+    Sources(Vec<RefusedFrom>),
     /// The loop turns: at least every [`ALIVE_EVERY`].
     Alive,
 }
@@ -215,6 +217,17 @@ pub struct Counts {
     pub under_load: UnderLoad,
 }
 
+/// Refused datagrams of one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedFrom {
+    /// The address that the last of them claimed to come from.
+    pub source: IpAddr,
+    /// One of [`Counts::REASONS`], from a listener.
+    pub reason: DropReason,
+    /// At least so many.
+    pub count: u32,
+}
+
 /// Which lanes are short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnderLoad {
@@ -248,6 +261,9 @@ impl Counts {
         DropReason::Channel,
     ];
 }
+
+/// Most networks in one message.
+pub const SOURCES_MAX: usize = 32;
 
 /// Longest answer, in bytes: as long as the longest knock.
 pub const REPLY_MAX: usize = MODULUS_MAX + STAMP_LEN;

@@ -34,8 +34,17 @@ fn to_keeper() -> Vec<ToKeeper> {
         ToKeeper::Opened(opened("192.0.2.1:7".parse().unwrap())),
         ToKeeper::Opened(plain),
         ToKeeper::Counts(counts),
+        ToKeeper::Sources(vec![
+            from("192.0.2.1", DropReason::Length),
+            from("2001:db8::1", DropReason::Channel),
+        ]),
+        ToKeeper::Sources(vec![from("192.0.2.1", DropReason::Stamp); SOURCES_MAX]),
         ToKeeper::Alive,
     ]
+}
+
+fn from(source: &str, reason: DropReason) -> RefusedFrom {
+    RefusedFrom { source: source.parse().unwrap(), reason, count: u32::MAX }
 }
 
 fn reply(bytes: &[u8]) -> Reply {

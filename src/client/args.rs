@@ -70,6 +70,9 @@ pub(super) struct Knock {
     /// Ask a door to open for this address instead of the one that knocks: the server has to allow it
     #[arg(long, value_name = "ADDR")]
     pub(super) address: Option<IpAddr>,
+    /// Whom a built-in action such as disable_user is about
+    #[arg(long, value_name = "TEXT")]
+    pub(super) argument: Option<String>,
 
     /// Stamp the knock, so that it gets through a flood [default: as the profile has it]
     #[arg(long)]

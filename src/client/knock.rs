@@ -81,6 +81,7 @@ fn prepare(args: &args::Knock) -> Result<(Target, Zeroizing<Vec<u8>>, Binding), 
         hold: args.hold,
         address: args.address,
         totp: totp::code(args, &target)?,
+        argument: args.argument.as_ref().map(|text| text.as_bytes().to_vec()),
         ..Options::default()
     };
     let payload = target.with(&options, &payload(&args.payload, dash)?)?;

@@ -235,6 +235,7 @@ pub const SETTINGS: &[Setting] = &[
     live("actions.*.enabled", Role::Operator),
     live("log.level", Role::Operator),
     live("log.summary", Role::Operator),
+    live("log.refused_per_minute", Role::Operator),
     live("deny_from", Role::Operator),
     live("allow_from", Role::Admin),
     live("require_stamp", Role::Admin),

@@ -43,6 +43,8 @@ pub(super) struct RawConfig {
     pub(super) allow_from: Option<Texts>,
     pub(super) deny_from: Option<Texts>,
     pub(super) include: Option<Texts>,
+    pub(super) audit_payload: Option<bool>,
+    pub(super) audit: Option<Keys<RawAudit>>,
     pub(super) log: Option<Keys<RawLog>>,
     pub(super) limits: Option<Keys<RawLimits>>,
     pub(super) control: Option<Keys<RawControl>>,
@@ -66,6 +68,18 @@ pub(super) struct RawLog {
     pub(super) level: Option<Text>,
     pub(super) format: Option<Text>,
     pub(super) summary: Option<Any>,
+    pub(super) refused_per_minute: Option<Number>,
+}
+
+/// `[audit]`
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawAudit {
+    pub(super) checkpoint_records: Option<Number>,
+    pub(super) checkpoint_every: Option<Any>,
+    pub(super) rotate_size: Option<Any>,
+    pub(super) rotate_every: Option<Any>,
+    pub(super) keep: Option<Any>,
 }
 
 /// `[limits]`
@@ -208,13 +222,14 @@ mod tests {
         let mut parts = DOCUMENTED.split("\n# --- ");
         let _about = parts.next();
         let checked = [
-            missing::<RawConfig>(parts.next(), &["log", "limits", "users", "actions"]),
+            missing::<RawConfig>(parts.next(), &["audit", "log", "limits", "users", "actions"]),
             missing::<RawLog>(parts.next(), &[]),
+            missing::<RawAudit>(parts.next(), &[]),
             missing::<RawLimits>(parts.next(), &[]),
             missing::<RawUser>(parts.next(), &[]),
             missing::<RawAction>(parts.next(), &[]),
         ];
-        assert_eq!(checked, [const { Vec::<String>::new() }; 5]);
+        assert_eq!(checked, [const { Vec::<String>::new() }; 6]);
         let nft = missing::<RawNft>(DOCUMENTED.split("\n# --- ").last(), &[]);
         assert!(nft.is_empty(), "{nft:?}");
     }

@@ -49,6 +49,8 @@ pub struct Config {
     pub allow_from: AddressList,
     /// Sources that may not, whatever else is said of them.
     pub deny_from: AddressList,
+    /// How the audit trail is kept. At restart only.
+    pub audit: Audit,
     /// How the log is written.
     pub log: Log,
     /// Every maximum.
@@ -79,6 +81,7 @@ impl Config {
             ("store", self.store != new.store),
             ("sandbox", self.sandbox != new.sandbox),
             ("listener_user", self.listener_user != new.listener_user),
+            ("audit", self.audit != new.audit),
             ("limits.workers", self.limits.workers != new.limits.workers),
             ("limits.queue", self.limits.queue != new.limits.queue),
             ("limits.max_claims", self.limits.max_claims != new.limits.max_claims),
@@ -205,19 +208,63 @@ pub enum StoreKind {
 pub struct Log {
     /// Least level that is written; `RUST_LOG` overrides it.
     pub level: log::LevelFilter,
-    /// Text or JSON lines. At restart only.
+    /// Where it goes, and as what. At restart only.
     pub format: LogFormat,
     /// Time between two summary lines of what was refused before authentication.
     pub summary: Duration,
+    /// Lines a minute that name the source of what was refused before authentication; 0: none.
+    pub refused_per_minute: u32,
 }
 
-/// Form of a log line.
+/// How the audit trail is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// How payloads are recorded.
+    pub payload: AuditPayload,
+    /// Records after which it is signed, whatever the time.
+    pub checkpoint_records: u64,
+    /// Time after which it is signed, if there are new records.
+    pub checkpoint_every: Duration,
+    /// Bytes of a file, after which the next one begins.
+    pub rotate_size: u64,
+    /// And its age.
+    pub rotate_every: Duration,
+    /// How long the store holds records that are in a file.
+    pub keep: Duration,
+}
+
+impl Audit {
+    /// Where nothing is written.
+    pub const DEFAULT: Audit = Audit {
+        payload: AuditPayload::Hashed,
+        checkpoint_records: 10_000,
+        checkpoint_every: Duration::from_mins(5),
+        rotate_size: 16 << 20,
+        rotate_every: Duration::from_hours(30 * 24),
+        keep: Duration::from_hours(7 * 24),
+    };
+}
+
+/// How payloads are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditPayload {
+    /// As a hash under a key of the daemon's.
+    Hashed,
+    /// As they are.
+    Plain,
+}
+
+/// Where the log goes, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// To the journal where that has standard error, else text.
+    Auto,
     /// For people.
     Text,
     /// One JSON object a line.
     Json,
+    /// To systemd's journal, with fields.
+    Journal,
 }
 
 /// Every maximum.
@@ -350,7 +397,11 @@ impl Action {
             SecondFactor::None => &[],
             SecondFactor::Totp => &[Kind::Totp],
         };
-        [held, coded].concat()
+        let named: &[Kind] = match self.builtin {
+            Some(Builtin::Remote(remote)) if remote.argument() == Argument::User => &[Kind::Argument],
+            Some(Builtin::Remote(_) | Builtin::Whoami) | None => &[],
+        };
+        [held, coded, named].concat()
     }
 }
 
@@ -359,6 +410,44 @@ impl Action {
 pub enum Builtin {
     /// Says who knocked, and what he may knock for; harms nobody.
     Whoami,
+    /// Something of an administrator's, from afar.
+    Remote(Remote),
+}
+
+/// What `siglatchctl` does on the server, by a knock. Only by one that is bound to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// How the daemon does, in a line.
+    Status,
+    /// Its version.
+    Version,
+    /// Who may knock.
+    ListUsers,
+    /// Read the configuration again.
+    Reload,
+    /// Take the named user's knocks again.
+    EnableUser,
+    /// Refuse them until siglatchd ends.
+    DisableUser,
+}
+
+impl Remote {
+    /// Whether a knock for it names a user.
+    pub fn argument(self) -> Argument {
+        match self {
+            Remote::Status | Remote::Version | Remote::ListUsers | Remote::Reload => Argument::None,
+            Remote::EnableUser | Remote::DisableUser => Argument::User,
+        }
+    }
+}
+
+/// What stands behind the name of a built-in action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Nothing.
+    None,
+    /// A user's name.
+    User,
 }
 
 /// How an action is held and undone.

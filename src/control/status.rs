@@ -183,8 +183,10 @@ pub struct Audit {
     pub head: String,
     /// The Ed25519 key that checkpoints are signed with, 64 hex digits.
     pub public_key: String,
-    /// What is wrong with the chain or its file; none: it goes on.
+    /// What was wrong with its file at the start; none: it went on.
     pub broken: Option<String>,
+    /// Why its file cannot be written now, which the store makes up for; none: it can.
+    pub failing: Option<String>,
     /// Records that could not be written.
     pub missed: u64,
 }

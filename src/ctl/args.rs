@@ -1,5 +1,7 @@
 //! The command line of `siglatchctl`.
 
+pub(super) mod audit;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,7 +42,6 @@ pub(super) enum Command {
     /// Takes knocks from a network again
     Unban(Banned),
     TestKnock(TestKnock),
-    Explain(Explain),
     /// Those who may ask the running daemon
     #[command(subcommand)]
     Admin(Admin),
@@ -55,6 +56,11 @@ pub(super) enum Command {
     Leases(Leases),
     Revoke(Revoke),
     Usage(Usage),
+    History(audit::History),
+    Explain(audit::Explain),
+    /// The trail of what was decided, which cannot be changed unseen
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Webhooks that were not delivered
     #[command(subcommand)]
     Webhooks(Webhooks),
@@ -63,6 +69,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Firewall(Firewall),
     Doctor(Doctor),
+    Exporter(Exporter),
 }
 
 /// Makes keys, server id, an action to try and a configuration that starts as it is
@@ -297,6 +304,22 @@ pub(super) struct Doctor {
     pub(super) way: Way,
 }
 
+/// Serves metrics, health and the audit key over HTTP
+///
+/// Only GET: /metrics for Prometheus, /healthz and /readyz, /.well-known/jwks.json. It asks for no password, so leave it on
+/// a loopback address or put something in front of it. An administrator of its own with the role "viewer" is enough for it.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: siglatchctl exporter --admin-key /etc/siglatch-exporter/admin.key --as exporter --socket /run/siglatch/control.sock"
+)]
+pub(super) struct Exporter {
+    /// Serve on this address and TCP port
+    #[arg(long, value_name = "ADDR", value_parser = serve, default_value = "127.0.0.1:9799")]
+    pub(super) listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
 /// Shows the running daemon on one screen
 #[derive(Args, Debug)]
 pub(super) struct StatusOf {
@@ -426,22 +449,6 @@ pub(super) struct TestKnock {
     pub(super) way: Way,
 }
 
-/// Says what would become of a datagram that came now; nothing runs
-///
-/// For who may change every setting: it opens what somebody sent. Before its HMAC has verified it says `not-authentic`, and nothing finer.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: tcpdump -xx ... | ... | siglatchctl explain --datagram - --from 192.0.2.7")]
-pub(super) struct Explain {
-    /// Its bytes as hex digits; `-` reads them from standard input
-    #[arg(long, value_name = "HEX")]
-    pub(super) datagram: String,
-    /// Where it is to have come from
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(super) from: IpAddr,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Admin {
     Key(AdminKey),
@@ -517,6 +524,10 @@ fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| wanted)
 }
 
+fn serve(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "no address with a port, such as 127.0.0.1:9799 or [::1]:9799")
+}
+
 fn role(text: &str) -> Result<Role, &'static str> {
     let roles = [Role::Viewer, Role::Operator, Role::Admin];
     roles.into_iter().find(|role| role.to_string() == text).ok_or("no role: viewer, operator or admin")
@@ -568,11 +579,14 @@ const EXAMPLES: &str = "Examples:
   siglatchctl set log.level debug
   siglatchctl reload
   siglatchctl usage
+  siglatchctl history --since 7d
+  siglatchctl audit verify
   siglatchctl webhooks failed
   siglatchctl check
   siglatchctl firewall snippet ssh --tcp 22 > doors.nft
   siglatchctl firewall try doors.nft
   siglatchctl doctor
+  siglatchctl exporter
 
 Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";
 

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use super::args;
 use super::args::Way;
 use super::ask::{ask, nothing};
+use super::history;
 use crate::config::TEXT_MAX;
 use crate::control::{Datagram, Explained, Reply, Request, TestKnock};
 use crate::exit::{self, Exit, Failure};
@@ -15,9 +16,15 @@ pub(super) fn test_knock(args: &args::TestKnock) -> Result<(), Failure> {
     tell(&args.way, &Request::TestKnock(TestKnock { user, action, from }))
 }
 
-/// Looks at a datagram.
-pub(super) fn datagram(args: &args::Explain) -> Result<(), Failure> {
-    let mut hex = args.datagram.clone();
+/// Tells the story of a knock that came, or of a datagram that might.
+pub(super) fn explain(args: &args::audit::Explain) -> Result<(), Failure> {
+    match (args.knock, &args.datagram) {
+        (Some(knock), _) => history::explain(&args.way.config, knock),
+        (None, datagram) => self::datagram(args, datagram.clone().unwrap_or_default()),
+    }
+}
+
+fn datagram(args: &args::audit::Explain, mut hex: String) -> Result<(), Failure> {
     if hex == "-" {
         hex.clear();
         let read = std::io::stdin().take(TEXT_MAX).read_to_string(&mut hex);

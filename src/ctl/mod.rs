@@ -11,10 +11,13 @@
 mod admin;
 mod args;
 mod ask;
+mod audit;
 mod doctor;
 mod document;
 mod explain;
+mod exporter;
 mod firewall;
+mod history;
 mod init;
 mod leases;
 mod list;
@@ -41,6 +44,7 @@ use crate::config::resolved::Enabled;
 use crate::config::{self, files, files::Existing};
 use crate::control::Ban;
 use crate::exit::{self, Exit, Failure};
+use args::audit::Audit;
 use args::{Action, Admin, Cli, Command, Firewall, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
@@ -61,7 +65,6 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Ban(args) => steer::ban(&args, Ban::On),
             Command::Unban(args) => steer::ban(&args, Ban::Off),
             Command::TestKnock(args) => explain::test_knock(&args),
-            Command::Explain(args) => explain::datagram(&args),
             Command::Admin(Admin::Key(args)) => admin::key(&args),
             Command::Admin(Admin::Add(args)) => admin::add(&args),
             Command::Admin(Admin::List(at)) => admin::list(&at),
@@ -73,6 +76,13 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Leases(args) => leases::leases(&args),
             Command::Revoke(args) => leases::revoke(&args),
             Command::Usage(args) => usage::usage(&args),
+            Command::History(args) => history::history(&args),
+            Command::Explain(args) => explain::explain(&args),
+            Command::Audit(Audit::Verify(args)) => audit::verify(&args),
+            Command::Audit(Audit::Show(args)) => audit::show(&args),
+            Command::Audit(Audit::Export(args)) => audit::export(&args),
+            Command::Audit(Audit::Head(at)) => audit::head(&at.config),
+            Command::Audit(Audit::Key(at)) => audit::key(&at.config),
             Command::Webhooks(Webhooks::Failed(args)) => webhooks::failed(&args),
             Command::Webhooks(Webhooks::Pending(args)) => webhooks::pending(&args),
             Command::Webhooks(Webhooks::Retry(args)) => webhooks::retry(&args),
@@ -82,6 +92,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
             Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
             Command::Doctor(args) => doctor::doctor(&args.way),
+            Command::Exporter(args) => exporter::exporter(args),
         }),
         Err(code) => code,
     }

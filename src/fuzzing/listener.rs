@@ -29,7 +29,7 @@ use super::menu;
 use super::operands::Operands;
 use super::sealed::unpad;
 use super::store::Disk;
-use crate::channel::{Channel, Counts, Lane, MESSAGE_MAX, Opened, Sent, SocketId, ToKeeper};
+use crate::channel::{Channel, Counts, Lane, MESSAGE_MAX, Opened, SOURCES_MAX, Sent, SocketId, ToKeeper};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::keeper::Loss;
@@ -297,6 +297,15 @@ impl Hostile {
             // Type, two kinds of errors, a count for each reason, lanes.
             (3, len) if len == 18 + 8 * Counts::REASONS.len() && bytes[len - 1] < 4 => false,
             (4, 1) => false,
+            // Type, how many; address, place of the reason and count of each.
+            (5, len)
+                if len > 1
+                    && usize::from(bytes[1]) <= SOURCES_MAX
+                    && len == 2 + 21 * usize::from(bytes[1])
+                    && bytes[2..].chunks(21).all(|of| usize::from(of[16]) < Counts::REASONS.len()) =>
+            {
+                false
+            }
             (_, _) => return Some(Loss::Malformed),
         };
         if bytes[0] != 2 {

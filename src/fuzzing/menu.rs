@@ -12,7 +12,7 @@ use super::recorded::recorded;
 use crate::clock::Now;
 use crate::config::allowance::{Hours, Quota};
 use crate::config::resolved::{
-    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, NftDoor, NftSet, OnBusy,
+    AddressList, Again, Args, Audit, Door, Enabled, KeyFile, Limits, Log, LogFormat, NftDoor, NftSet, OnBusy,
     OnShutdown, OpensFor, PayloadKind, Program, Reply, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, Config, TotpKey, User};
@@ -128,7 +128,13 @@ fn plain() -> Config {
         bind: Bound::None,
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
-        log: Log { level: log::LevelFilter::Off, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        audit: Audit::DEFAULT,
+        log: Log {
+            level: log::LevelFilter::Off,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+            refused_per_minute: 0,
+        },
         control: crate::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 10,

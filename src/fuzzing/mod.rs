@@ -12,6 +12,7 @@
     reason = "a panic is how a find is told"
 )]
 
+mod audit;
 mod files;
 mod knock;
 mod ledger;
@@ -25,6 +26,7 @@ mod sieve;
 mod store;
 mod wire;
 
+pub use audit::audit;
 pub use files::{config, keys};
 pub use listener::listener;
 pub use pipeline::{Seen, pipeline};

@@ -40,6 +40,11 @@ impl Claim {
         }
     }
 
+    /// Whose it is.
+    pub fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
     /// The store didn't take it: nothing was recorded.
     pub fn refuse(self, reason: DropReason) -> Refusal {
         Refusal::new(reason.into(), self.verified)

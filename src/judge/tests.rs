@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::channel::{Lane, SocketId, ToKeeper};
 use crate::config::resolved::{
-    AddressList, Args, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program, Sandbox,
-    Stamp, Stdin, StoreKind,
+    AddressList, Args, Audit, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program,
+    Sandbox, Stamp, Stdin, StoreKind,
 };
 use crate::config::{Action, User};
 use crate::store::{MemoryStore, Store as _};
@@ -129,7 +129,13 @@ fn config() -> Config {
         bind: Bound::None,
         allow_from: AddressList::default(),
         deny_from: AddressList::default(),
-        log: Log { level: LevelFilter::Info, format: LogFormat::Text, summary: Duration::from_secs(60) },
+        audit: Audit::DEFAULT,
+        log: Log {
+            level: LevelFilter::Info,
+            format: LogFormat::Text,
+            summary: Duration::from_secs(60),
+            refused_per_minute: 0,
+        },
         control: crate::config::resolved::Control::default(),
         limits: Limits {
             user_rate: 10,

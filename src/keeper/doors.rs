@@ -59,7 +59,7 @@ impl Doors {
         if grant.options.release.is_some() {
             let about = About::from(grant);
             let ended = self.leases.release(&DoorKey::of(&about), &about.user.name);
-            report.accepted(&about, released(ended));
+            report.accepted(now, &about, released(ended));
             return Knocked::Ended(ended);
         }
         let opening = Opening::of(grant, door);
@@ -67,7 +67,7 @@ impl Doors {
         match self.leases.begin(now, opening) {
             Begun::Opens => Knocked::Opens,
             Begun::Held => {
-                report.accepted(&about, "held");
+                report.accepted(now, &about, "held");
                 let key = DoorKey::of(&about);
                 if self.leases.is_open(&key) {
                     Knocked::Holds(self.left(now, &key, &about.user.name))
@@ -202,7 +202,7 @@ impl Doors {
                     report.refused_later(now, &about, reason, reason.meaning());
                     refused.push((about, reason));
                 }
-                Command::Tell(note) => report.lease(&note),
+                Command::Tell(note) => report.lease(now, &note),
             }
         }
         refused

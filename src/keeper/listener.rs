@@ -25,7 +25,7 @@ use mio::{Registry, Token};
 
 use self::health::Backoff;
 use self::up::Up;
-use crate::channel::{Counts, Opened, Reply, Sent, Takes};
+use crate::channel::{Counts, Opened, RefusedFrom, Reply, Sent, Takes};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::control::status;
@@ -63,6 +63,8 @@ pub(super) enum Said {
     Opened(Opened),
     /// So much was refused.
     Counts(Counts),
+    /// It came from there.
+    Sources(Vec<RefusedFrom>),
     /// It receives from here on; the first since the start, or another.
     Ready(Readied),
     /// Nothing that would be anybody else's business.
@@ -214,6 +216,8 @@ impl Listener {
     pub(super) fn reload(&mut self, old: &Config, new: &Config) {
         if let State::Up(up) = &mut self.state {
             up.reload(old, new);
+            // An answer about it finds room behind it.
+            up.send(&self.registry, self.token, &self.sockets);
         }
     }
 

@@ -1,24 +1,22 @@
-//! Log lines: to standard error, as text for people or as JSON for machines.
+//! Log lines: to standard error, as text for people or as JSON for machines, or to systemd's journal.
 //!
 //! A line is a message for people, a stable code for machines, and fields. `RUST_LOG` overrides the configured level.
-//!
-//! # Security considerations
-//!
-//! A value with white space, quotes or anything that a terminal or a log reader could take for something else is quoted
-//! and escaped here, whoever wrote it, so that one event is one line.
 
-use std::fmt::{self, Write as _};
+mod form;
+mod journal;
+
 use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use env_logger::{Builder, Target};
-use log::kv::{self, Key, Value, VisitSource};
+use log::kv::Value;
 use log::{Level, LevelFilter, Record};
 
-use crate::clock;
+use self::form::Form;
 use crate::config::resolved::{Log, LogFormat};
 
 /// Starts logging; once.
@@ -28,7 +26,9 @@ use crate::config::resolved::{Log, LogFormat};
 /// No thread can be started.
 pub(super) fn start(log: Log) -> io::Result<()> {
     let (sender, lines) = sync_channel(LINES);
-    let writer = move || write_lines(&lines, log.format);
+    let (sink, missing) = Sink::open(log.format);
+    let form = sink.form();
+    let writer = move || write_lines(&lines, &sink);
     std::thread::Builder::new().name("log".to_owned()).spawn(writer)?;
     let sender = WRITER.get_or_init(|| sender).clone();
 
@@ -38,9 +38,12 @@ pub(super) fn start(log: Log) -> io::Result<()> {
         Ok(filters) => builder.parse_filters(&filters),
         Err(_) => builder.filter_module("siglatch", LevelFilter::Trace),
     };
-    builder.format(move |out, record| out.write_all(line(log.format, record).as_bytes()));
+    builder.format(move |out, record| out.write_all(&form.line(record)));
     builder.init();
     level(log.level);
+    if let Some(error) = missing {
+        log::warn!(code = "journal-missing", error:%; "the journal cannot be reached, the log goes to standard error");
+    }
     Ok(())
 }
 
@@ -99,104 +102,65 @@ impl Write for Lines {
     }
 }
 
-fn write_lines(lines: &Receiver<Message>, format: LogFormat) {
+/// Where lines go.
+enum Sink {
+    Text,
+    Json,
+    Journal(UnixDatagram),
+}
+
+impl Sink {
+    /// As configured; text where there is no journal, and why.
+    fn open(format: LogFormat) -> (Sink, Option<io::Error>) {
+        match format {
+            LogFormat::Text => return (Sink::Text, None),
+            LogFormat::Json => return (Sink::Json, None),
+            LogFormat::Auto if !journal::has_stderr() => return (Sink::Text, None),
+            LogFormat::Auto | LogFormat::Journal => {}
+        }
+        match journal::connect() {
+            Ok(socket) => (Sink::Journal(socket), None),
+            Err(error) => (Sink::Text, Some(error)),
+        }
+    }
+
+    fn form(&self) -> Form {
+        match self {
+            Sink::Text => Form::Text,
+            Sink::Json => Form::Json,
+            Sink::Journal(_) => Form::Journal,
+        }
+    }
+
+    fn write(&self, line: &[u8]) -> io::Result<()> {
+        match self {
+            Sink::Text | Sink::Json => io::stderr().write_all(line),
+            Sink::Journal(journal) => journal.send(line).map(drop),
+        }
+    }
+}
+
+fn write_lines(lines: &Receiver<Message>, sink: &Sink) {
     while let Ok(message) = lines.recv() {
         match message {
             // A closed standard error takes the words, not the daemon.
             Message::Line(line) => {
-                drop(io::stderr().write_all(&line));
+                sink.write(&line).unwrap_or_else(|_| lose());
                 WAITING.fetch_sub(1, Ordering::Relaxed);
             }
             Message::Tell(done) => drop(done.try_send(())),
         }
         let lost = LOST.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            drop(io::stderr().write_all(lost_line(format, lost).as_bytes()));
+        if lost > 0 && sink.write(&lost_line(sink.form(), lost)).is_err() {
+            LOST.fetch_add(lost, Ordering::Relaxed);
         }
     }
 }
 
-fn lost_line(format: LogFormat, lost: u64) -> String {
+fn lost_line(form: Form, lost: u64) -> Vec<u8> {
     let fields = [("code", Value::from("log-lost")), ("lost", Value::from(lost))];
     let args = format_args!("nobody read the log, lines are lost");
-    line(format, &Record::builder().level(Level::Warn).args(args).key_values(&fields).build())
-}
-
-fn line(format: LogFormat, record: &Record<'_>) -> String {
-    match format {
-        LogFormat::Text => text(record),
-        LogFormat::Json => json(record),
-    }
-}
-
-fn text(record: &Record<'_>) -> String {
-    let mut fields = Text(format!("{} {:<5} {}", time(), record.level(), record.args()));
-    // Writing to a string does not fail.
-    drop(record.key_values().visit(&mut fields));
-    fields.0.push('\n');
-    fields.0
-}
-
-fn json(record: &Record<'_>) -> String {
-    let mut fields = Json(serde_json::Map::new());
-    fields.put("time", time());
-    fields.put("level", record.level().as_str().to_lowercase());
-    fields.put("message", record.args().to_string());
-    drop(record.key_values().visit(&mut fields));
-    let mut line = serde_json::Value::Object(fields.0).to_string();
-    line.push('\n');
-    line
-}
-
-/// UTC with milliseconds; empty for a clock beyond the calendar.
-fn time() -> String {
-    let wall = clock::wall();
-    let at = i64::try_from(wall.as_millis())
-        .ok()
-        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-    at.map(|at| format!("{at:.3}")).unwrap_or_default()
-}
-
-struct Text(String);
-
-impl<'kvs> VisitSource<'kvs> for Text {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        write!(self.0, " {key}={}", Plain(&value.to_string())).map_err(|_| kv::Error::msg("no room"))
-    }
-}
-
-struct Json(serde_json::Map<String, serde_json::Value>);
-
-impl Json {
-    fn put(&mut self, key: &str, value: String) {
-        self.0.insert(key.to_owned(), serde_json::Value::String(value));
-    }
-}
-
-impl<'kvs> VisitSource<'kvs> for Json {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        match value.to_u64() {
-            Some(number) => {
-                self.0.insert(key.to_string(), number.into());
-            }
-            None => self.put(key.as_str(), value.to_string()),
-        }
-        Ok(())
-    }
-}
-
-/// As it stands where that is safe and one word, else quoted and escaped.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-        if !self.0.is_empty() && self.0.bytes().all(word) {
-            f.write_str(self.0)
-        } else {
-            write!(f, "{:?}", self.0)
-        }
-    }
+    form.line(&Record::builder().level(Level::Warn).args(args).key_values(&fields).build())
 }
 
 static WRITER: OnceLock<SyncSender<Message>> = OnceLock::new();
@@ -212,32 +176,3 @@ const LINES: usize = 4096;
 
 /// For the last lines at the end.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(format: fn(&Record<'_>) -> String, value: &str) -> String {
-        let fields = [("text", value)];
-        let args = format_args!("output");
-        format(&Record::builder().args(args).level(Level::Info).key_values(&fields).build())
-    }
-
-    #[test]
-    fn hostile_text_stays_one_line_and_one_field() {
-        let hostile = "a\nINFO ran user=root \u{1b}[2J \u{202e} \" x=1";
-        let text = shown(text, hostile);
-        assert_eq!(text.matches('\n').count(), 1);
-        assert!(text.ends_with("text=\"a\\nINFO ran user=root \\u{1b}[2J \\u{202e} \\\" x=1\"\n"), "{text}");
-        let json = shown(json, hostile);
-        assert_eq!(json.matches('\n').count(), 1);
-        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(read["text"], hostile);
-    }
-
-    #[test]
-    fn a_plain_word_needs_no_quotes() {
-        assert!(shown(text, "192.0.2.1:7").ends_with(" INFO  output text=192.0.2.1:7\n"));
-        assert!(shown(text, "").ends_with(" text=\"\"\n"));
-    }
-}

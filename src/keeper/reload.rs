@@ -17,13 +17,14 @@ use crate::clock::Now;
 use crate::config::change::{BadChange, Change, Taken, Takes, merge};
 use crate::config::{self, Config, Loaded, Problems};
 use crate::control::{How, Reply, Set, status};
+use crate::wire::KnockId;
 
 /// Reads one configuration at a time.
 #[derive(Debug)]
 pub(super) struct Reload {
     waker: Arc<Waker>,
-    under_way: Option<(Option<Ticket>, Receiver<Read>)>,
-    queue: VecDeque<(Option<Ticket>, Wish)>,
+    under_way: Option<(Option<Asker>, Receiver<Read>)>,
+    queue: VecDeque<(Option<Asker>, Wish)>,
     state_dir: PathBuf,
     /// What was changed, and differs from what the files say.
     unsaved: Vec<Change>,
@@ -32,6 +33,31 @@ pub(super) struct Reload {
     reloads: u64,
     failed: u64,
     last: Option<status::Reload>,
+}
+
+/// Who waits for what comes of it, and what the audit trail has of it.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub(super) who: Who,
+    /// Nothing, if it changes nothing.
+    pub(super) act: Option<Act>,
+}
+
+/// What an administrator does.
+#[derive(Clone, Debug)]
+pub(super) struct Act {
+    /// His name.
+    pub(super) admin: String,
+    pub(super) what: String,
+}
+
+/// Where the reply goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Somebody at the control socket.
+    Control(Ticket),
+    /// Somebody who knocked.
+    Knock(KnockId),
 }
 
 /// What is wanted of the configuration.
@@ -53,9 +79,9 @@ pub(super) struct Finished {
     /// What to go on with, if it is another one.
     pub(super) config: Option<Arc<Config>>,
     /// Who is told what.
-    pub(super) reply: Option<(Ticket, Reply)>,
+    pub(super) reply: Option<(Asker, Reply)>,
     /// What came out of a datagram, and who asked.
-    pub(super) opened: Option<(Ticket, dry::Out)>,
+    pub(super) opened: Option<(Asker, dry::Out)>,
 }
 
 #[derive(Debug)]
@@ -84,12 +110,12 @@ impl Reload {
     }
 
     /// Begins to read `path`, or does so when what is read now, which may be older than the wish, is read.
-    pub(super) fn begin(&mut self, now: Now, path: PathBuf, ticket: Option<Ticket>, wish: Wish) {
+    pub(super) fn begin(&mut self, now: Now, path: PathBuf, asker: Option<Asker>, wish: Wish) {
         if self.under_way.is_some() {
             let reloads =
-                |(ticket, wish): &(Option<Ticket>, Wish)| ticket.is_none() && matches!(wish, Wish::Reload);
-            if ticket.is_some() || !self.queue.iter().any(reloads) {
-                self.queue.push_back((ticket, wish));
+                |(asker, wish): &(Option<Asker>, Wish)| asker.is_none() && matches!(wish, Wish::Reload);
+            if asker.is_some() || !self.queue.iter().any(reloads) {
+                self.queue.push_back((asker, wish));
             }
             return;
         }
@@ -112,7 +138,7 @@ impl Reload {
             drop(waker.wake());
         };
         match std::thread::Builder::new().name("reload".to_owned()).spawn(read) {
-            Ok(_) => self.under_way = Some((ticket, receiver)),
+            Ok(_) => self.under_way = Some((asker, receiver)),
             Err(error) => {
                 log::error!(code = "reload-failed", error:%; "not reloaded, the old configuration stays: no thread");
             }
@@ -137,25 +163,25 @@ impl Reload {
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => None,
         };
-        let ticket = self.under_way.take().and_then(|(ticket, _)| ticket);
+        let asker = self.under_way.take().and_then(|(asker, _)| asker);
         let (config, reply) = match read {
             Some(Read::Config(read)) => self.read(now, old, read),
             Some(Read::Set(ready)) => self.set(old, ready),
             Some(Read::Opened(Ok(out))) => {
                 self.go_on(now, old);
-                let opened = ticket.map(|ticket| (ticket, out));
+                let opened = asker.map(|asker| (asker, out));
                 return Some(Finished { opened, ..Finished::default() });
             }
             Some(Read::Opened(Err(why))) => (None, Reply::Failed(why)),
             None => (None, Reply::Failed("the thread that read the configuration is gone".to_owned())),
         };
         self.go_on(now, old);
-        Some(Finished { config, reply: ticket.map(|ticket| (ticket, reply)), opened: None })
+        Some(Finished { config, reply: asker.map(|asker| (asker, reply)), opened: None })
     }
 
     fn go_on(&mut self, now: Now, old: &Config) {
-        if let Some((ticket, wish)) = self.queue.pop_front() {
-            self.begin(now, old.path.clone(), ticket, wish);
+        if let Some((asker, wish)) = self.queue.pop_front() {
+            self.begin(now, old.path.clone(), asker, wish);
         }
     }
 

@@ -1,10 +1,11 @@
-//! What the daemon says: one line for each knock whose HMAC verified, one summary per interval for all the rest.
+//! What the daemon says: one line for each knock whose HMAC verified, one summary per interval for all the rest. And what it
+//! records of the former, for the trail.
 //!
 //! # Security considerations
 //!
 //! Who captured a knock can send copies of it without end, and each of them verifies. A user's refusals therefore have
-//! a small allowance of lines for each reason, so that many of one kind hide no other; what goes beyond is counted, and
-//! told in the summary.
+//! a small allowance of lines and records for each reason, so that many of one kind hide no other; what goes beyond is
+//! counted, and told in the summary.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,18 +17,23 @@ use log::{Level, Record};
 
 use super::counts::Counts;
 use super::logging;
+use crate::audit::{Event, Head};
 use crate::bucket::{Bucket, Taken};
-use crate::channel;
+use crate::channel::{self, RefusedFrom};
 use crate::clock::Now;
-use crate::config::Config;
-use crate::control::status::{Doors, Ended, Lanes, Scripts, Status, Store};
+use crate::config::{Config, User};
+use crate::control::status::{Audit, Doors, Ended, Lanes, Scripts, Status, Store};
 use crate::judge::{DropReason, Refusal, Verified};
+use crate::sources::Sources;
 use crate::store::StoreError;
-use crate::wire::{ActionId, Bound, UserId};
+use crate::wire::{Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, Whose};
 
 mod doors;
 mod hooks;
+mod trail;
+
+pub(super) use trail::Trail;
 
 /// Counts and speaks.
 #[derive(Debug)]
@@ -36,9 +42,15 @@ pub(super) struct Report {
     told: Counts,
     since: Duration,
     addresses: Vec<SocketAddr>,
-    lines: HashMap<(UserId, DropReason), Bucket>,
+    lines: HashMap<(UserId, DropReason), Spoken>,
+    /// What is to be recorded.
+    pub(super) trail: Trail,
     /// Refusals without a line since the last summary.
     muted: u64,
+    /// Where they came from, before they were authentic.
+    sources: Sources,
+    /// For lines that name one.
+    named: Bucket,
     /// Since when (monotonic) each lane has more than it can take.
     loaded: Loaded,
     /// Of the kernel, when the last summary was written; modulo 2^32.
@@ -50,6 +62,16 @@ pub(super) struct Report {
     store: Option<String>,
     /// Claims that it remembered when it last forgot some.
     claims: u64,
+    audit: Audit,
+}
+
+/// Of one user's refusals for one reason.
+#[derive(Debug)]
+struct Spoken {
+    allowance: Bucket,
+    user: String,
+    /// Without a line and a record since the last summary.
+    muted: u64,
 }
 
 /// Since when, of each lane.
@@ -61,20 +83,24 @@ struct Loaded {
 
 impl Report {
     /// Nothing has happened yet.
-    pub(super) fn new(now: Now, addresses: Vec<SocketAddr>) -> Report {
+    pub(super) fn new(now: Now, addresses: Vec<SocketAddr>, trail: Trail, audit: Audit) -> Report {
         Report {
             counts: Counts::ZERO,
             told: Counts::ZERO,
             since: now.mono,
             addresses,
             lines: HashMap::new(),
+            trail,
             muted: 0,
+            sources: Sources::default(),
+            named: Bucket::default(),
             loaded: Loaded::default(),
             drops: 0,
             ended: BTreeMap::new(),
             undo_failed: 0,
             store: None,
             claims: 0,
+            audit,
         }
     }
 
@@ -88,6 +114,7 @@ impl Report {
             counts: self.counts.picture(drops),
             scripts: Scripts { running: 0, ended: self.ended.clone() },
             doors: Doors { undo_failed: self.undo_failed, ..Doors::default() },
+            audit: Audit { missed: self.trail.all_missed(), ..self.audit.clone() },
             store: Store { failing: self.store.clone(), claims: self.claims, ..Store::default() },
             ..Status::default()
         }
@@ -126,11 +153,11 @@ impl Report {
     pub(super) fn refused(&mut self, now: Now, refusal: &Refusal, config: &Config) {
         self.counts.refused(refusal.reason);
         let Some(verified) = &refusal.verified else { return };
-        if !self.may_speak(now, verified.user.id, refusal.reason) {
+        if !self.may_speak(now, &verified.user, refusal.reason) {
             return;
         }
-        let action = ActionId::new(verified.action).and_then(|id| config.actions.get(&id));
-        let action = action.map_or_else(|| verified.action.to_string(), |action| action.name.clone());
+        let action = trail::action(verified, config);
+        self.trail.refused(now, verified, &action, refusal.reason, refusal.next);
         let why = why(now, refusal.reason, verified);
         let mut fields = vec![
             ("code", Value::from(refusal.reason.code())),
@@ -152,7 +179,7 @@ impl Report {
             Whose::Knock(about) => about,
             Whose::Undo(undoing) => {
                 self.ended(&undoing.door.action, &event.what);
-                return self.undo(undoing, &event.what);
+                return self.undo(now, undoing, &event.what);
             }
             Whose::Renewal(renewing) => return self.renewal(renewing, &event.what),
             // What is said of it is known where it is waited for.
@@ -167,6 +194,7 @@ impl Report {
             Happened::Refused(error) => self.refused_later(now, about, error.reason(), error),
             Happened::Started => {
                 self.counts.ran();
+                self.trail.knock(now, about, Event::Ran);
                 let (from, bound) = (about.source, about.bound);
                 log::info!(code = "ran", knock:%, user, action, from:%, bound:%; "knock accepted");
             }
@@ -185,6 +213,8 @@ impl Report {
                 log::error!(code = "not-signalled", knock:%, action, error:%; "script could not be told to end")
             }
             Happened::Finished { how, took } => {
+                let how_long = trail::ended(*how, *took);
+                self.trail.knock(now, about, |knock| Event::Finished { knock, how: how_long });
                 let took = format!("{}ms", took.as_millis());
                 match how {
                     How::Exited(0) => {
@@ -222,6 +252,33 @@ impl Report {
         log::info!(code = "store-recovered", refused; "the store works again");
     }
 
+    /// The trail is on the disk up to here. Whoever keeps the line elsewhere can tell another trail from this one.
+    pub(super) fn audit_head(&mut self, head: Head) {
+        self.audit.seq = head.seq;
+        self.audit.head = head.link.to_string();
+        log::info!(code = "audit-head", head:%; "audit trail signed");
+    }
+
+    /// The trail's file cannot be written.
+    pub(super) fn audit_failing(&mut self, error: &StoreError) {
+        self.audit.failing = Some(error.what.clone());
+        log::error!(
+            code = "audit-file-failing", what = error.what, hint = error.hint;
+            "the audit file cannot be written: the store alone has the trail"
+        );
+    }
+
+    /// It can.
+    pub(super) fn audit_recovered(&mut self) {
+        self.audit.failing = None;
+        log::info!(code = "audit-file-recovered"; "the audit file is whole again");
+    }
+
+    /// An administrator asked for something.
+    pub(super) fn admin(&mut self, now: Now, name: &str, request: &str, result: &str) {
+        self.trail.note(now, Event::Admin { name, request, result });
+    }
+
     /// The listener's counts.
     pub(super) fn listener(&mut self, now: Now, counts: channel::Counts) {
         self.counts.listener(counts);
@@ -233,6 +290,20 @@ impl Report {
         since(&mut self.loaded.stamped, counts.under_load.stamped);
     }
 
+    /// Where what is not authentic came from; with a line for each while there are few, if these are wanted.
+    pub(super) fn sources(&mut self, now: Now, sources: &[RefusedFrom], config: &Config) {
+        for refused in sources {
+            self.sources.note(*refused);
+            let lines = config.log.refused_per_minute;
+            let interval = MINUTE.checked_div(lines).unwrap_or(Duration::MAX);
+            if lines > 0 && self.named.take_every(now, interval, lines) == Taken::Yes {
+                let RefusedFrom { source, reason, count } = refused;
+                // For people this has no use: the message is a name for tools to look for.
+                log::warn!(code = "refused", from:% = source, reason:%, count; "siglatch_refused");
+            }
+        }
+    }
+
     /// One line, if anything was refused or dropped without a line of its own since the last. `drops` are the kernel's.
     pub(super) fn summary(&mut self, now: Now, drops: u32) {
         // A hostile listener counts as far as one can.
@@ -240,6 +311,7 @@ impl Report {
             let unspoken = counts.by_reason().filter(|(reason, _)| !reason.is_authentic());
             unspoken.fold(0, |sum: u64, (_, count)| sum.saturating_add(count))
         };
+        self.record_muted(now);
         let dropped = drops.wrapping_sub(self.drops);
         if unspoken(&self.counts) == unspoken(&self.told)
             && self.muted == 0
@@ -249,19 +321,23 @@ impl Report {
             return;
         }
         let seconds = now.mono.saturating_sub(self.since).as_secs();
-        let mut more = vec![("seconds", seconds), ("muted", self.muted)];
+        let mut more = vec![("seconds", Value::from(seconds)), ("muted", self.muted.into())];
         let lanes = [("plain-short-for", self.loaded.plain), ("stamped-short-for", self.loaded.stamped)];
         more.extend(
-            lanes
-                .iter()
-                .filter_map(|(lane, since)| Some((*lane, now.mono.saturating_sub((*since)?).as_secs()))),
+            lanes.iter().filter_map(|(lane, since)| {
+                Some((*lane, now.mono.saturating_sub((*since)?).as_secs().into()))
+            }),
         );
         let unsent = self.counts.send_errors().saturating_sub(self.told.send_errors());
         if unsent > 0 {
-            more.push(("send-errors", unsent));
+            more.push(("send-errors", unsent.into()));
         }
         if dropped > 0 {
             more.push(("kernel-drops", dropped.into()));
+        }
+        let top = self.sources.top();
+        if !top.is_empty() {
+            more.push(("top", top.as_str().into()));
         }
         self.drops = drops;
         speak("summary", "refused lately", &self.counts, &self.told, &more);
@@ -277,7 +353,10 @@ impl Report {
             "stopped",
             &self.counts,
             &Counts::ZERO,
-            &[("receive-errors", self.counts.receive_errors()), ("send-errors", self.counts.send_errors())],
+            &[
+                ("receive-errors", self.counts.receive_errors().into()),
+                ("send-errors", self.counts.send_errors().into()),
+            ],
         );
     }
 
@@ -294,29 +373,53 @@ impl Report {
         why: impl fmt::Display,
     ) {
         self.counts.refused(reason);
-        if self.may_speak(now, about.user.id, reason) {
+        if self.may_speak(now, &about.user, reason) {
+            let reason = reason.code();
+            self.trail.knock(now, about, |knock| Event::Refused { knock, reason, next: None });
             log::warn!(
-                code = reason.code(), knock:% = about.knock, user = about.user.name, action = about.action.name,
+                code = reason, knock:% = about.knock, user = about.user.name, action = about.action.name,
                 from:% = about.source, bound:% = about.bound, why:%;
                 "knock refused"
             );
         }
     }
 
-    fn may_speak(&mut self, now: Now, user: UserId, reason: DropReason) -> bool {
-        let taken = self.lines.entry((user, reason)).or_default().take_every(now, LINE_EVERY, LINES);
+    fn may_speak(&mut self, now: Now, user: &User, reason: DropReason) -> bool {
+        let spoken = self.lines.entry((user.id, reason)).or_insert_with(|| Spoken {
+            allowance: Bucket::default(),
+            user: user.name.clone(),
+            muted: 0,
+        });
+        let taken = spoken.allowance.take_every(now, LINE_EVERY, LINES);
         if taken == Taken::No {
+            spoken.muted = spoken.muted.saturating_add(1);
             self.muted = self.muted.saturating_add(1);
         }
         taken == Taken::Yes
     }
+
+    /// What was refused without a record each is recorded as one.
+    pub(super) fn record_muted(&mut self, now: Now) {
+        for ((_, reason), Spoken { user, muted, .. }) in &mut self.lines {
+            let (count, reason) = (std::mem::take(muted), reason.code());
+            if count > 0 {
+                self.trail.note(now, Event::RefusedMore { user, reason, count });
+            }
+        }
+    }
 }
 
 /// One line with what came between two counts: received, ran, and each reason that counted anything.
-fn speak(code: &'static str, message: &'static str, counts: &Counts, told: &Counts, more: &[(&str, u64)]) {
+fn speak(
+    code: &'static str,
+    message: &'static str,
+    counts: &Counts,
+    told: &Counts,
+    more: &[(&str, Value<'_>)],
+) {
     let between = |now: u64, then: u64| now.saturating_sub(then);
     let mut fields = vec![("code", Value::from(code))];
-    fields.extend(more.iter().map(|(key, count)| (*key, Value::from(*count))));
+    fields.extend(more.iter().cloned());
     fields.push(("received", between(counts.received(), told.received()).into()));
     fields.push(("ran", between(counts.all_ran(), told.all_ran()).into()));
     for ((reason, now), (_, then)) in counts.by_reason().zip(told.by_reason()) {
@@ -358,6 +461,9 @@ fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
 
 /// Lines that a user's refusals for one reason may take at once.
 const LINES: u32 = 20;
+
+/// For what is said so often a minute.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// And one more each.
 const LINE_EVERY: Duration = Duration::from_secs(10);

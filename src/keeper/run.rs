@@ -18,13 +18,16 @@ use super::notify::{Health, Notify};
 use super::pending;
 use super::receipts::Receipts;
 use super::reload::{Finished, Reload, Wish};
-use super::report::Report;
+
+use super::report::{Report, Trail};
 use super::sockets::Origin;
 use super::start::Started;
 use super::{cannot, logging};
+use crate::audit::Event;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
 use crate::config::change;
+use crate::config::resolved::AuditPayload;
 use crate::exit::Failure;
 use crate::judge::{Claim, Judge};
 use crate::store::StoreThread;
@@ -36,6 +39,7 @@ mod asked;
 pub(crate) mod by_hand;
 mod granted;
 pub(super) mod knocks;
+mod remote;
 
 struct Keeper {
     config: Arc<Config>,
@@ -70,6 +74,8 @@ struct Keeper {
     forget_at: Duration,
     /// When (monotonic) `status.json` is written next.
     status_at: Duration,
+    /// When (monotonic) the trail is signed, if there is anything new in it.
+    sign_at: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +100,8 @@ pub(super) fn run(started: Started) -> Result<(), Failure> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, leases, hooks, sockets, taken_over } = started;
+        let Started { config, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over } =
+            started;
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -105,19 +112,25 @@ impl Keeper {
         let reload = Reload::new(Arc::clone(&waker), state_dir, taken_over.clone());
         // A wake that fails leaves the reply to the next one.
         let wake = move || drop(waker.wake());
-        let store = StoreThread::start(store, || clock::wall().as_secs(), wake).map_err(io)?;
+        let trail = Trail::new(match config.audit.payload {
+            AuditPayload::Hashed => Some(journal.payload_key()),
+            AuditPayload::Plain => None,
+        });
+        let wall = || clock::wall().as_secs();
+        let store = StoreThread::start_telling(store, Some(journal), wall, wake).map_err(io)?;
         let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
         let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config)?;
         let now = clock.now();
         let addresses = sockets.addresses().collect();
         Ok(Keeper {
-            report: Report::new(now, addresses),
+            report: Report::new(now, addresses, trail, audit),
             notify: Notify::new(now),
             listener: Listener::new(registry.try_clone().map_err(io)?, CHANNEL, sockets.list),
             origin: sockets.origin,
             summary_at: now.mono.saturating_add(config.log.summary),
             forget_at: now.mono.saturating_add(FORGET),
             status_at: now.mono,
+            sign_at: now.mono.saturating_add(config.audit.checkpoint_every),
             config,
             clock,
             poll,
@@ -158,6 +171,7 @@ impl Keeper {
             events.iter().for_each(|event| self.control(now, event.token()));
             self.runner.read();
             self.scripts(now);
+            self.report.trail.hand_over(now, &self.store);
         }
         Ok(())
     }
@@ -180,6 +194,7 @@ impl Keeper {
             Some(self.summary_at),
             Some(self.forget_at),
             Some(self.status_at),
+            Some(self.sign_at),
             self.runner.next_deadline(),
             self.receipts.next_deadline(),
             self.listener.next_deadline(),
@@ -210,8 +225,8 @@ impl Keeper {
         let reading = self.reload.is_under_way();
         if let Some(Finished { config, reply, opened }) = self.reload.finished(now, &self.config) {
             config.into_iter().for_each(|config| self.swap(now, config));
-            reply.into_iter().for_each(|(ticket, reply)| self.replied(now, ticket, &reply));
-            opened.into_iter().for_each(|(ticket, out)| self.explain(now, ticket, out));
+            reply.into_iter().for_each(|(asker, reply)| self.replied(now, asker, &reply));
+            opened.into_iter().for_each(|(asker, out)| self.explain(now, asker, out));
         }
         if reading && !self.reload.is_under_way() {
             self.notify.reloaded();
@@ -228,6 +243,8 @@ impl Keeper {
         self.runner.reload(now, config.limits.max_jobs, permits);
         self.doors.reload(config.limits.max_doors, permits);
         logging::level(config.log.level);
+        let (users, actions) = (config.users.len(), config.actions.len());
+        self.report.trail.note(now, Event::Reloaded { users, actions });
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
     }
@@ -270,6 +287,13 @@ impl Keeper {
             }
             self.forget_at = now.mono.saturating_add(FORGET);
         }
+        if now.mono >= self.sign_at {
+            match self.store.checkpoint() {
+                // Busy: the next one signs as much more.
+                Ok(()) | Err(Busy) => {}
+            }
+            self.sign_at = now.mono.saturating_add(self.config.audit.checkpoint_every);
+        }
     }
 
     /// Hears the listener, as long as the store has room for what it may claim, and looks after it.
@@ -282,6 +306,7 @@ impl Keeper {
             match self.listener.hear(now) {
                 Said::Opened(opened) => self.opened(now, &opened),
                 Said::Counts(counts) => self.report.listener(now, counts),
+                Said::Sources(sources) => self.report.sources(now, &sources, &self.config),
                 Said::Ready(first) => self.receiving(first),
                 Said::Alive => {}
                 Said::Nothing => {
@@ -341,9 +366,20 @@ impl Keeper {
             Origin::Bound => {}
         }
         drop(self.listener);
-        for reply in self.store.close() {
-            if let thread::Reply::Failing(error) = reply {
-                self.report.store_failing(&error);
+        let now = self.clock.now();
+        self.report.record_muted(now);
+        self.report.trail.note(now, Event::Stopped);
+        for reply in self.store.close_telling(self.report.trail.take(now)) {
+            match reply {
+                thread::Reply::Failing(error) => self.report.store_failing(&error),
+                thread::Reply::FileFailing(error) => self.report.audit_failing(&error),
+                thread::Reply::Head(head) => self.report.audit_head(head),
+                thread::Reply::Claimed(..)
+                | thread::Reply::Kept(..)
+                | thread::Reply::KeptHook(..)
+                | thread::Reply::Forgotten(_)
+                | thread::Reply::Recovered { .. }
+                | thread::Reply::FileRecovered => {}
             }
         }
         self.report.stopped();

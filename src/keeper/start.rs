@@ -12,10 +12,12 @@ use crate::clock::{self, Clock, Now};
 use crate::config::change::Change;
 use crate::config::resolved::{Sandbox, StoreKind};
 use crate::config::{Config, Loaded};
+use crate::control::status::Audit;
 use crate::exit::{Exit, Failure};
 use crate::judge::{Decoys, Judge};
 use crate::layers::Layer;
 use crate::store::doors::DoorKey;
+use crate::store::journal::{Folder, Journal, Keeping};
 use crate::store::{Boot, MemoryStore, Store};
 #[cfg(feature = "sqlite")]
 use crate::store::{SqliteStore, sqlite::Found};
@@ -30,6 +32,8 @@ pub(super) struct Started {
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
+    pub(super) journal: Journal,
+    pub(super) audit: Audit,
     pub(super) leases: Leases,
     pub(super) hooks: Hooks,
     pub(super) sockets: Sockets,
@@ -61,10 +65,11 @@ pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) 
         None => bind(&config)?,
     };
     let mut store = open_store(&config)?;
+    let (journal, audit) = open_journal(&config, &mut *store)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let hooks = recover_hooks(&mut *store, clock.now())?;
     let judge = Judge::new(Arc::clone(&config), decoys());
-    Ok(Started { config, clock, judge, store, leases, hooks, sockets, taken_over })
+    Ok(Started { config, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
 }
 
 /// What is not there is said once.
@@ -158,6 +163,39 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
         StoreKind::Sqlite => Err(Failure::new(Exit::Config, "this build has no SQLite".to_owned())
             .hint("set `store = \"memory\"`, or build with the feature `sqlite`")),
     }
+}
+
+/// The trail, in the folder of the store or, where that is in memory, in what would be it.
+fn open_journal(config: &Config, store: &mut dyn Store) -> Result<(Journal, Audit), Failure> {
+    let audit = config.audit;
+    let (keep, held) = match config.store {
+        StoreKind::Memory => (None, Some(Folder::enter(&config.state_dir)?)),
+        StoreKind::Sqlite => (Some(audit.keep), None),
+    };
+    let keeping = Keeping {
+        checkpoint_records: audit.checkpoint_records,
+        rotate_size: audit.rotate_size,
+        rotate_every: audit.rotate_every,
+        keep,
+        server: config.server_id,
+    };
+    let wall = clock::wall().as_secs();
+    let (journal, found) = Journal::open(&config.state_dir, held, store, keeping, wall)?;
+    if let Some(key) = found.made {
+        log::info!(code = "audit-key-made", key; "a new key signs the audit trail: keep its public half elsewhere");
+    }
+    if found.cut > 0 {
+        log::warn!(code = "audit-cut", bytes = found.cut; "half a line was cut off the audit file, as a crash leaves it");
+    }
+    let broken = found.aside.as_ref().map(|file| format!("{}: is not what the store holds", file.display()));
+    if let Some(file) = found.aside {
+        log::error!(
+            code = "audit-broken", file:% = file.display();
+            "the audit file is not what the store holds: it was put aside, a new one begins"
+        );
+    }
+    let public_key = journal.public().to_string();
+    Ok((journal, Audit { public_key, broken, ..Audit::default() }))
 }
 
 /// Stand-ins that verify nothing.

@@ -24,6 +24,7 @@ use crate::channel::{
 };
 use crate::clock::{Clock, Now};
 use crate::reason::DropReason;
+use crate::sources::Sources;
 use crate::wire::address::folded;
 use crate::wire::{BeaconKey, PrivateKey};
 
@@ -66,6 +67,8 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
         again: Vec::new(),
         shortage: Shortage::new(queue),
         random: StdRng::from_rng(&mut rand::rng()),
+        sources: Sources::default(),
+        noted: 0,
         told: Told { counts: Counts::ZERO, counts_at: Duration::ZERO, alive_at: None },
     };
     receiver.sift(&sockets);
@@ -100,6 +103,10 @@ struct Receiver<'a> {
     again: Vec<Reply>,
     shortage: Shortage,
     random: StdRng,
+    /// Of what was refused since the keeper was told.
+    sources: Sources,
+    /// So many datagrams are in there, or were.
+    noted: u32,
     told: Told,
 }
 
@@ -188,14 +195,24 @@ impl Receiver<'_> {
     fn take(&mut self, now: Now, supply: Supply, datagram: Datagram<'_>) {
         let chance = self.random.next_u64();
         match take(now, supply, chance, datagram, &mut self.admission, self.pool, self.tally) {
-            Fate::Queued | Fate::Dropped(Held::Off) => {}
-            Fate::Dropped(Held::Back) => self.shortage.refused(now),
+            Fate::Queued => {}
+            // Who had to go may be another.
+            Fate::Dropped(DropReason::Queue) => self.shortage.refused(now),
             // Most servers answer nobody, and copies cost them a look-up.
-            Fate::Seen if self.replies.is_empty() => {}
-            Fate::Seen => {
+            Fate::Dropped(DropReason::Seen) if self.replies.is_empty() => {}
+            Fate::Dropped(DropReason::Seen) => {
                 let digest = self.admission.copy(&datagram);
                 let source = folded(datagram.source);
                 self.again.extend(digest.and_then(|digest| self.replies.again(now, &digest, source)));
+            }
+            Fate::Dropped(reason) => {
+                if reason == DropReason::Prefix {
+                    self.shortage.refused(now);
+                }
+                if self.noted < NOTED {
+                    self.noted = self.noted.saturating_add(1);
+                    self.sources.refused(folded(datagram.source).ip(), reason);
+                }
             }
         }
     }
@@ -235,7 +252,15 @@ impl Receiver<'_> {
         match self.channel.send(&ToKeeper::Counts(counts).encode(), None) {
             Sent::Yes => (told.counts, told.counts_at) = (counts, now.mono),
             // They are totals: the next report makes up for this one.
-            Sent::Full | Sent::Closed => {}
+            Sent::Full | Sent::Closed => return,
+        }
+        self.noted = 0;
+        let sources = self.sources.take();
+        if !sources.is_empty() {
+            match self.channel.send(&ToKeeper::Sources(sources).encode(), None) {
+                // It is no loss if that isn't heard.
+                Sent::Yes | Sent::Full | Sent::Closed => {}
+            }
         }
     }
 }
@@ -244,18 +269,8 @@ impl Receiver<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Queued,
-    Dropped(Held),
-    /// Dropped: a copy of one that was taken, from the same address.
-    Seen,
-}
-
-/// Whether it would have been opened at another time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
-    /// It would have been, but too many ask.
-    Back,
-    /// It would not.
-    Off,
+    /// It, or, for want of room, another in its place.
+    Dropped(DropReason),
 }
 
 /// Queues a datagram for a worker; it, or who had to make room for it, is counted.
@@ -274,15 +289,12 @@ pub(super) fn take(
             Some(other) => {
                 admission.forget(&other);
                 tally.refused(DropReason::Queue);
-                Fate::Dropped(Held::Back)
+                Fate::Dropped(DropReason::Queue)
             }
         },
         Step::Drop(reason) => {
             tally.refused(reason);
-            if reason == DropReason::Seen {
-                return Fate::Seen;
-            }
-            Fate::Dropped(if reason == DropReason::Prefix { Held::Back } else { Held::Off })
+            Fate::Dropped(reason)
         }
     }
 }
@@ -337,6 +349,9 @@ const CHANNEL: Token = Token(usize::MAX - 1);
 
 /// How often counts are told when something was received.
 const REPORT: Duration = Duration::from_millis(500);
+
+/// Refused datagrams whose source is looked at, between two reports: a flood pays for no more.
+const NOTED: u32 = 1024;
 
 /// How long nobody must have been held back until nobody is.
 const CALM: Duration = Duration::from_secs(1);

@@ -1,7 +1,9 @@
-//! What must outlive the process: claimed nonces, what was used up with them, and doors that are to be closed.
+//! What must outlive the process: claimed nonces, what was used up with them, doors that are to be closed, and the trail of
+//! what was decided.
 //!
 //! In: batches of claims. Out: for each, whether it is the first ever, and within its limits. In: doors as they are to be
-//! kept; out: that they are on the disk. In: webhooks; out: that a kill takes none along. Never: the network, policy.
+//! kept; out: that they are on the disk. In: webhooks; out: that a kill takes none along. In: events; out: lines of the
+//! [audit](crate::audit) trail, that of a claim kept in the claim's own transaction. Never: the network, policy.
 //!
 //! # Promise
 //!
@@ -21,7 +23,9 @@
 
 pub mod boot;
 pub mod doors;
+mod folder;
 pub mod hooks;
+pub mod journal;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -33,12 +37,14 @@ use std::net::IpAddr;
 pub use boot::Boot;
 use doors::{DoorKey, DoorRow};
 use hooks::HookRow;
+pub use journal::Journal;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use thread::StoreThread;
 pub use usage::{Over, Use, Used};
 
+use crate::audit::Line;
 use crate::exit::{Exit, Failure};
 use crate::wire::{KnockId, Nonce};
 
@@ -70,6 +76,16 @@ pub enum Outcome {
     Full,
 }
 
+impl Outcome {
+    /// Whether the nonce was claimed by this, and not before.
+    pub fn is_claimed(self) -> bool {
+        match self {
+            Outcome::New | Outcome::Shared | Outcome::Over(_) => true,
+            Outcome::Known(_) | Outcome::BelowFloor | Outcome::Full => false,
+        }
+    }
+}
+
 impl From<usage::Spent> for Outcome {
     fn from(spent: usage::Spent) -> Outcome {
         match spent {
@@ -92,6 +108,58 @@ pub trait Store: Send {
     ///
     /// [`StoreError`]: nothing of the batch may run.
     fn claim(&mut self, wall: u64, batch: &[Record]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// As [`claim`](Store::claim), and keeps the lines that `tell` makes of the outcomes, in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: nothing of the batch may run, and no line is kept.
+    fn claim_telling(
+        &mut self,
+        wall: u64,
+        batch: &[Record],
+        tell: &mut dyn FnMut(&[Outcome]) -> Vec<Line>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let outcomes = self.claim(wall, batch)?;
+        self.append(wall, &tell(&outcomes), Sync::Later)?;
+        Ok(outcomes)
+    }
+
+    /// Keeps these lines, behind those that are kept, in one transaction. An engine that has no place for them keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: none of them is kept.
+    fn append(&mut self, _wall: u64, _lines: &[Line], _sync: Sync) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The lines behind the one with this number, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn lines(&mut self, _wall: u64, _behind: u64, _most: usize) -> Result<Vec<Line>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The last line.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn last_line(&mut self, _wall: u64) -> Result<Option<Line>, StoreError> {
+        Ok(None)
+    }
+
+    /// Lets go of lines up to this number that are older than `before` (milliseconds since the Unix epoch), but for the last.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: they stay.
+    fn trim(&mut self, _wall: u64, _through: u64, _before: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Called after claims were answered, when nobody waits: may sync now, so that the next ones need not.
     ///
@@ -153,6 +221,15 @@ pub trait Store: Send {
     ///
     /// [`StoreError`].
     fn close(self: Box<Self>, wall: u64) -> Result<(), StoreError>;
+}
+
+/// When a transaction is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Before its commit returns, and with it all before it.
+    Now,
+    /// When the system gets to it.
+    Later,
 }
 
 /// Why an engine cannot record.

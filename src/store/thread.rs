@@ -1,18 +1,22 @@
 //! An engine on a thread of its own.
 //!
-//! In: claims, one by one, each with a ticket of the caller's, doors and webhooks. Out: the tickets, each with its outcome,
-//! and which doors and webhooks are kept. Whatever arrived while a commit ran shares the next one. Never blocks the caller, but in [`StoreThread::close`].
+//! In: claims, one by one, each with a ticket of the caller's, doors, webhooks, and events for the trail. Out: the tickets,
+//! each with its outcome, which doors and webhooks are kept, and heads of the trail. Whatever arrived while a commit ran
+//! shares the next one. Never blocks the caller, but in [`StoreThread::close`].
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
-use super::{Outcome, Record, Store, StoreError, Used};
+use super::{Journal, Outcome, Record, Store, StoreError, Used};
+use crate::audit::{Entry, Head};
+use crate::crash;
 use crate::wire::KnockId;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+mod trail;
 
 /// Requests that may wait.
 pub const QUEUE: usize = 1024;
@@ -38,6 +42,12 @@ pub enum Reply<T> {
         /// Claims that were refused meanwhile.
         refused: u64,
     },
+    /// The trail is signed, and on the disk, up to here.
+    Head(Head),
+    /// The trail's file cannot be written, for this reason; it is written when it can be.
+    FileFailing(StoreError),
+    /// The trail's file is whole again.
+    FileRecovered,
 }
 
 /// The claim or door could not be recorded: it must not run.
@@ -70,8 +80,22 @@ impl<T: Send + 'static> StoreThread<T> {
         wall: impl Fn() -> u64 + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<StoreThread<T>> {
+        StoreThread::start_telling(store, None, wall, wake)
+    }
+
+    /// The same with a trail of what is claimed and noted.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_telling(
+        store: Box<dyn Store>,
+        journal: Option<Journal>,
+        wall: impl Fn() -> u64 + Send + 'static,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<StoreThread<T>> {
         let (requests, queue) = sync_channel(QUEUE);
-        let (worker, replies) = Worker::new(store);
+        let (worker, replies) = Worker::new(store, journal);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(&queue, wall, wake))?;
@@ -84,13 +108,56 @@ impl<T: Send + 'static> StoreThread<T> {
     ///
     /// The ticket, when the queue is full or the thread is gone.
     pub fn submit(&self, record: Record, ticket: T) -> Result<(), T> {
-        match self.send(Request::Claim(record, ticket)) {
-            Err(Request::Claim(_, ticket)) => Err(ticket),
+        self.submit_telling(record, None, ticket)
+    }
+
+    /// Asks for a claim, and that this is recorded with it if it is new.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_telling(&self, record: Record, intent: Option<Entry>, ticket: T) -> Result<(), T> {
+        match self.send(Request::Claim(record, intent.map(Box::new), ticket)) {
+            Err(Request::Claim(_, _, ticket)) => Err(ticket),
             Ok(())
-            | Err(Request::Keep(_) | Request::KeepHook(_) | Request::Forget(_) | Request::GiveBack(_)) => {
-                Ok(())
-            }
+            | Err(
+                Request::Keep(_)
+                | Request::KeepHook(_)
+                | Request::Forget(_)
+                | Request::GiveBack(_)
+                | Request::Note(_)
+                | Request::Checkpoint,
+            ) => Ok(()),
         }
+    }
+
+    /// Asks to record these events.
+    ///
+    /// # Errors
+    ///
+    /// The events: try again later.
+    pub fn note(&self, entries: Vec<Entry>) -> Result<(), Vec<Entry>> {
+        match self.send(Request::Note(entries)) {
+            Err(Request::Note(entries)) => Err(entries),
+            Ok(())
+            | Err(
+                Request::Claim(..)
+                | Request::Keep(_)
+                | Request::KeepHook(_)
+                | Request::Forget(_)
+                | Request::GiveBack(_)
+                | Request::Checkpoint,
+            ) => Ok(()),
+        }
+    }
+
+    /// Asks to sign the trail, if there is anything new in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: try again later.
+    pub fn checkpoint(&self) -> Result<(), Busy> {
+        self.send(Request::Checkpoint).map_err(|_| Busy)
     }
 
     /// Asks to keep a door.
@@ -134,9 +201,18 @@ impl<T: Send + 'static> StoreThread<T> {
         self.replies.try_recv().ok()
     }
 
-    /// Finishes what is queued, closes the engine and joins the thread. Returns the replies not yet received; a
-    /// [`Reply::Failing`] at their end says that the engine did not close in order.
-    pub fn close(mut self) -> Vec<Reply<T>> {
+    /// Finishes what is queued, signs the trail, closes the engine and joins the thread. Returns the replies not yet
+    /// received; a [`Reply::Failing`] at their end says that the engine did not close in order.
+    pub fn close(self) -> Vec<Reply<T>> {
+        self.close_telling(Vec::new())
+    }
+
+    /// [`close`](Self::close), after these last events are recorded.
+    pub fn close_telling(mut self, last: Vec<Entry>) -> Vec<Reply<T>> {
+        if let Some(requests) = &self.requests {
+            // Waits for room; who is gone records nothing.
+            requests.send(Request::Note(last)).unwrap_or_default();
+        }
         self.join();
         self.replies.try_iter().collect()
     }
@@ -170,11 +246,13 @@ impl<T> Drop for StoreThread<T> {
 
 #[derive(Debug)]
 enum Request<T> {
-    Claim(Record, T),
+    Claim(Record, Option<Box<Entry>>, T),
     Keep(DoorRow),
     KeepHook(HookRow),
     Forget(u32),
     GiveBack(Used),
+    Note(Vec<Entry>),
+    Checkpoint,
 }
 
 /// What was asked for.
@@ -186,16 +264,26 @@ enum Served {
 
 struct Worker<T> {
     store: Box<dyn Store>,
+    journal: Option<Journal>,
     outbox: Sender<Reply<T>>,
     /// What was said last, while the engine fails.
     failing: Option<String>,
+    /// What was said last, while the trail's file cannot be written.
+    file_failing: Option<String>,
     refused: u64,
 }
 
+/// What a batch of claims consists of.
+struct Claims<T> {
+    records: Vec<Record>,
+    intents: Vec<Option<Box<Entry>>>,
+    tickets: Vec<T>,
+}
+
 impl<T> Worker<T> {
-    fn new(store: Box<dyn Store>) -> (Worker<T>, Receiver<Reply<T>>) {
+    fn new(store: Box<dyn Store>, journal: Option<Journal>) -> (Worker<T>, Receiver<Reply<T>>) {
         let (outbox, replies) = channel();
-        let worker = Worker { store, outbox, failing: None, refused: 0 };
+        let worker = Worker { store, journal, outbox, failing: None, file_failing: None, refused: 0 };
         (worker, replies)
     }
 
@@ -203,6 +291,9 @@ impl<T> Worker<T> {
         while let Ok(first) = queue.recv() {
             let served = self.serve(first, queue, &wall);
             wake();
+            if self.tend(&wall) == trail::Said::Something {
+                wake();
+            }
             // An engine that fails is tried again by the next claim.
             if served == Served::Claims && self.failing.is_none() {
                 let result = self.store.reserve(wall());
@@ -211,6 +302,7 @@ impl<T> Worker<T> {
                 }
             }
         }
+        self.checkpoint(wall());
         if let Err(error) = self.store.close(wall()) {
             say(&self.outbox, Reply::Failing(error));
             wake();
@@ -220,25 +312,31 @@ impl<T> Worker<T> {
     /// For `first` and what is behind it one transaction of claims, one of doors, one of webhooks, and one for what ends them.
     /// None depends on one of another kind: what a door or a webhook is for was claimed long ago.
     fn serve(&mut self, first: Request<T>, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64) -> Served {
-        let (mut batch, mut tickets, mut rows, mut hooks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut claims = Claims { records: Vec::new(), intents: Vec::new(), tickets: Vec::new() };
+        let (mut rows, mut hooks, mut events) = (Vec::new(), Vec::new(), Vec::new());
         let (mut next, mut last) = (Some(first), None);
         while let Some(request) = next {
             match request {
-                Request::Claim(record, ticket) => {
-                    batch.push(record);
-                    tickets.push(ticket);
+                Request::Claim(record, intent, ticket) => {
+                    claims.records.push(record);
+                    claims.intents.push(intent);
+                    claims.tickets.push(ticket);
                 }
                 Request::Keep(row) => rows.push(row),
                 Request::KeepHook(row) => hooks.push(row),
-                Request::Forget(_) | Request::GiveBack(_) => last = Some(request),
+                // What stopped is not recorded before what was claimed until then.
+                Request::Note(entries) if claims.records.is_empty() => self.note(entries),
+                Request::Note(entries) => events.extend(entries),
+                Request::Forget(_) | Request::GiveBack(_) | Request::Checkpoint => last = Some(request),
             }
-            let room = last.is_none() && batch.len().max(rows.len()).max(hooks.len()) < GROUP;
+            let room = last.is_none() && claims.records.len().max(rows.len()).max(hooks.len()) < GROUP;
             next = room.then(|| queue.try_recv().ok()).flatten();
         }
-        let served = if batch.is_empty() { Served::NoClaim } else { Served::Claims };
+        let served = if claims.records.is_empty() { Served::NoClaim } else { Served::Claims };
         if served == Served::Claims {
-            self.claim(wall(), &batch, tickets);
+            self.claim(wall(), claims);
         }
+        self.note(events);
         if !rows.is_empty() {
             self.keep(wall(), rows);
         }
@@ -251,14 +349,15 @@ impl<T> Worker<T> {
                 let result = self.store.give_back(wall(), used);
                 self.settle(result, 0);
             }
-            Some(Request::Claim(..) | Request::Keep(_) | Request::KeepHook(_)) | None => {}
+            Some(Request::Checkpoint) => self.checkpoint(wall()),
+            Some(Request::Claim(..) | Request::Keep(_) | Request::KeepHook(_) | Request::Note(_)) | None => {}
         }
         served
     }
 
     fn keep(&mut self, wall: u64, rows: Vec<DoorRow>) {
         let result = self.store.keep(wall, &rows);
-        crate::crash::point("store-keep-before-reply");
+        crash::point("store-keep-before-reply");
         let kept = self.settle(result, 0).ok_or(NotRecorded);
         for row in rows {
             say(&self.outbox, Reply::Kept(row.key, kept));
@@ -273,10 +372,14 @@ impl<T> Worker<T> {
         }
     }
 
-    fn claim(&mut self, wall: u64, batch: &[Record], tickets: Vec<T>) {
-        let result = self.store.claim(wall, batch);
-        crate::crash::point("store-claim-before-reply");
-        let outcomes = self.settle(result, batch.len() as u64).unwrap_or_default();
+    fn claim(&mut self, wall: u64, claims: Claims<T>) {
+        let Claims { records, intents, tickets } = claims;
+        let result = match &mut self.journal {
+            Some(journal) => journal.claim(&mut *self.store, wall, &records, &intents),
+            None => self.store.claim(wall, &records),
+        };
+        crash::point("store-claim-before-reply");
+        let outcomes = self.settle(result, records.len() as u64).unwrap_or_default();
         let outcomes = outcomes.into_iter().map(Ok).chain(std::iter::repeat(Err(NotRecorded)));
         for (ticket, outcome) in tickets.into_iter().zip(outcomes) {
             say(&self.outbox, Reply::Claimed(ticket, outcome));

@@ -69,13 +69,20 @@ pub enum Bound {
     Source,
 }
 
-impl std::fmt::Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Bound {
+    /// As the configuration has it.
+    pub fn name(self) -> &'static str {
+        match self {
             Bound::None => "none",
             Bound::Server => "server",
             Bound::Source => "source",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -190,7 +190,7 @@ fn fits(bytes: Vec<u8>) -> Result<Vec<u8>, TooLong> {
 }
 
 /// "\0SLO"
-const MAGIC: &[u8] = b"\0SLO";
+pub(crate) const MAGIC: &[u8] = b"\0SLO";
 const VERSION: u8 = 1;
 
 #[cfg(test)]

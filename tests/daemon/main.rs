@@ -14,6 +14,7 @@
 mod activation;
 mod admission;
 mod answers;
+mod audit;
 mod common;
 mod control;
 #[cfg(feature = "crash-points")]
@@ -29,6 +30,8 @@ mod hosts;
 mod knock;
 mod leases;
 mod limits;
+mod logs;
+mod metrics;
 #[cfg(feature = "crash-points")]
 mod misbehave;
 mod receipts;

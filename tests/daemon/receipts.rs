@@ -416,6 +416,48 @@ fn whoami_says_who_one_is_and_what_one_may_knock_for_and_starts_nothing() {
     assert_eq!(daemon.stop().count("ran"), 1);
 }
 
+#[test]
+fn an_administrator_steers_from_afar_by_knocks_that_are_bound_and_permitted() {
+    let mut site = site("exit 0");
+    let builtins = ["status", "version", "list_users", "reload", "enable_user", "disable_user"];
+    for (builtin, id) in builtins.into_iter().zip(11..) {
+        site.tables += &format!("\n[actions.{builtin}]\nid = {id}\nbuiltin = \"{builtin}\"\n");
+    }
+    site.tables = site.tables.replace("[\"run\"]", &format!("{:?}", [&["run"][..], &builtins].concat()));
+    site.user("bob", 2, &["run"], "");
+    let mut daemon = site.start();
+    let ask = |action: u8, argument: &str| {
+        let argument = Some(argument.as_bytes().to_vec()).filter(|argument| !argument.is_empty());
+        let payload = Options { argument, ..Options::default() }.join(b"").unwrap();
+        stamped(&site, &daemon, &knock(action, &payload)).receipt(&site)
+    };
+    let text = |action, argument: &str| {
+        let receipt = ask(action, argument);
+        assert_eq!(receipt.status, Status::Done, "{receipt:?}");
+        receipt.text
+    };
+    assert!(
+        text(11, "").contains("ran 1, refused 0; leases 0, scripts 0; warnings: none"),
+        "{}",
+        text(11, "")
+    );
+    assert_eq!(text(12, ""), env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(16, "bob"), "users.bob.enabled = false, until siglatchd ends");
+    assert_eq!(text(13, ""), "2: alice, bob (off)");
+    assert_eq!(text(14, ""), "reloaded: users: 2, actions: 7");
+    assert_eq!(text(13, ""), "2: alice, bob (off)", "a reload forgets none of it");
+    assert_eq!(text(15, "bob"), "users.bob.enabled = true, until siglatchd ends");
+    assert_eq!(text(16, "carol"), "failed: there is no user \"carol\"");
+    assert_eq!(text(16, ""), "failed: there is no user \"\"");
+    assert_eq!(ask(12, "bob").status, Status::Done, "to an action without options it is a payload like any");
+    // Who may not, and what is bound to nothing.
+    let line = daemon.wait("its line", |line| line.contains("code=admin"));
+    assert!(line.contains("admin=alice") && line.contains("DisableUser bob"), "{line}");
+    daemon.send(&site.sealed(&knock(14, b""), Binding::None));
+    daemon.wait("a refusal", |line| line.contains("code=binding") && line.contains("action=reload"));
+    daemon.stop();
+}
+
 /// Opens `reply` with `alice.pem`, and makes its MAC under the key $1: WIRE "v1" and "The v1 reply", in shell.
 const SHELL: &str = r#"
 set -eu

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use siglatch::config::resolved::{
-    AddressList, Again, Args, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
+    AddressList, Again, Args, Audit, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
     PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
@@ -204,10 +204,12 @@ impl Rules {
             reply: Reply::Never,
             allow_from: addresses(self.list),
             deny_from: AddressList::default(),
+            audit: Audit::DEFAULT,
             log: Log {
                 level: log::LevelFilter::Info,
                 format: LogFormat::Text,
                 summary: Duration::from_secs(60),
+                refused_per_minute: 0,
             },
             control: siglatch::config::resolved::Control::default(),
             limits: Limits {

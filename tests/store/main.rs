@@ -5,6 +5,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "so is an overflow")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "what a test says is for the console")]
 
+mod audit;
 mod claims;
 mod disk;
 mod doors;

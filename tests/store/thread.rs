@@ -186,7 +186,12 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 }
                 Reply::Failing(error) => said.push(error.what),
                 Reply::Recovered { refused } => said.push(format!("recovered, {refused} refused")),
-                Reply::Forgotten(_) | Reply::Kept(..) | Reply::KeptHook(..) => panic!(),
+                Reply::Forgotten(_)
+                | Reply::Kept(..)
+                | Reply::KeptHook(..)
+                | Reply::Head(_)
+                | Reply::FileFailing(_)
+                | Reply::FileRecovered => panic!(),
             }
         }
     }

@@ -82,7 +82,7 @@ fn resolve(
     let payload = action.choice("payload", &raw.payload, PayloadKind::Any, &PAYLOAD, &[]);
     let max_payload = action.number("max_payload", &raw.max_payload, MAX_PAYLOAD);
     let allow_from = action.addresses(&raw.allow_from);
-    let bind = action.bind(&raw.bind, given.server_id);
+    let bind = action.bind(&raw.bind, given.server_id).max(builtin::bind(builtin));
     let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
     let allowance = allowance::resolve(&mut action, &written, given.zone);
     let reply = action.reply(&raw.reply);

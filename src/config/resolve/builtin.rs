@@ -7,7 +7,8 @@ use toml::Spanned;
 use super::args;
 use super::section::Section;
 use crate::config::raw::RawAction;
-use crate::config::resolved::{Builtin, Program};
+use crate::config::resolved::{Builtin, Program, Remote};
+use crate::wire::Bound;
 
 /// It stands in the place of a program.
 pub(super) fn resolve(action: &mut Section<'_>, raw: &RawAction) -> Option<Builtin> {
@@ -52,4 +53,21 @@ fn alone(action: &mut Section<'_>, raw: &RawAction, name: &str) {
     }
 }
 
-const BUILTIN: [(&str, Option<Builtin>); 1] = [("whoami", Some(Builtin::Whoami))];
+/// The least that a knock for it must be bound to: what could be taken from one server to another, or be sent by who only saw one, steers
+/// none.
+pub(super) fn bind(builtin: Option<Builtin>) -> Bound {
+    match builtin {
+        Some(Builtin::Remote(_)) => Bound::Server,
+        Some(Builtin::Whoami) | None => Bound::None,
+    }
+}
+
+const BUILTIN: [(&str, Option<Builtin>); 7] = [
+    ("whoami", Some(Builtin::Whoami)),
+    ("status", Some(Builtin::Remote(Remote::Status))),
+    ("version", Some(Builtin::Remote(Remote::Version))),
+    ("list_users", Some(Builtin::Remote(Remote::ListUsers))),
+    ("reload", Some(Builtin::Remote(Remote::Reload))),
+    ("enable_user", Some(Builtin::Remote(Remote::EnableUser))),
+    ("disable_user", Some(Builtin::Remote(Remote::DisableUser))),
+];

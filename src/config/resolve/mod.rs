@@ -27,7 +27,9 @@ use super::key_file;
 use super::load::{Entry, Written};
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table, Text};
-use super::resolved::{Config, Doors, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind};
+use super::resolved::{
+    Audit, AuditPayload, Config, Doors, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind,
+};
 use super::shape::Document;
 use crate::layers::Layer;
 use crate::wire::ServerId;
@@ -50,6 +52,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let names = action::names(&written);
     let users = user::resolve_all(&written.users, &names, given, notes);
     user::warn_of_missing_totp_keys(&written.users, &users, &actions, notes);
+    let audit = audit(document, raw, notes);
     let log = log(document, &raw.log, notes);
     let limits = limits(document, &raw.limits, notes);
     let control = control::resolve(document, raw, notes);
@@ -89,6 +92,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         reply,
         allow_from,
         deny_from,
+        audit,
         log,
         limits,
         control,
@@ -195,11 +199,33 @@ fn log(document: &Document, raw: &Option<Keys<RawLog>>, notes: &mut Vec<Problem>
         ("debug", LevelFilter::Debug),
         ("trace", LevelFilter::Trace),
     ];
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let formats = [
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+        ("journal", LogFormat::Journal),
+    ];
     Log {
         level: log.choice("level", &raw.level, LevelFilter::Info, &levels, &[]),
-        format: log.choice("format", &raw.format, LogFormat::Text, &formats, &[]),
+        format: log.choice("format", &raw.format, LogFormat::Auto, &formats, &[]),
         summary: log.duration("summary", &raw.summary, SUMMARY),
+        refused_per_minute: log.number("refused_per_minute", &raw.refused_per_minute, REFUSED_PER_MINUTE),
+    }
+}
+
+fn audit(document: &Document, raw: &RawConfig, notes: &mut Vec<Problem>) -> Audit {
+    let missing = Keys::new(0..0, Table::default());
+    let keys = raw.audit.as_ref().unwrap_or(&missing);
+    let mut audit = section(document, "audit", keys.span(), notes);
+    let payload = if raw.audit_payload == Some(true) { AuditPayload::Plain } else { AuditPayload::Hashed };
+    let Table(raw) = keys.get_ref();
+    Audit {
+        payload,
+        checkpoint_records: audit.number("checkpoint_records", &raw.checkpoint_records, CHECKPOINT_RECORDS),
+        checkpoint_every: audit.duration("checkpoint_every", &raw.checkpoint_every, CHECKPOINT_EVERY),
+        rotate_size: audit.size("rotate_size", &raw.rotate_size, ROTATE_SIZE) as u64,
+        rotate_every: audit.duration("rotate_every", &raw.rotate_every, ROTATE_EVERY),
+        keep: audit.duration("keep", &raw.keep, KEEP),
     }
 }
 
@@ -275,6 +301,18 @@ const FRESHNESS: Bounds<Duration> =
 
 const SUMMARY: Bounds<Duration> =
     Bounds { default: Duration::from_secs(60), min: Duration::from_secs(10), max: Duration::from_secs(3600) };
+
+const CHECKPOINT_RECORDS: Bounds<u64> =
+    Bounds { default: Audit::DEFAULT.checkpoint_records, min: 1, max: 1_000_000 };
+const CHECKPOINT_EVERY: Bounds<Duration> =
+    Bounds { default: Audit::DEFAULT.checkpoint_every, min: Duration::from_secs(1), max: DAY };
+const ROTATE_SIZE: Bounds<usize> = Bounds { default: 16 << 20, min: 4 << 10, max: 256 << 20 };
+const ROTATE_EVERY: Bounds<Duration> =
+    Bounds { default: Audit::DEFAULT.rotate_every, min: Duration::from_secs(60), max: YEARS };
+const KEEP: Bounds<Duration> = Bounds { default: Audit::DEFAULT.keep, min: Duration::ZERO, max: YEARS };
+const DAY: Duration = Duration::from_hours(24);
+const YEARS: Duration = DAY.saturating_mul(3650);
+const REFUSED_PER_MINUTE: Bounds<u32> = Bounds { default: 0, min: 0, max: 6000 };
 
 const USER_RATE: Bounds<u32> = Bounds { default: 10, min: 1, max: 100_000 };
 const USER_BURST: Bounds<u32> = Bounds { default: 50, min: 1, max: 100_000 };

@@ -62,7 +62,9 @@ impl Ear {
             ToKeeper::Ready if stopping => Ok(Said::Alive),
             ToKeeper::Ready => Err(Loss::Malformed),
             // It has not begun.
-            ToKeeper::Opened(_) | ToKeeper::Counts(_) | ToKeeper::Alive if self.stage == Stage::Starting => {
+            ToKeeper::Opened(_) | ToKeeper::Counts(_) | ToKeeper::Sources(_) | ToKeeper::Alive
+                if self.stage == Stage::Starting =>
+            {
                 Err(Loss::Malformed)
             }
             ToKeeper::Opened(opened) if usize::from(opened.socket.0) < sockets => {
@@ -73,6 +75,7 @@ impl Ear {
             }
             ToKeeper::Opened(_) => Err(Loss::Malformed),
             ToKeeper::Counts(counts) => Ok(Said::Counts(counts)),
+            ToKeeper::Sources(sources) => Ok(Said::Sources(sources)),
             ToKeeper::Alive => {
                 self.pulse.beat(now);
                 Ok(Said::Alive)

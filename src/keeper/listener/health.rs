@@ -29,7 +29,7 @@ impl Budget {
     pub(super) fn spend(&mut self, now: Now, message: &ToKeeper) -> Result<(), Loss> {
         let taken = match message {
             ToKeeper::Opened(_) => self.opened.take(now, self.rate, self.burst),
-            ToKeeper::Ready | ToKeeper::Counts(_) | ToKeeper::Alive => {
+            ToKeeper::Ready | ToKeeper::Counts(_) | ToKeeper::Sources(_) | ToKeeper::Alive => {
                 self.others.take(now, OTHERS_RATE, OTHERS_BURST)
             }
         };
@@ -112,7 +112,7 @@ impl Backoff {
 /// Opened datagrams per second and worker: four times what the fastest core is known to open.
 const OPENED_RATE: u32 = 10_000;
 
-/// Other messages per second: three are usual.
+/// Other messages per second: five are usual.
 const OTHERS_RATE: u32 = 20;
 
 /// More than fit into the channel while a keeper does not look.

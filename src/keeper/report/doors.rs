@@ -1,14 +1,17 @@
 //! What is said of doors: their leases, and what closes them.
 
 use super::Report;
+use crate::audit::Event;
+use crate::clock::Now;
 use crate::keeper::logging;
 use crate::work::leases::{Alarm, Happening, Note, Renewing, Undoing};
 use crate::work::{About, Happened, How};
 
 impl Report {
     /// A knock that was accepted, for which nothing runs.
-    pub(in crate::keeper) fn accepted(&mut self, about: &About, what: &'static str) {
+    pub(in crate::keeper) fn accepted(&mut self, now: Now, about: &About, what: &'static str) {
         self.counts.ran();
+        self.trail.knock(now, about, |knock| Event::Accepted { knock, what });
         log::info!(
             code = "accepted", knock:% = about.knock, user = about.user.name, action = about.action.name,
             from:% = about.source, bound:% = about.bound, what;
@@ -17,7 +20,8 @@ impl Report {
     }
 
     /// What became of a lease.
-    pub(in crate::keeper) fn lease(&mut self, note: &Note) {
+    pub(in crate::keeper) fn lease(&mut self, now: Now, note: &Note) {
+        self.trail.lease(now, note);
         let (lease, user, action, from) = (note.lease, &note.user, &note.door.action, note.door.source);
         match note.what {
             Happening::Began(hold) => {
@@ -72,12 +76,13 @@ impl Report {
     }
 
     /// What becomes of a script that closes a door.
-    pub(super) fn undo(&self, undoing: &Undoing, what: &Happened) {
+    pub(super) fn undo(&mut self, now: Now, undoing: &Undoing, what: &Happened) {
         let Undoing { door, lease, user, attempt, reason } = undoing;
         let (action, from) = (&door.action, door.source);
         match what {
             Happened::Queued => {}
             Happened::Started => {
+                self.trail.undo_started(now, undoing);
                 log::info!(code = "undo-started", lease:%, user, action, from:%, reason:%, attempt; "door closes");
             }
             Happened::Refused(why) => {
@@ -97,6 +102,7 @@ impl Report {
                 log::error!(code = "not-signalled", lease:%, action, error:%; "script could not be told to end");
             }
             Happened::Finished { how, took } => {
+                self.trail.undo_finished(now, undoing, *how, *took);
                 let took = format!("{}ms", took.as_millis());
                 match how {
                     How::Exited(0) => {

@@ -16,7 +16,7 @@ use crate::control::{Ban, Datagram, Explained, How, Known, Reply, Request, Set, 
 use crate::judge;
 use crate::keeper::control::{Control, Ticket};
 use crate::keeper::dry::{self, Dry};
-use crate::keeper::reload::Wish;
+use crate::keeper::reload::{Act, Asker, Who, Wish};
 use crate::wire::key::unhex;
 
 impl Keeper {
@@ -29,7 +29,12 @@ impl Keeper {
     }
 
     /// The reply to a request that took time.
-    pub(super) fn replied(&mut self, now: Now, ticket: Ticket, reply: &Reply) {
+    pub(super) fn replied(&mut self, now: Now, asker: Asker, reply: &Reply) {
+        self.record(now, &asker, reply);
+        let ticket = match asker.who {
+            Who::Control(ticket) => ticket,
+            Who::Knock(knock) => return self.told(now, knock, reply),
+        };
         self.with_control(|keeper, control| {
             let config = Arc::clone(&keeper.config);
             let serve = |ticket, asked| keeper.asked(now, ticket, asked);
@@ -46,48 +51,71 @@ impl Keeper {
     }
 
     fn asked(&mut self, now: Now, ticket: Ticket, Asked { admin, request }: Asked) -> Option<Reply> {
-        if let Some(act) = act(&request) {
-            log::info!(code = "admin", admin, act; "an administrator asks");
+        let act = act(&request).map(|what| Act { admin, what });
+        let asker = Asker { who: Who::Control(ticket), act };
+        self.tell_act(&asker);
+        match self.do_now(now, request) {
+            Course::Done(reply) => {
+                self.record(now, &asker, &reply);
+                Some(reply)
+            }
+            Course::Wish(wish) => {
+                self.reload.begin(now, self.config.path.clone(), Some(asker), wish);
+                None
+            }
         }
-        match request {
-            Request::Status => Some(Reply::Status(Box::new(self.status(now)))),
-            Request::Revoke(whom) => Some(Reply::Revoked(self.doors.revoke(&whom))),
-            Request::RetryWebhooks(which) => Some(Reply::Webhooks(self.webhooks.retry(now, which))),
-            Request::DropWebhooks(which) => Some(Reply::Webhooks(self.webhooks.forget(which))),
+    }
+
+    fn do_now(&mut self, now: Now, request: Request) -> Course {
+        Course::Done(match request {
+            Request::Status => Reply::Status(Box::new(self.status(now))),
+            Request::Revoke(whom) => Reply::Revoked(self.doors.revoke(&whom)),
+            Request::RetryWebhooks(which) => Reply::Webhooks(self.webhooks.retry(now, which)),
+            Request::DropWebhooks(which) => Reply::Webhooks(self.webhooks.forget(which)),
             Request::Reload => {
                 self.notify.reloading();
-                self.wish(now, ticket, Wish::Reload)
+                return Course::Wish(Wish::Reload);
             }
-            Request::Set(set) => self.wish(now, ticket, Wish::Set(set)),
-            Request::DiscardPending => self.wish(now, ticket, Wish::Discard),
-            Request::TestKnock(asked) => self.dry(now, ticket, Dry::knock(now, &self.config, &asked)),
+            Request::Set(set) => return Course::Wish(Wish::Set(set)),
+            Request::DiscardPending => return Course::Wish(Wish::Discard),
+            Request::TestKnock(asked) => return self.dry(Dry::knock(now, &self.config, &asked)),
             Request::Explain(Datagram { hex, from }) => {
                 let dry = bytes(&hex).map(|datagram| Dry::new(datagram, from));
-                self.dry(now, ticket, dry.ok_or_else(|| "this is no datagram in hex digits".to_owned()))
+                return self.dry(dry.ok_or_else(|| "this is no datagram in hex digits".to_owned()));
             }
             Request::Ban(ban) => match self.deny_from(&ban) {
                 Ok(change) => {
-                    self.wish(now, ticket, Wish::Set(Set { changes: vec![change], how: How::Apply }))
+                    return Course::Wish(Wish::Set(Set { changes: vec![change], how: How::Apply }));
                 }
-                Err(why) => Some(Reply::Failed(why)),
+                Err(why) => Reply::Failed(why),
             },
+        })
+    }
+
+    fn dry(&self, dry: Result<Dry, String>) -> Course {
+        match dry {
+            Ok(dry) => Course::Wish(Wish::Open(Arc::clone(&self.config), Arc::new(dry))),
+            Err(why) => Course::Done(Reply::Failed(why)),
         }
     }
 
-    fn wish(&mut self, now: Now, ticket: Ticket, wish: Wish) -> Option<Reply> {
-        self.reload.begin(now, self.config.path.clone(), Some(ticket), wish);
-        None
+    /// Tells the log that something is to be done.
+    pub(super) fn tell_act(&self, asker: &Asker) {
+        if let Some(Act { admin, what }) = &asker.act {
+            log::info!(code = "admin", admin, act = what; "an administrator asks");
+        }
     }
 
-    fn dry(&mut self, now: Now, ticket: Ticket, dry: Result<Dry, String>) -> Option<Reply> {
-        match dry {
-            Ok(dry) => self.wish(now, ticket, Wish::Open(Arc::clone(&self.config), Arc::new(dry))),
-            Err(why) => Some(Reply::Failed(why)),
+    /// Has the audit trail say what was done.
+    pub(super) fn record(&mut self, now: Now, asker: &Asker, reply: &Reply) {
+        if let Some(Act { admin, what }) = &asker.act {
+            let result = serde_json::to_string(reply).unwrap_or_default();
+            self.report.admin(now, admin, what, &result);
         }
     }
 
     /// Judges what was in a datagram that is only looked at.
-    pub(super) fn explain(&mut self, now: Now, ticket: Ticket, out: dry::Out) {
+    pub(super) fn explain(&mut self, now: Now, asker: Asker, out: dry::Out) {
         let judged = match out {
             Ok(opened) => self.judge.explain(now, &opened),
             Err(reason) => judge::Explained { verified: None, refused: Some(reason) },
@@ -105,7 +133,7 @@ impl Keeper {
             stamped: verified.lane == Lane::Stamped(verified.user.id),
         });
         let refused = judged.refused.map(|reason| reason.code().to_owned());
-        self.replied(now, ticket, &Reply::Explained(Explained { knock, refused, why }));
+        self.replied(now, asker, &Reply::Explained(Explained { knock, refused, why }));
     }
 
     /// `deny_from` as it is to be.
@@ -144,6 +172,7 @@ impl Keeper {
         let up = now.mono.saturating_sub(self.started).as_secs();
         let webhooks = self.webhooks.status();
         let mut status = self.report.picture(now, self.listener.drops());
+        status.version = env!("CARGO_PKG_VERSION").to_owned();
         status.server_id = self.config.server_id.map(|id| id.to_string());
         status.up = up;
         status.phase = match self.phase {
@@ -164,6 +193,14 @@ impl Keeper {
         status.warnings = warnings(&status);
         status
     }
+}
+
+/// How a request is carried out.
+enum Course {
+    /// It was.
+    Done(Reply),
+    /// That takes time.
+    Wish(Wish),
 }
 
 /// What the log is told that somebody asked for; looking is not told.
@@ -222,7 +259,14 @@ fn warnings(status: &status::Status) -> Vec<status::Warning> {
         warn("unsaved", what, "siglatchctl set KEY VALUE --save keeps one over a restart");
     }
     if let Some(what) = &status.audit.broken {
-        warn("audit-broken", what.clone(), "siglatchctl audit verify");
+        warn(
+            "audit-broken",
+            what.clone(),
+            "siglatchctl audit verify says where; the file that was put aside is evidence",
+        );
+    }
+    if let Some(what) = &status.audit.failing {
+        warn("audit-file-failing", what.clone(), "the store has the trail until the file can be written");
     }
     warnings
 }

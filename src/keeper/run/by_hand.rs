@@ -6,6 +6,7 @@ use super::knocks::{give_back, submit};
 use super::*;
 use crate::channel::{self, Channel, Opened};
 use crate::config::files;
+use crate::control::status::Audit;
 use crate::judge::{Decoys, DropReason, Grant, Verdict};
 use crate::keeper::listener::{Ear, Judged, Loss};
 use crate::store::Store;
@@ -70,7 +71,7 @@ impl Keeper {
             engine,
             scripts: BTreeMap::new(),
             started: Vec::new(),
-            report: Report::new(now, Vec::new()),
+            report: Report::new(now, Vec::new(), Trail::default(), Audit::default()),
             phase: Phase::Serving,
         }
     }
@@ -98,7 +99,7 @@ impl Keeper {
         match ear.hear(now, SOCKETS) {
             Ok(Said::Opened(opened)) => {
                 self.report.counts.opened();
-                let judged = submit(&mut self.judge, &self.store, self.phase, now, &opened);
+                let judged = submit(&mut self.judge, &self.store, self.phase, now, &opened, |_| None);
                 let judged = judged.map_err(|refusal| {
                     self.report.refused(now, &refusal, &self.config);
                     refusal.reason
@@ -107,6 +108,10 @@ impl Keeper {
             }
             Ok(Said::Counts(counts)) => {
                 self.report.listener(now, counts);
+                Ok(Heard::Other)
+            }
+            Ok(Said::Sources(sources)) => {
+                self.report.sources(now, &sources, &self.config);
                 Ok(Heard::Other)
             }
             Ok(Said::Ready(_) | Said::Alive) => Ok(Heard::Other),
@@ -153,8 +158,12 @@ impl Keeper {
                 Reply::Failing(error) => self.report.store_failing(&error),
                 Reply::Recovered { refused } => self.report.store_recovered(refused),
                 Reply::Kept(key, result) => self.doors.kept(now, &key, result),
-                // No action here has a webhook.
-                Reply::Forgotten(_) | Reply::KeptHook(..) => {}
+                // No action here has a webhook, and nothing here is recorded.
+                Reply::Forgotten(_)
+                | Reply::KeptHook(..)
+                | Reply::Head(_)
+                | Reply::FileFailing(_)
+                | Reply::FileRecovered => {}
             }
         }
         self.carry_out(now);

@@ -6,7 +6,7 @@ use super::Keeper;
 use super::knocks::give_back;
 use crate::channel::{Reply, Sent};
 use crate::clock::Now;
-use crate::config::resolved::{Builtin, Enabled};
+use crate::config::resolved::{Builtin, Enabled, Remote};
 use crate::config::{Config, User};
 use crate::judge::{Claim, Grant};
 use crate::keeper::doors::{Doors, Knocked, released};
@@ -15,6 +15,7 @@ use crate::keeper::receipts::Receipts;
 use crate::keeper::report::Report;
 use crate::store::StoreThread;
 use crate::store::doors::DoorKey;
+use crate::wire::KnockId;
 use crate::work::hooks::Outcome;
 use crate::work::{About, Happened, Job, Whose};
 
@@ -22,7 +23,8 @@ impl Keeper {
     pub(super) fn granted(&mut self, now: Now, grant: Grant) {
         let Keeper { receipts, doors, store, report, config, .. } = self;
         let told = Webhooks::of(now, &grant, config);
-        let Taken { job, reply, outcome } = take(now, grant, receipts, doors, store, report, config);
+        let Taken { job, reply, outcome, remote } = take(now, grant, receipts, doors, store, report, config);
+        remote.into_iter().for_each(|asked| self.remote(now, asked));
         job.into_iter().for_each(|job| self.runner.start(now, job));
         self.answer(reply);
         if let (Some(facts), Some((outcome, left))) = (told, outcome) {
@@ -78,6 +80,18 @@ pub(super) struct Taken {
     pub(super) reply: Option<Reply>,
     /// What is told of it if nothing runs for it, and for how many seconds its user holds a door then.
     outcome: Option<(Outcome, u32)>,
+    /// What the daemon does of itself for it; it is answered when it is done.
+    pub(super) remote: Option<Asked>,
+}
+
+/// What somebody asks for from afar.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) knock: KnockId,
+    pub(super) user: Arc<User>,
+    pub(super) what: Remote,
+    /// Whom it is about, if it is about somebody.
+    pub(super) argument: String,
 }
 
 /// Has it served.
@@ -96,9 +110,15 @@ pub(super) fn take(
         (None, None) => return Taken { job: Some(Job::from(grant)), ..Taken::default() },
         (Some(Builtin::Whoami), _) => {
             let about = About::from(grant);
-            report.accepted(&about, "whoami");
+            report.accepted(now, &about, "whoami");
             let reply = receipts.served(now, knock, 0, &whoami(&about.user, config));
             (reply, Some((Outcome::Answered, 0)))
+        }
+        (Some(Builtin::Remote(what)), _) => {
+            let argument = String::from_utf8(grant.options.argument.clone().unwrap_or_default());
+            report.accepted(now, &About::from(grant), "asked from afar");
+            let asked = Asked { knock, user, what, argument: argument.unwrap_or_default() };
+            return Taken { remote: Some(asked), outcome: Some((Outcome::Answered, 0)), ..Taken::default() };
         }
         (None, Some(door)) => match doors.knock(now, grant, door, store, report) {
             Knocked::Opens => (None, None),
@@ -117,7 +137,7 @@ pub(super) fn take(
             Knocked::Refused(reason) => (receipts.unserved(now, knock, reason), None),
         },
     };
-    Taken { job: None, reply, outcome }
+    Taken { reply, outcome, ..Taken::default() }
 }
 
 /// Who he is here, and what he may knock for: by the configuration of now.

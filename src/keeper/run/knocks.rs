@@ -1,7 +1,8 @@
 //! The way of a knock through the keeper: judged, claimed in the store, judged again, run.
 
 use super::{Keeper, Phase};
-use crate::channel::Opened;
+use crate::audit::Entry;
+use crate::channel::{Opened, RefusedFrom};
 use crate::clock::Now;
 use crate::crash;
 use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
@@ -13,9 +14,16 @@ use crate::work::Drained;
 impl Keeper {
     pub(super) fn opened(&mut self, now: Now, opened: &Opened) {
         self.report.counts.opened();
-        match submit(&mut self.judge, &self.store, self.phase, now, opened) {
+        let intent = |claim: &Claim| Some(self.report.trail.intent(now, claim, &self.config));
+        match submit(&mut self.judge, &self.store, self.phase, now, opened, intent) {
             Ok(()) => self.claims = self.claims.saturating_add(1),
-            Err(refusal) => self.report.refused(now, &refusal, &self.config),
+            Err(refusal) => {
+                if !refusal.reason.is_authentic() {
+                    let (source, reason) = (opened.source.ip(), refusal.reason);
+                    self.report.sources(now, &[RefusedFrom { source, reason, count: 1 }], &self.config);
+                }
+                self.report.refused(now, &refusal, &self.config);
+            }
         }
     }
 
@@ -46,6 +54,9 @@ impl Keeper {
                 Some(thread::Reply::Forgotten(left)) => self.report.forgot(left),
                 Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),
+                Some(thread::Reply::Head(head)) => self.report.audit_head(head),
+                Some(thread::Reply::FileFailing(error)) => self.report.audit_failing(&error),
+                Some(thread::Reply::FileRecovered) => self.report.audit_recovered(),
                 None => {
                     self.unheard = Drained::All;
                     return;
@@ -68,19 +79,21 @@ impl Keeper {
     }
 }
 
-/// Judges an opened datagram; what it claims is the store's to answer.
+/// Judges an opened datagram; what it claims is the store's to answer, which records `intent` with it.
 pub(super) fn submit(
     judge: &mut Judge,
     store: &StoreThread<Claim>,
     phase: Phase,
     now: Now,
     opened: &Opened,
+    intent: impl FnOnce(&Claim) -> Option<Entry>,
 ) -> Result<(), Refusal> {
     match judge.opened(now, opened) {
         // Not claimed: its sender may send it again when the daemon is back.
         Decision::Claim(claim) if phase != Phase::Serving => Err(claim.refuse(DropReason::Stopping)),
         Decision::Claim(claim) => {
-            store.submit(claim.record(), claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
+            let (record, intent) = (claim.record(), intent(&claim));
+            store.submit_telling(record, intent, claim).map_err(|claim| claim.refuse(DropReason::StoreBusy))
         }
         Decision::Refuse(refusal) => Err(refusal),
     }

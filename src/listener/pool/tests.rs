@@ -113,7 +113,9 @@ fn count(keeper: &Channel) -> (usize, usize) {
             Received::Message(len, _) => match ToKeeper::decode(&buffer[..len]).unwrap() {
                 ToKeeper::Opened(Opened { lane: Lane::Plain, .. }) => plain += 1,
                 ToKeeper::Opened(Opened { lane: Lane::Stamped(_), .. }) => stamped += 1,
-                other @ (ToKeeper::Ready | ToKeeper::Counts(_) | ToKeeper::Alive) => panic!("{other:?}"),
+                other @ (ToKeeper::Ready | ToKeeper::Counts(_) | ToKeeper::Sources(_) | ToKeeper::Alive) => {
+                    panic!("{other:?}")
+                }
             },
             Received::Empty => std::thread::sleep(Duration::from_micros(100)),
             Received::End => return (plain, stamped),

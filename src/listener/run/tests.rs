@@ -70,7 +70,7 @@ impl Rig {
             Datagram { source, local: [127, 0, 0, 1].into(), socket: SocketId(0), takes: Takes::Both, bytes };
         let chance = self.random.next_u64();
         let fate = take(self.now, supply, chance, datagram, &mut self.admission, &self.pool, &self.tally);
-        if fate == Fate::Dropped(Held::Back) {
+        if matches!(fate, Fate::Dropped(DropReason::Prefix | DropReason::Queue)) {
             self.shortage.refused(self.now);
         }
     }

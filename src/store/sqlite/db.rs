@@ -16,6 +16,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
+use super::audit;
 use super::doors;
 use super::fault::{self, Doing};
 use super::hooks;
@@ -23,10 +24,11 @@ use super::past::{Found, Past, Wal};
 use super::place::{self, Identity, Place};
 use super::schema::Format;
 use super::usage::{self, Uses};
+use crate::audit::Line;
 use crate::crash;
 use crate::store::doors::{DoorKey, DoorRow};
 use crate::store::hooks::HookRow;
-use crate::store::{Boot, Outcome, Record, StoreError, Use, Used, usage::spend};
+use crate::store::{Boot, Outcome, Record, StoreError, Sync, Use, Used, usage::spend};
 use crate::wire::KnockId;
 
 /// An open file: checked, migrated, marked as in use.
@@ -53,15 +55,6 @@ pub(super) struct Tally {
     pub(super) claims: u64,
     /// The largest timestamp claimed.
     pub(super) latest: u32,
-}
-
-/// When a transaction is on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sync {
-    /// Before its commit returns, and with it all before it.
-    Now,
-    /// When the system gets to it.
-    Later,
 }
 
 /// The floors that an opener asks for.
@@ -124,6 +117,7 @@ impl Db {
         wall: u32,
         max_claims: u64,
         batch: &[Record],
+        tell: &mut dyn FnMut(&[Outcome]) -> Vec<Line>,
     ) -> rusqlite::Result<Vec<Outcome>> {
         let beyond = batch.iter().any(|record| record.nonce.timestamp > self.reserved);
         let ahead = wall.saturating_add(AHEAD);
@@ -138,6 +132,7 @@ impl Db {
             .iter()
             .map(|record| claim_one(&transaction, record, self.floor, max_claims, &mut tally))
             .collect::<rusqlite::Result<Vec<Outcome>>>()?;
+        audit::put(&transaction, &tell(&outcomes))?;
         if sync == Sync::Now {
             reserve(&transaction, ahead)?;
         }
@@ -220,6 +215,31 @@ impl Db {
 
     pub(super) fn hooks(&self) -> rusqlite::Result<Vec<(KnockId, String)>> {
         hooks::select(&self.connection)
+    }
+
+    pub(super) fn append(&mut self, lines: &[Line], sync: Sync) -> rusqlite::Result<()> {
+        crash::point("store-audit-before");
+        let transaction = begin(&mut self.connection, &mut self.sync, sync)?;
+        audit::put(&transaction, lines)?;
+        crash::point("store-audit-before-commit");
+        transaction.commit()?;
+        crash::point("store-audit-after-commit");
+        Ok(())
+    }
+
+    pub(super) fn lines(&self, behind: u64, most: usize) -> rusqlite::Result<Vec<Line>> {
+        audit::select(&self.connection, behind, most)
+    }
+
+    pub(super) fn last_line(&self) -> rusqlite::Result<Option<Line>> {
+        audit::last(&self.connection)
+    }
+
+    /// A crash of the machine may bring them back.
+    pub(super) fn trim(&mut self, through: u64, before: u64) -> rusqlite::Result<()> {
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Later)?;
+        audit::trim(&transaction, through, before)?;
+        transaction.commit()
     }
 
     /// A crash of the machine may take it along.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use super::place::{FAILING, FULL, READ_ONLY};
 use crate::exit::Exit;
 use crate::store::StoreError;
+use crate::store::folder::{FAILING, FULL, READ_ONLY};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,7 @@ pub(super) enum Doing {
     Forget,
     Keep,
     KeepHooks,
+    Append,
     GiveBack,
     Read,
     Close,
@@ -32,6 +33,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         | Doing::Forget
         | Doing::Keep
         | Doing::KeepHooks
+        | Doing::Append
         | Doing::GiveBack
         | Doing::Close => READ_ONLY,
     };
@@ -42,6 +44,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Forget => "forget claims",
         Doing::Keep => "record doors",
         Doing::KeepHooks => "record webhooks",
+        Doing::Append => "record what was decided",
         Doing::GiveBack => "give back a use",
         Doing::Read => "read the store",
         Doing::Close => "close the store",

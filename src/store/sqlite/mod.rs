@@ -1,4 +1,4 @@
-//! Claims, uses, doors and webhooks on disk: SQLite in `state_dir`.
+//! Claims, uses, doors, webhooks and the audit trail on disk: SQLite in `state_dir`.
 //!
 //! In: a folder of siglatchd's own (0700), the boot and the clock. Out: a [`Store`] that survives kill -9, a crash of
 //! the machine, a full disk, and its own file's removal, each without running a knock twice.
@@ -7,6 +7,7 @@
 //! itself. The floor in memory never sinks: a file that is gone or exchanged then raises it to the clock and past every
 //! claim that this process saw.
 
+mod audit;
 mod db;
 mod doors;
 mod fault;
@@ -19,6 +20,7 @@ mod usage;
 
 use std::path::{Path, PathBuf};
 
+pub use audit::read_lines;
 use db::{Db, Floors};
 pub use doors::read_doors;
 use fault::Doing;
@@ -29,7 +31,8 @@ pub use usage::read_usage;
 
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
-use super::{Boot, Outcome, Record, Store, StoreError, Used, seconds};
+use super::{Boot, Outcome, Record, Store, StoreError, Sync, Used, seconds};
+use crate::audit::Line;
 use crate::exit::Exit;
 use crate::wire::KnockId;
 
@@ -136,8 +139,33 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn claim(&mut self, wall: u64, batch: &[Record]) -> Result<Vec<Outcome>, StoreError> {
+        self.claim_telling(wall, batch, &mut |_| Vec::new())
+    }
+
+    fn claim_telling(
+        &mut self,
+        wall: u64,
+        batch: &[Record],
+        tell: &mut dyn FnMut(&[Outcome]) -> Vec<Line>,
+    ) -> Result<Vec<Outcome>, StoreError> {
         let (wall, max_claims) = (seconds(wall), self.max_claims);
-        self.with(wall, Doing::Claim, |db| db.claim(wall, max_claims, batch))
+        self.with(wall, Doing::Claim, |db| db.claim(wall, max_claims, batch, tell))
+    }
+
+    fn append(&mut self, wall: u64, lines: &[Line], sync: Sync) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::Append, |db| db.append(lines, sync))
+    }
+
+    fn lines(&mut self, wall: u64, behind: u64, most: usize) -> Result<Vec<Line>, StoreError> {
+        self.with(seconds(wall), Doing::Read, |db| db.lines(behind, most))
+    }
+
+    fn last_line(&mut self, wall: u64) -> Result<Option<Line>, StoreError> {
+        self.with(seconds(wall), Doing::Read, |db| db.last_line())
+    }
+
+    fn trim(&mut self, wall: u64, through: u64, before: u64) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::Append, |db| db.trim(through, before))
     }
 
     fn reserve(&mut self, wall: u64) -> Result<(), StoreError> {

@@ -1,20 +1,11 @@
-//! The store's folder and file, before the engine sees them.
-//!
-//! # Security considerations
-//!
-//! Whoever can write here can make a knock run twice; whoever can read here learns who knocks from where. So the
-//! folder is for its owner alone, and that is this process's user. The lock keeps a second daemon from counting and
-//! forgetting in the same file.
+//! The store's file, before the engine sees it.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use crate::config::files::folder_of;
-use crate::exit::Exit;
 use crate::store::StoreError;
+use crate::store::folder::{self, refused};
 
 /// A folder that is ours, locked while this lives, with a file in it.
 #[derive(Debug)]
@@ -33,20 +24,12 @@ pub(super) struct Identity(u64, u64);
 
 impl Place {
     /// Makes the folder (0700, its parent must exist) and an empty file (0600) if they are missing, else checks their
-    /// owner and mode.
+    /// owner and mode. The engine gives its other files the mode of this one, so it must be right before it sees it.
     pub(super) fn enter(folder: &Path) -> Result<Place, StoreError> {
-        make(folder)?;
-        let fail = |doing: &'static str| move |error| refused(folder, doing, &error);
-        let opened = File::open(folder).map_err(fail("open"))?;
-        let meta = opened.metadata().map_err(fail("inspect"))?;
-        if !meta.is_dir() {
-            return Err(refused(folder, "open", &io::ErrorKind::NotADirectory.into()));
-        }
-        check(folder, &meta, "700")?;
-        lock(folder, &opened)?;
+        let opened = folder::enter(folder)?;
         let file = file_in(folder);
-        make_file(&file)?;
-        opened.sync_all().map_err(fail("sync"))?;
+        folder::open_file(&file)?;
+        opened.sync_all().map_err(|error| refused(folder, "sync", &error))?;
         Ok(Place { file, wal: folder.join("claims.db-wal"), _folder: opened })
     }
 }
@@ -61,83 +44,3 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
     let meta = std::fs::metadata(path).ok()?;
     Some(Identity(meta.dev(), meta.ino()))
 }
-
-fn make(folder: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(refused(folder, "make", &error)),
-    }
-    let parent = folder_of(folder);
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|error| refused(parent, "sync", &error))
-}
-
-/// A child of ours that has not yet become its script holds a copy of the lock, for moments.
-fn lock(folder: &Path, opened: &File) -> Result<(), StoreError> {
-    for _ in 0..100 {
-        match opened.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(refused(folder, "lock", &error)),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
-    Err(StoreError {
-        what: format!("{}: is in use by another process", folder.display()),
-        hint: "stop the other siglatchd, or give this one a `state_dir` of its own".to_owned(),
-        exit: Exit::TryAgain,
-    })
-}
-
-/// The engine gives its other files the mode of this one, so it must be right before the engine sees it.
-fn make_file(file: &Path) -> Result<(), StoreError> {
-    let fail = |doing: &'static str| move |error| refused(file, doing, &error);
-    let special = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(special.bits())
-        .open(file)
-        .map_err(fail("open"))?;
-    let meta = opened.metadata().map_err(fail("inspect"))?;
-    if !meta.is_file() {
-        return Err(wrong(file, "is not a regular file", format!("mv {0} {0}.old", file.display())));
-    }
-    check(file, &meta, "600")
-}
-
-fn check(path: &Path, meta: &Metadata, mode: &str) -> Result<(), StoreError> {
-    let me = nix::unistd::geteuid().as_raw();
-    if meta.uid() != me {
-        let what = format!("belongs to uid {}, not to uid {me}", meta.uid());
-        return Err(wrong(path, &what, format!("chown {me} {}", path.display())));
-    }
-    if meta.permissions().mode() & 0o077 != 0 {
-        let what = format!("is open to others (mode {:04o})", meta.mode() & 0o7777);
-        return Err(wrong(path, &what, format!("chmod {mode} {}", path.display())));
-    }
-    Ok(())
-}
-
-fn wrong(path: &Path, what: &str, hint: String) -> StoreError {
-    StoreError { what: format!("{}: {what}", path.display()), hint, exit: Exit::Permission }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the system's errors are not ours to list")]
-fn refused(path: &Path, doing: &str, error: &io::Error) -> StoreError {
-    let (hint, exit) = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (FULL, Exit::TryAgain),
-        io::ErrorKind::NotFound => ("make the folder that it is to be in first", Exit::Config),
-        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
-            ("name a folder of its own in `state_dir`", Exit::Config)
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (READ_ONLY, Exit::Permission),
-        _ => (FAILING, Exit::TryAgain),
-    };
-    StoreError { what: format!("{}: cannot {doing}: {error}", path.display()), hint: hint.to_owned(), exit }
-}
-
-pub(super) const FULL: &str = "make room on its disk";
-pub(super) const READ_ONLY: &str = "let siglatchd's user write there";
-pub(super) const FAILING: &str = "look into the kernel's log for its disk";

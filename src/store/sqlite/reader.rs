@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::fault::{self, Doing};
 use super::place;
 use crate::exit::Exit;
-use crate::store::StoreError;
+use crate::store::{StoreError, folder};
 
 /// A connection that changes nothing. Without a log nobody has the store open, and the file is taken as it is: the engine
 /// would make a log, and the next start could not tell that one is missing.
@@ -41,7 +41,7 @@ fn unreadable(file: &Path, error: &io::Error) -> StoreError {
     let (hint, exit) = match error.kind() {
         io::ErrorKind::NotFound => ("siglatchd makes it at its first start", Exit::Config),
         io::ErrorKind::PermissionDenied => ("run this as root, or as siglatchd's user", Exit::Permission),
-        _ => (place::FAILING, Exit::TryAgain),
+        _ => (folder::FAILING, Exit::TryAgain),
     };
     StoreError { what: format!("{}: cannot be read: {error}", file.display()), hint: hint.to_owned(), exit }
 }

@@ -73,6 +73,12 @@ const MIGRATIONS: &[&str] = &[
         id     TEXT PRIMARY KEY,
         record TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;",
+    // The audit trail: `at` in milliseconds since the Unix epoch, `line` without its newline.
+    "CREATE TABLE audit (
+        seq  INTEGER PRIMARY KEY,
+        at   INTEGER NOT NULL,
+        line TEXT NOT NULL
+    ) STRICT;",
 ];
 
 /// What a file is, before anything in it is touched.

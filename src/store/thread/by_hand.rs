@@ -12,7 +12,7 @@ impl<T: Send + 'static> StoreThread<T> {
     /// `queue` requests may wait until [`Engine::serve`].
     pub(crate) fn by_hand(store: Box<dyn Store>, queue: usize) -> (StoreThread<T>, Engine<T>) {
         let (requests, queue) = sync_channel(queue);
-        let (worker, replies) = Worker::new(store);
+        let (worker, replies) = Worker::new(store, None);
         let thread = StoreThread { requests: Some(requests), replies, thread: None };
         (thread, Engine { queue, worker })
     }

@@ -1,0 +1,221 @@
+//! Whether a trail is whole, and where it first is not.
+
+use std::fmt;
+use std::iter::Peekable;
+
+use super::chain::{CHECKPOINT, Head, Link, message};
+use super::key::TrailKey;
+use super::line::{BadLine, Record, canonical};
+use crate::wire::ServerId;
+
+/// What a trail is verified against.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Who may have signed it.
+    pub keys: Vec<TrailKey>,
+    /// Heads that were kept elsewhere.
+    pub heads: Vec<Head>,
+}
+
+/// A trail that is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many records.
+    pub records: u64,
+    /// The first one's number; 0 where there is none.
+    pub first: u64,
+    /// Where it ends.
+    pub last: Head,
+    /// How many of them are signed.
+    pub checkpoints: u64,
+    /// The last of these. What comes after it is chained, and not signed yet.
+    pub signed: u64,
+}
+
+/// A trail that is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct Broken {
+    /// The line where it shows, counted from 0.
+    pub line: usize,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This record's line is none, or not the one that the next record was made behind.
+    Changed(u64, Option<BadLine>),
+    /// These are missing.
+    Removed(u64, u64),
+    /// A record with this number does not belong there.
+    Inserted(u64),
+    /// This one comes later than it must.
+    Reordered(u64),
+    /// From here on there is nothing, and a head that was kept tells of more.
+    CutOff(u64),
+    /// All up to this record was made anew, after the first number, by somebody who has not the key.
+    Forged(u64, u64),
+    /// This one is signed by none of the keys that are trusted.
+    Foreign(u64, String),
+    /// This record is whole, and not the one of the head that was kept.
+    OtherHead(u64),
+    /// The head that was kept is of a record before the first one here.
+    NotHere(u64),
+}
+
+/// Reads lines, each with the newline at its end, to the last one or the first fault.
+///
+/// # Errors
+///
+/// [`Broken`] with the first record that was changed, removed, inserted, reordered or cut off.
+pub fn verify(lines: impl Iterator<Item = Vec<u8>>, trust: &Trust) -> Result<Verified, Broken> {
+    let mut rest = lines.peekable();
+    let mut seen = Verified { records: 0, first: 0, last: Head::NONE, checkpoints: 0, signed: 0 };
+    for line in 0_usize.. {
+        let Some(bytes) = rest.next() else { break };
+        let broken = |fault| Broken { line, fault };
+        let (record, link) = next(&seen, &bytes, &mut rest, trust).map_err(broken)?;
+        // A checkpoint that is called something else is one all the same.
+        if record.kind() == CHECKPOINT || record.text("signature").is_some() {
+            signed(&seen, &record, link, &mut rest, trust).map_err(broken)?;
+            seen.checkpoints = seen.checkpoints.saturating_add(1);
+            seen.signed = record.seq;
+        }
+        if seen.records == 0 {
+            seen.first = record.seq;
+        }
+        seen.records = seen.records.saturating_add(1);
+        seen.last = Head { seq: record.seq, link };
+        if trust.heads.iter().any(|head| head.seq == record.seq && head.link != link) {
+            return Err(broken(Fault::OtherHead(record.seq)));
+        }
+    }
+    let end = |fault| Broken { line: usize::try_from(seen.records).unwrap_or(usize::MAX), fault };
+    match trust.heads.iter().find(|head| head.seq > seen.last.seq || head.seq < seen.first) {
+        Some(head) if head.seq > seen.last.seq => Err(end(Fault::CutOff(seen.last.seq.saturating_add(1)))),
+        Some(head) => Err(end(Fault::NotHere(head.seq))),
+        None => Ok(seen),
+    }
+}
+
+/// The record of a line, if it is the one that comes next.
+fn next<I: Iterator<Item = Vec<u8>>>(
+    seen: &Verified,
+    bytes: &[u8],
+    rest: &mut Peekable<I>,
+    trust: &Trust,
+) -> Result<(Record, Link), Fault> {
+    let read = whole(bytes);
+    let expected = match (&read, seen.records) {
+        (Ok((record, _)), 0) => record.seq,
+        (Ok(_) | Err(_), _) => seen.last.seq.saturating_add(1),
+    };
+    let (record, link) = read.map_err(|bad| Fault::Changed(expected, Some(bad)))?;
+    if record.seq != expected {
+        return Err(misplaced(record.seq, expected, rest));
+    }
+    let first_ever = expected == 1;
+    if (seen.records > 0 || first_ever) && record.prev != seen.last.link {
+        // If this one is as it was made, it is the one before that is another than it was.
+        let fits = follows(rest, record.seq, link) || is_signed(&record, trust) == Signed::Well;
+        return Err(Fault::Changed(if fits && !first_ever { seen.last.seq } else { expected }, None));
+    }
+    Ok((record, link))
+}
+
+/// What a line with its newline says, and what the next one must name.
+fn whole(line: &[u8]) -> Result<(Record, Link), BadLine> {
+    let line = line.strip_suffix(b"\n").ok_or(BadLine::Torn)?;
+    Ok((Record::read(line)?, Link::of(line)))
+}
+
+/// Whether the next line is a record that was made behind this one.
+fn follows<I: Iterator<Item = Vec<u8>>>(rest: &mut Peekable<I>, seq: u64, link: Link) -> bool {
+    let next = rest.peek().and_then(|line| whole(line).ok());
+    next.is_some_and(|(next, _)| next.seq.checked_sub(1) == Some(seq) && next.prev == link)
+}
+
+/// A record stands where another one should.
+fn misplaced<I: Iterator<Item = Vec<u8>>>(seq: u64, expected: u64, rest: &mut Peekable<I>) -> Fault {
+    let number = |line: &Vec<u8>| whole(line).ok().map(|(record, _)| record.seq);
+    let next = rest.peek().and_then(number);
+    let fits = next.is_some_and(|next| next.checked_sub(1) == Some(expected));
+    if seq < expected && !fits {
+        return Fault::Inserted(seq);
+    }
+    if rest.any(|line| number(&line) == Some(expected)) {
+        return Fault::Reordered(expected);
+    }
+    if fits { Fault::Changed(expected, None) } else { Fault::Removed(expected, seq.saturating_sub(1)) }
+}
+
+/// Whether a checkpoint is signed by a key that is trusted.
+fn signed<I: Iterator<Item = Vec<u8>>>(
+    seen: &Verified,
+    record: &Record,
+    link: Link,
+    rest: &mut Peekable<I>,
+    trust: &Trust,
+) -> Result<(), Fault> {
+    match is_signed(record, trust) {
+        Signed::Well => Ok(()),
+        Signed::ByAnother => {
+            Err(Fault::Foreign(record.seq, record.text("key").unwrap_or_default().to_owned()))
+        }
+        // Who forges what comes before it makes what comes after it anew, too.
+        Signed::Badly if follows(rest, record.seq, link) => Err(Fault::Forged(seen.signed, record.seq)),
+        Signed::Badly => Err(Fault::Changed(record.seq, None)),
+    }
+}
+
+/// What a record's signature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signed {
+    Well,
+    Badly,
+    ByAnother,
+}
+
+fn is_signed(record: &Record, trust: &Trust) -> Signed {
+    let key = record.text("key").and_then(TrailKey::parse).filter(|key| trust.keys.contains(key));
+    let Some(key) = key else { return Signed::ByAnother };
+    let server = record.text("server").and_then(ServerId::parse);
+    let mut unsigned = record.fields.clone();
+    unsigned.remove("signature");
+    let message = message(server, &canonical(&unsigned));
+    let signature = record.text("signature").unwrap_or_default();
+    if key.signed(&message, signature) { Signed::Well } else { Signed::Badly }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Changed(seq, None) => write!(f, "record {seq} was changed"),
+            Fault::Changed(seq, Some(bad)) => write!(f, "record {seq} was changed: {bad}"),
+            Fault::Removed(from, to) if from == to => write!(f, "record {from} was removed"),
+            Fault::Removed(from, to) => write!(f, "records {from} to {to} were removed"),
+            Fault::Inserted(seq) => write!(f, "a record with the number {seq} was inserted"),
+            Fault::Reordered(seq) => write!(f, "record {seq} was moved"),
+            Fault::CutOff(seq) => write!(f, "record {seq} and those behind it were cut off"),
+            Fault::Forged(from, to) => {
+                let from = from.saturating_add(1);
+                write!(
+                    f,
+                    "records {from} to {to} are not what the key signed: one of them was changed, and what follows made anew"
+                )
+            }
+            Fault::Foreign(seq, key) => {
+                write!(f, "record {seq} is signed by a key that is not trusted: {key:?}")
+            }
+            Fault::OtherHead(seq) => write!(
+                f,
+                "record {seq} is not the one of the head that was kept: it was changed, or one before it"
+            ),
+            Fault::NotHere(seq) => {
+                write!(f, "record {seq}, of the head that was kept, comes before the first one here")
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A trail for a third party: a tar file of records, checkpoints, the public key, and a manifest of their hashes.
+//!
+//! # Security considerations
+//!
+//! Somebody else made it. What is in it is bounded, is kept in memory and written nowhere. The manifest says what was meant to
+//! be in it; what is true the records say, to who has the key from elsewhere.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::source::unreadable;
+use crate::audit::{Head, Link, Record, TrailKey};
+use crate::ctl::internal;
+use crate::exit::{Exit, Failure};
+
+/// What was in one.
+pub(super) struct Bundle {
+    pub(super) records: Vec<u8>,
+    pub(super) key: TrailKey,
+    pub(super) head: Head,
+}
+
+/// `manifest.json`
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    /// Which form of bundle this is.
+    siglatch: String,
+    /// SHA-256 of the other files, in hex.
+    files: BTreeMap<String, String>,
+    /// Where the records end.
+    head: String,
+}
+
+/// The bytes of a bundle with these lines.
+pub(super) fn write(lines: &[Vec<u8>], key: TrailKey) -> Result<Vec<u8>, Failure> {
+    let checkpoint = |line: &&Vec<u8>| {
+        Record::read(line.trim_ascii_end()).is_ok_and(|record| record.kind() == "checkpoint")
+    };
+    let checkpoints: Vec<&[u8]> = lines.iter().filter(checkpoint).map(Vec::as_slice).collect();
+    let files = [
+        (KEY, format!("{key}\n").into_bytes()),
+        (CHECKPOINTS, checkpoints.concat()),
+        (RECORDS, lines.concat()),
+    ];
+    let last = lines.last().map(|line| line.trim_ascii_end()).unwrap_or_default();
+    let seq = Record::read(last).map_err(|bad| {
+        Failure::new(Exit::Config, format!("the last line of the trail cannot be exported: {bad}"))
+            .hint("`siglatchctl audit verify` says where the trail is not whole")
+    })?;
+    let manifest = Manifest {
+        siglatch: FORM.to_owned(),
+        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), Link::of(bytes).to_string())).collect(),
+        head: Head { seq: seq.seq, link: Link::of(last) }.to_string(),
+    };
+    let mut manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| internal(&error))?;
+    manifest.push(b'\n');
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in [(MANIFEST, manifest)].iter().chain(&files) {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, name, bytes.as_slice()).map_err(|error| internal(&error))?;
+    }
+    tar.into_inner().map_err(|error| internal(&error))
+}
+
+impl Bundle {
+    /// Whether a file is a tar file; records begin with a brace.
+    pub(super) fn is_one(path: &Path) -> Result<bool, Failure> {
+        let mut start = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+        read.map_err(|error| unreadable(path, &error))?;
+        Ok(start.get(257..262) == Some(b"ustar"))
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Bundle, Failure> {
+        let mut files = unpack(path).map_err(|error| unreadable(path, &error))?;
+        let bad = |what: &str| {
+            let what = format!("{}: {what}", path.display());
+            Failure::new(Exit::Config, what)
+                .hint("`siglatchctl audit export` makes bundles; ask for it once more")
+        };
+        let manifest = files.remove(MANIFEST).ok_or_else(|| bad("there is no manifest in it"))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&manifest).map_err(|error| bad(&format!("its manifest: {error}")))?;
+        if manifest.siglatch != FORM {
+            return Err(bad("it is of a form that this siglatch does not know"));
+        }
+        for (name, hash) in &manifest.files {
+            let bytes = files.get(name).ok_or_else(|| bad(&format!("{name} is missing in it")))?;
+            if Link::of(bytes).to_string() != *hash {
+                return Err(bad(&format!("{name} in it is not what its manifest says: it was changed")));
+            }
+        }
+        let listed = |name: &str| manifest.files.contains_key(name);
+        let mut take = |name: &str| {
+            let file = files.remove(name).filter(|_| listed(name));
+            file.ok_or_else(|| bad(&format!("{name} is missing in it, or in its manifest")))
+        };
+        let (records, key) = (take(RECORDS)?, take(KEY)?);
+        let key = std::str::from_utf8(&key).ok().and_then(|key| TrailKey::parse(key.trim_end()));
+        Ok(Bundle {
+            records,
+            key: key.ok_or_else(|| bad(&format!("{KEY} in it is no public key")))?,
+            head: Head::parse(&manifest.head).ok_or_else(|| bad("its manifest has no head"))?,
+        })
+    }
+}
+
+/// By name; what is not a bundle's is left out.
+fn unpack(path: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(File::open(path)?).entries()? {
+        let mut entry = entry?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if ![MANIFEST, KEY, CHECKPOINTS, RECORDS].contains(&name.as_str()) {
+            continue;
+        }
+        if entry.size() > MAX {
+            return Err(io::Error::other(format!("{name} in it is longer than 1 GiB")));
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        if files.insert(name.clone(), bytes).is_some() {
+            return Err(io::Error::other(format!("{name} is in it twice")));
+        }
+    }
+    Ok(files)
+}
+
+pub(super) const RECORDS: &str = "records.jsonl";
+const CHECKPOINTS: &str = "checkpoints.jsonl";
+const KEY: &str = "key.hex";
+const MANIFEST: &str = "manifest.json";
+const FORM: &str = "audit bundle 1";
+
+/// Bytes of a file in it.
+const MAX: u64 = 1 << 30;
