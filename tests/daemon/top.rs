@@ -1,6 +1,7 @@
 //! `siglatchctl top` on a real terminal: what it shows, what its keys do, and what it leaves behind.
 
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,12 +12,16 @@ use crate::common::{Site, children, knock, until};
 /// A terminal of its own, with a shell in it.
 struct Terminal<'a> {
     site: &'a Site,
+    /// Its server's, which needs a moment to go.
+    socket: String,
 }
 
 impl Terminal<'_> {
     /// 80 columns, 24 rows.
     fn open(site: &Site) -> Terminal<'_> {
-        let terminal = Terminal { site };
+        static OPENED: AtomicUsize = AtomicUsize::new(0);
+        let socket = format!("tmux{}", OPENED.fetch_add(1, Ordering::Relaxed));
+        let terminal = Terminal { site, socket };
         terminal.tmux(&[
             "new-session",
             "-d",
@@ -41,16 +46,15 @@ impl Terminal<'_> {
         terminal
     }
 
+    fn command(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.site.path(&self.socket)).args(["-f", "/dev/null"]);
+        command.env_remove("TMUX").env("LC_ALL", "C.UTF-8");
+        command
+    }
+
     fn tmux(&self, args: &[&str]) -> String {
-        let Output { status, stdout, stderr } = Command::new("tmux")
-            .arg("-S")
-            .arg(self.site.path("tmux"))
-            .args(["-f", "/dev/null"])
-            .args(args)
-            .env_remove("TMUX")
-            .env("LC_ALL", "C.UTF-8")
-            .output()
-            .unwrap();
+        let Output { status, stdout, stderr } = self.command().args(args).output().unwrap();
         assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).unwrap()
     }
@@ -111,9 +115,7 @@ impl Terminal<'_> {
 
 impl Drop for Terminal<'_> {
     fn drop(&mut self) {
-        if self.site.path("tmux").exists() {
-            self.tmux(&["kill-server"]);
-        }
+        drop(self.command().arg("kill-server").output());
     }
 }
 
