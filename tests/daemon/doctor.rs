@@ -34,7 +34,7 @@ fn a_server_that_works_is_good_in_every_section() {
     for good in [
         "siglatchd.toml can be used: users: 1, actions: 1",
         &format!("siglatchd {} answers, up ", env!("CARGO_PKG_VERSION")),
-        "keys that are young enough: 3",
+        "keys that are young enough: 4",
         "state is for its owner alone (mode 0700)",
         "runtime is for its owner alone (mode 0700)",
         "MiB free",

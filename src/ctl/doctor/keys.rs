@@ -9,6 +9,7 @@ use super::Finding;
 use crate::clock;
 use crate::config::files::{self, Secrecy};
 use crate::ctl::admin;
+use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
 
 /// Looks at every key that the configuration names, and at the administrator's beside it.
@@ -39,6 +40,11 @@ fn keys(document: &Document, admin: PathBuf) -> Vec<Key> {
         file: document.folder().join(file),
         mend: "plan another: it ends every invite (siglatchctl init --force)".to_owned(),
     }));
+    keys.push(Key {
+        file: folder(document, "state_dir", "/var/lib/siglatch").join("audit.key"),
+        mend: "stop siglatchd, keep the file elsewhere, start it: it makes another and records that"
+            .to_owned(),
+    });
     keys.extend(document.key_files("hmac_key").map(|(user, file)| Key {
         file,
         mend: format!(

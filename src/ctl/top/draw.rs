@@ -94,10 +94,10 @@ fn lanes(status: &Status) -> Line<'static> {
 
 fn work(status: &Status) -> Line<'static> {
     let store = match &status.store.failing {
-        None => Span::raw(format!("store: {} claims, {} waiting", status.store.claims, status.store.waiting)),
+        None => Span::raw(format!("store well, {} waiting", status.store.waiting)),
         Some(why) => Span::styled(format!("store: {why}"), alarm()),
     };
-    let hooks = format!("; webhooks: {} pending, {} failed", status.webhooks.pending, status.webhooks.failed);
+    let hooks = format!("; webhooks: {} due, {} failed", status.webhooks.pending, status.webhooks.failed);
     let running = Span::raw(format!("work     scripts: {} running; ", status.scripts.running));
     Line::from(vec![running, store, Span::raw(hooks)])
 }
@@ -119,7 +119,7 @@ fn reasons(frame: &mut Frame<'_>, area: Rect, view: &View) {
         let numbers = numbers.map(right);
         Row::new([Cell::from(rate.what.clone())].into_iter().chain(numbers))
     });
-    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(8), Constraint::Length(10)];
+    let widths = [Constraint::Min(16), Constraint::Length(8), Constraint::Length(8), Constraint::Length(10)];
     let table = Table::new(cells, widths).header(columns(
         ["REASON", "NOW/s", "MIN/s", "TOTAL"],
         1,
@@ -141,8 +141,8 @@ fn actions(frame: &mut Frame<'_>, area: Rect, status: &Status) {
             right(ended.timed_out.to_string()),
         ])
     });
-    let widths = [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(7), Constraint::Length(6)];
-    let head = [("ACTION", 0), ("WELL", 8), ("FAILED", 7), ("LATE", 6)];
+    let widths = [Constraint::Min(12), Constraint::Length(6), Constraint::Length(6), Constraint::Length(5)];
+    let head = [("ACTION", 0), ("WELL", 6), ("FAILED", 6), ("LATE", 5)];
     let head = head.map(|(name, width)| format!("{name:>width$}"));
     let table =
         Table::new(cells, widths).header(Row::new(head).style(Style::new().add_modifier(Modifier::BOLD)));
@@ -242,4 +242,4 @@ fn alarm() -> Style {
     Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)
 }
 
-const KEYS: &str = "q quit  Tab panel  up/down choose  s sort  r turn  / filter  x end lease  u user's";
+const KEYS: &str = "q quit  Tab table  s sort  r turn  / filter  x end lease  u end user's leases";

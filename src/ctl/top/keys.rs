@@ -17,9 +17,13 @@ pub(super) enum Step {
 
 /// Somebody pressed it.
 pub(super) fn press(view: &mut View, key: KeyEvent) -> Step {
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
+    // A terminal sends Alt and a key as Esc and the key: who typed both fast said no.
+    if key.modifiers.intersects(KeyModifiers::CONTROL.union(KeyModifiers::ALT)) {
+        if let Typing::Confirm(..) = view.typing {
+            view.typing = Typing::Commands;
+        }
         return match key.code {
-            KeyCode::Char('c') => Step::Quit,
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Step::Quit,
             KeyCode::Char('l') => {
                 view.redraw = Redraw::All;
                 Step::Stay

@@ -123,6 +123,9 @@ fn a_lease_is_ended_by_a_plain_yes_alone() {
         );
         assert_eq!((press(&mut view, no), &view.typing), (Step::Stay, &Typing::Commands));
     }
+    types(&mut view, "x");
+    let esc_and_y = KeyEvent::new(KeyCode::Char('y'), KeyModifiers::ALT);
+    assert_eq!((keys::press(&mut view, esc_and_y), &view.typing), (Step::Stay, &Typing::Commands));
     assert_eq!(
         types(&mut view, "xy"),
         Step::Revoke(Whom::Lease(KnockId::parse("00000000000000bb").unwrap()))
