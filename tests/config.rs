@@ -231,11 +231,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, audit_payload, audit, log, limits, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
-        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, include, audit_payload, audit, log, limits, users, actions",
+        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
     ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
@@ -735,7 +735,8 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     let (defaults, _, _) = load(&shipped);
     let (shown, users, actions) = load(&switched_on(&shipped));
     assert_eq!(format!("{shown:?}"), format!("{defaults:?}"));
-    let [by_default, control] = &controls.borrow()[..] else { panic!() };
+    let loaded = controls.take();
+    let [by_default, control] = &loaded[..] else { panic!() };
     assert_eq!(*by_default, Control::default());
     assert_eq!((control.group, control.admins["carol"].role), (Some(0), Role::Viewer));
     assert_eq!(control.tcp.as_ref().unwrap().listen.to_string(), "127.0.0.1:50001");

@@ -60,7 +60,7 @@ fn init_makes_all_that_a_server_needs_with_the_right_modes() {
     }
     assert_eq!(
         names(&desk.path("srv")),
-        ["actions", "keys", "server.key.pem", "server.pub.pem", "siglatchd.toml", "state"]
+        ["actions", "admin.key", "keys", "server.key.pem", "server.pub.pem", "siglatchd.toml", "state"]
     );
     let private = PrivateKey::from_pem(&desk.read("srv/server.key.pem")).unwrap();
     assert_eq!(private.public().to_pem().unwrap(), desk.read("srv/server.pub.pem"));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The README's commands for server and client, run as they stand there, on two hosts of their own: network namespaces
-# joined by a cable, /etc, /usr/local/bin and /var/lib of their own laid over the machine's, real nftables.
+# joined by a cable, /etc, /usr/local/bin, /var/lib and /run/siglatch of their own laid over the machine's, real nftables.
 #
 # tests/readme.sh BINARIES: the folder with the built programs. Needs root.
 set -euo pipefail
@@ -50,6 +50,8 @@ for folder in /etc /usr/local/bin /var/lib; do
     mkdir -p /mnt\$folder/upper /mnt\$folder/work
     mount -t overlay -o lowerdir=\$folder,upperdir=/mnt\$folder/upper,workdir=/mnt\$folder/work overlay \$folder
 done
+mkdir -p /run/siglatch
+mount -t tmpfs -o mode=700 tmpfs /run/siglatch
 printf '10.77.0.1 vpn.example.org\nfd77::1 vpn6.example.org\n' >> /etc/hosts
 cd "$root"
 HOST

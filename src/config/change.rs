@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use super::resolved::Role;
-use super::shape::closest;
+use super::shape::{closest, dotted};
 
 /// One setting, and what to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -131,13 +131,21 @@ impl Change {
 
     fn setting(&self) -> Result<&'static Setting, BadChange> {
         SETTINGS.iter().find(|setting| fits(setting.key, &self.key)).ok_or_else(|| {
-            let like = |key: &str| SETTINGS.iter().find(|setting| setting.key == key);
-            let hint = match closest(&self.key, SETTINGS.iter().map(|setting| setting.key)).and_then(like) {
-                Some(setting) => format!("did you mean `{}`?", setting.key),
+            let hint = match self.meant() {
+                Some(key) => format!("did you mean `{key}`?"),
                 None => "edit the file, then `siglatchctl reload`".to_owned(),
             };
             BadChange::NoSetting { key: self.key.clone(), hint }
         })
+    }
+
+    /// The setting in the same table with a name like this one's.
+    fn meant(&self) -> Option<String> {
+        let split = |key: &'static str| key.rsplit_once('.').unwrap_or(("", key));
+        let (table, name) = self.key.rsplit_once('.').unwrap_or(("", &self.key));
+        let there = SETTINGS.iter().map(|setting| split(setting.key));
+        let names = there.filter(|(other, _)| fits(other, table)).map(|(_, name)| name);
+        closest(name, names).map(|name| dotted(table, name))
     }
 }
 

@@ -222,14 +222,18 @@ mod tests {
         let mut parts = DOCUMENTED.split("\n# --- ");
         let _about = parts.next();
         let checked = [
-            missing::<RawConfig>(parts.next(), &["audit", "log", "limits", "users", "actions"]),
+            missing::<RawConfig>(
+                parts.next(),
+                &["audit", "log", "limits", "control", "admins", "users", "actions"],
+            ),
             missing::<RawLog>(parts.next(), &[]),
             missing::<RawAudit>(parts.next(), &[]),
             missing::<RawLimits>(parts.next(), &[]),
+            missing::<RawControl>(parts.next(), &[]),
             missing::<RawUser>(parts.next(), &[]),
             missing::<RawAction>(parts.next(), &[]),
         ];
-        assert_eq!(checked, [const { Vec::<String>::new() }; 6]);
+        assert_eq!(checked, [const { Vec::<String>::new() }; 7]);
         let nft = missing::<RawNft>(DOCUMENTED.split("\n# --- ").last(), &[]);
         assert!(nft.is_empty(), "{nft:?}");
     }

@@ -1,14 +1,18 @@
 //! The configuration as the daemon uses it: valid by construction.
 
+mod audit;
+mod control;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use zeroize::Zeroizing;
+
+pub use audit::{Audit, AuditPayload};
+pub use control::{Admin, Argument, Control, Loopback, Remote, Role};
 
 use super::allowance::Allowance;
 use super::totp_key::TotpKey;
@@ -98,62 +102,6 @@ impl Config {
     }
 }
 
-/// Who may ask the running daemon, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Control {
-    /// The group that may enter the folder of the control socket, beside its owner. At restart only.
-    pub group: Option<u32>,
-    /// The other way to it. At restart only.
-    pub tcp: Option<Tcp>,
-    /// By name.
-    pub admins: BTreeMap<String, Admin>,
-}
-
-/// The control socket over TCP, for who is not in the same file system.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Tcp {
-    /// A loopback address.
-    pub listen: SocketAddr,
-    /// What is said first on a connection.
-    pub token: Zeroizing<Vec<u8>>,
-}
-
-impl fmt::Debug for Tcp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tcp").field("listen", &self.listen).finish_non_exhaustive()
-    }
-}
-
-/// An administrator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// The Ed25519 key that his requests are signed with.
-    pub public_key: [u8; 32],
-    /// What he may ask.
-    pub role: Role,
-}
-
-/// What an administrator may ask; each may what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Look.
-    Viewer,
-    /// End leases, reload, turn users and actions on and off, ban networks.
-    Operator,
-    /// Change every setting that there is a request for.
-    Admin,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Viewer => "viewer",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        })
-    }
-}
-
 /// What a knock is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -214,44 +162,6 @@ pub struct Log {
     pub summary: Duration,
     /// Lines a minute that name the source of what was refused before authentication; 0: none.
     pub refused_per_minute: u32,
-}
-
-/// How the audit trail is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Audit {
-    /// How payloads are recorded.
-    pub payload: AuditPayload,
-    /// Records after which it is signed, whatever the time.
-    pub checkpoint_records: u64,
-    /// Time after which it is signed, if there are new records.
-    pub checkpoint_every: Duration,
-    /// Bytes of a file, after which the next one begins.
-    pub rotate_size: u64,
-    /// And its age.
-    pub rotate_every: Duration,
-    /// How long the store holds records that are in a file.
-    pub keep: Duration,
-}
-
-impl Audit {
-    /// Where nothing is written.
-    pub const DEFAULT: Audit = Audit {
-        payload: AuditPayload::Hashed,
-        checkpoint_records: 10_000,
-        checkpoint_every: Duration::from_mins(5),
-        rotate_size: 16 << 20,
-        rotate_every: Duration::from_hours(30 * 24),
-        keep: Duration::from_hours(7 * 24),
-    };
-}
-
-/// How payloads are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditPayload {
-    /// As a hash under a key of the daemon's.
-    Hashed,
-    /// As they are.
-    Plain,
 }
 
 /// Where the log goes, and as what.
@@ -412,42 +322,6 @@ pub enum Builtin {
     Whoami,
     /// Something of an administrator's, from afar.
     Remote(Remote),
-}
-
-/// What `siglatchctl` does on the server, by a knock. Only by one that is bound to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
-    /// How the daemon does, in a line.
-    Status,
-    /// Its version.
-    Version,
-    /// Who may knock.
-    ListUsers,
-    /// Read the configuration again.
-    Reload,
-    /// Take the named user's knocks again.
-    EnableUser,
-    /// Refuse them until siglatchd ends.
-    DisableUser,
-}
-
-impl Remote {
-    /// Whether a knock for it names a user.
-    pub fn argument(self) -> Argument {
-        match self {
-            Remote::Status | Remote::Version | Remote::ListUsers | Remote::Reload => Argument::None,
-            Remote::EnableUser | Remote::DisableUser => Argument::User,
-        }
-    }
-}
-
-/// What stands behind the name of a built-in action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Argument {
-    /// Nothing.
-    None,
-    /// A user's name.
-    User,
 }
 
 /// How an action is held and undone.

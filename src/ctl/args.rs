@@ -1,15 +1,21 @@
 //! The command line of `siglatchctl`.
 
 pub(super) mod audit;
+mod steer;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "top")]
+pub(super) use self::steer::Top;
+pub(super) use self::steer::{
+    Admin, AdminAdd, AdminKey, Apply, Banned, Pending, SetOne, StatusOf, Switch, Switched, TestKnock, Way,
+};
+
 use crate::config;
-use crate::config::resolved::Role;
 use crate::wire::KnockId;
 use crate::wire::invite::{Host, Name};
 
@@ -69,7 +75,7 @@ pub(super) enum Command {
     #[command(subcommand)]
     Firewall(Firewall),
     Doctor(Doctor),
-    Exporter(Exporter),
+    Exporter(super::exporter::Exporter),
 }
 
 /// Makes keys, server id, an action to try and a configuration that starts as it is
@@ -304,213 +310,6 @@ pub(super) struct Doctor {
     pub(super) way: Way,
 }
 
-/// Serves metrics, health and the audit key over HTTP
-///
-/// Only GET: /metrics for Prometheus, /healthz and /readyz, /.well-known/jwks.json. It asks for no password, so leave it on
-/// a loopback address or put something in front of it. An administrator of its own with the role "viewer" is enough for it.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Example: siglatchctl exporter --admin-key /etc/siglatch-exporter/admin.key --as exporter --socket /run/siglatch/control.sock"
-)]
-pub(super) struct Exporter {
-    /// Serve on this address and TCP port
-    #[arg(long, value_name = "ADDR", value_parser = serve, default_value = "127.0.0.1:9799")]
-    pub(super) listen: SocketAddr,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-/// Shows the running daemon on one screen
-#[derive(Args, Debug)]
-pub(super) struct StatusOf {
-    /// As JSON, with everything that is counted
-    #[arg(long)]
-    pub(super) json: bool,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-/// Shows the running daemon live: what comes and is refused, who holds which door, and ends leases
-///
-/// Keys: Tab goes to the other table, s and r sort it, / filters, x ends the chosen lease and u all of its user's, once confirmed, q quits.
-#[cfg(feature = "top")]
-#[derive(Args, Debug)]
-pub(super) struct Top {
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-/// Changes one setting of the running daemon
-///
-/// Most are in force at once, until siglatchd ends; what takes effect at a start only (addresses, keys, folders, the sandbox) waits for
-/// the next one, which goes on without it if it cannot start so. The files are read anew, as at a reload. What programs run and as whom is
-/// no setting: edit the file.
-#[derive(Args, Debug)]
-#[command(after_help = SET_EXAMPLES)]
-pub(super) struct SetOne {
-    /// Dotted, as limits.user_rate or users.alice.quota
-    #[arg(value_name = "KEY")]
-    pub(super) key: String,
-    /// What to, as in the configuration; text needs no quotes. Left out: as it is by default
-    #[arg(value_name = "VALUE")]
-    pub(super) value: Option<String>,
-    /// Say what would come of it, and change nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Write it into the configuration, too
-    #[arg(long)]
-    pub(super) save: bool,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-/// Changes the settings that a file has, all of them or none
-///
-/// The file is a piece of configuration, as in `siglatchctl set`.
-#[derive(Args, Debug)]
-pub(super) struct Apply {
-    /// Settings in TOML
-    #[arg(value_name = "FILE")]
-    pub(super) file: PathBuf,
-    /// Say what would come of it, and change nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Write them into the configuration, too
-    #[arg(long)]
-    pub(super) save: bool,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-/// Shows what waits for siglatchd's next start
-#[derive(Args, Debug)]
-pub(super) struct Pending {
-    /// Forget it
-    #[arg(long)]
-    pub(super) discard: bool,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Switch {
-    #[command(subcommand)]
-    pub(super) what: Switched,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Switched {
-    /// A user, by name
-    User(One),
-    /// An action, by name
-    Action(One),
-}
-
-#[derive(Args, Debug)]
-pub(super) struct One {
-    /// Its name
-    #[arg(value_name = "NAME", value_parser = name)]
-    pub(super) name: Name,
-    /// Leave the configuration as it is
-    #[arg(long)]
-    pub(super) until_restart: bool,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Banned {
-    /// An address or network, such as 192.0.2.7 or 2001:db8::/32
-    #[arg(value_name = "NETWORK")]
-    pub(super) network: String,
-    /// Leave the configuration as it is
-    #[arg(long)]
-    pub(super) until_restart: bool,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-/// Says what would become of a knock that a user made now, stamped and bound; nothing runs
-///
-/// A whole datagram is made with his key, opened with the server's, and judged. Exit code 0 if it would run, 77 if not.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: siglatchctl test-knock alice ssh --from 192.0.2.7")]
-pub(super) struct TestKnock {
-    /// The user's name
-    #[arg(value_name = "USER", value_parser = name)]
-    pub(super) user: Name,
-    /// An action's name or number
-    #[arg(value_name = "ACTION")]
-    pub(super) action: String,
-    /// Where it is to come from
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(super) from: IpAddr,
-    #[command(flatten)]
-    pub(super) way: Way,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Admin {
-    Key(AdminKey),
-    Add(AdminAdd),
-    /// Lists them
-    List(At),
-}
-
-/// Prints the public half of the key that your requests are signed with
-///
-/// The key is made if it is missing.
-#[derive(Args, Debug)]
-pub(super) struct AdminKey {
-    /// Its file [default: admin.key beside the configuration]
-    #[arg(long, value_name = "FILE")]
-    pub(super) admin_key: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) at: At,
-}
-
-/// Adds an administrator to the configuration, or gives one another key and role
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Example: siglatchctl admin add carol --role operator --key \"$(siglatchctl admin key)\""
-)]
-pub(super) struct AdminAdd {
-    /// His name
-    #[arg(value_name = "NAME", value_parser = name)]
-    pub(super) name: Name,
-    /// viewer (looks), operator (ends leases, reloads, bans, turns users off), admin (changes every setting)
-    #[arg(long, value_name = "ROLE", value_parser = role)]
-    pub(super) role: Role,
-    /// His public key, as his `siglatchctl admin key` prints it [default: yours]
-    #[arg(long, value_name = "HEX")]
-    pub(super) key: Option<String>,
-    #[command(flatten)]
-    pub(super) at: At,
-}
-
-/// Which daemon is asked, and in whose name.
-#[derive(Args, Debug)]
-pub(super) struct Way {
-    /// The daemon's configuration
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
-    pub(super) config: PathBuf,
-    /// The key to sign with [default: admin.key beside the configuration]
-    #[arg(long, value_name = "FILE")]
-    pub(super) admin_key: Option<PathBuf>,
-    /// Your name in [admins] [default: whoever has this key]
-    #[arg(long = "as", value_name = "NAME", value_parser = name)]
-    pub(super) admin: Option<Name>,
-    /// The daemon's control socket [default: control.sock in runtime_dir]
-    #[arg(long, value_name = "PATH")]
-    pub(super) socket: Option<PathBuf>,
-    /// Ask over TCP, as `control.listen` has it
-    #[arg(long, value_name = "ADDR", requires = "token", conflicts_with = "socket")]
-    pub(super) tcp: Option<SocketAddr>,
-    /// The file of `control.token`
-    #[arg(long, value_name = "FILE", requires = "tcp")]
-    pub(super) token: Option<PathBuf>,
-}
-
 /// Which configuration.
 #[derive(Args, Debug)]
 pub(super) struct At {
@@ -522,15 +321,6 @@ pub(super) struct At {
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
     let wanted = "no address with a port, such as 192.0.2.1:50000 or [::]:50000";
     text.parse().map_err(|_| wanted)
-}
-
-fn serve(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "no address with a port, such as 127.0.0.1:9799 or [::1]:9799")
-}
-
-fn role(text: &str) -> Result<Role, &'static str> {
-    let roles = [Role::Viewer, Role::Operator, Role::Admin];
-    roles.into_iter().find(|role| role.to_string() == text).ok_or("no role: viewer, operator or admin")
 }
 
 fn host(text: &str) -> Result<Host, &'static str> {
@@ -560,11 +350,6 @@ fn name(text: &str) -> Result<Name, &'static str> {
 pub(super) const FOLDER: &str = "/etc/siglatch";
 
 const CONFIG: &str = "/etc/siglatch/siglatchd.toml";
-
-const SET_EXAMPLES: &str = "Examples:
-  siglatchctl set log.level debug
-  siglatchctl set users.alice.quota 20/day --save
-  siglatchctl set limits.workers 4 --dry-run";
 
 const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org

@@ -6,7 +6,7 @@ mod bundle;
 mod source;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,7 +44,9 @@ pub(super) fn verify(args: &Verify) -> Result<(), Failure> {
     };
     if keys.is_empty() {
         keys.push(public_key(&args.at.config).map_err(|failure| Failure {
-            hint: Some("give the public key with --key".to_owned()),
+            hint: Some(
+                "give the public key with --key, or --config with the server's configuration".to_owned(),
+            ),
             ..failure
         })?);
     }
@@ -170,9 +172,13 @@ fn public_key(config: &Path) -> Result<TrailKey, Failure> {
     let path = state_dir(config)?.join("audit.key");
     // Not as the daemon reads it, which it has to belong to: who asks here may be root.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_MAX));
-    File::open(&path)
-        .and_then(|file| file.take(KEY_MAX as u64).read_to_end(&mut bytes))
-        .map_err(|error| source::unreadable(&path, &error))?;
+    File::open(&path).and_then(|file| file.take(KEY_MAX as u64).read_to_end(&mut bytes)).map_err(
+        |error| {
+            let failure = source::unreadable(&path, &error);
+            let missing = error.kind() == ErrorKind::NotFound;
+            if missing { failure.hint("siglatchd makes it at its first start") } else { failure }
+        },
+    )?;
     let key = AuditKey::parse(&bytes)
         .map_err(|bad| Failure::new(Exit::Config, format!("{} {bad}", path.display())))?;
     Ok(key.public())

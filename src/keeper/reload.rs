@@ -209,12 +209,12 @@ impl Reload {
     ) -> (Option<Arc<Config>>, Reply) {
         let at = now.unix();
         match read.map_err(|problems| tell(&problems)).and_then(|loaded| accept(old, *loaded)) {
-            Ok((config, unsaved, warnings)) => {
+            Ok(Accepted { config, unsaved, warnings, warned }) => {
                 self.unsaved = unsaved;
                 self.reloads = self.reloads.saturating_add(1);
                 self.last = Some(status::Reload { at, failed: None });
                 let (users, actions) = (config.users.len(), config.actions.len());
-                log::info!(code = "reloaded", users, actions, warnings = warnings.len(); "reloaded");
+                log::info!(code = "reloaded", users, actions, warnings = warned; "reloaded");
                 (Some(config), Reply::Reloaded { users, actions, warnings })
             }
             Err(why) => {
@@ -235,7 +235,7 @@ impl Reload {
             Err(why) => return (None, Reply::Failed(why)),
         };
         self.pending = pending;
-        let config = accepted.map(|(config, unsaved, _)| {
+        let config = accepted.map(|Accepted { config, unsaved, .. }| {
             self.unsaved = unsaved;
             config
         });
@@ -274,7 +274,15 @@ fn set_up(
     }
 }
 
-type Accepted = (Arc<Config>, Vec<Change>, Vec<String>);
+/// A configuration to go on with.
+struct Accepted {
+    config: Arc<Config>,
+    unsaved: Vec<Change>,
+    /// The first of them.
+    warnings: Vec<String>,
+    /// How many there are.
+    warned: usize,
+}
 
 fn accept(old: &Config, loaded: Loaded) -> Result<Accepted, String> {
     let warnings: Vec<String> = loaded.warnings.iter().map(config::Problem::summary).collect();
@@ -283,7 +291,8 @@ fn accept(old: &Config, loaded: Loaded) -> Result<Accepted, String> {
     }
     let fixed = old.restart_changes(&loaded.config);
     if fixed.is_empty() {
-        return Ok((Arc::new(loaded.config), loaded.unsaved, warnings));
+        let Loaded { config, unsaved, warnings: all } = loaded;
+        return Ok(Accepted { config: Arc::new(config), unsaved, warnings, warned: all.len() });
     }
     let restart = fixed.join(", ");
     log::error!(

@@ -17,7 +17,7 @@ use log::{Level, Record};
 
 use super::counts::Counts;
 use super::logging;
-use crate::audit::{Event, Head};
+use crate::audit::Event;
 use crate::bucket::{Bucket, Taken};
 use crate::channel::{self, RefusedFrom};
 use crate::clock::Now;
@@ -25,12 +25,12 @@ use crate::config::{Config, User};
 use crate::control::status::{Audit, Doors, Ended, Lanes, Scripts, Status, Store};
 use crate::judge::{DropReason, Refusal, Verified};
 use crate::sources::Sources;
-use crate::store::StoreError;
 use crate::wire::{Bound, UserId};
 use crate::work::{About, Happened, How, JobEvent, Whose};
 
 mod doors;
 mod hooks;
+mod store;
 mod trail;
 
 pub(super) use trail::Trail;
@@ -232,46 +232,6 @@ impl Report {
                 }
             }
         }
-    }
-
-    /// The store fails: knocks are refused.
-    pub(super) fn store_failing(&mut self, error: &StoreError) {
-        self.store = Some(error.what.clone());
-        log::error!(code = "store-failing", what = error.what, hint = error.hint; "the store fails: knocks are refused");
-    }
-
-    /// So many claims are left in the store.
-    pub(super) fn forgot(&mut self, left: u64) {
-        self.claims = left;
-        log::debug!(code = "forgot", left; "claims forgotten");
-    }
-
-    /// The store works again.
-    pub(super) fn store_recovered(&mut self, refused: u64) {
-        self.store = None;
-        log::info!(code = "store-recovered", refused; "the store works again");
-    }
-
-    /// The trail is on the disk up to here. Whoever keeps the line elsewhere can tell another trail from this one.
-    pub(super) fn audit_head(&mut self, head: Head) {
-        self.audit.seq = head.seq;
-        self.audit.head = head.link.to_string();
-        log::info!(code = "audit-head", head:%; "audit trail signed");
-    }
-
-    /// The trail's file cannot be written.
-    pub(super) fn audit_failing(&mut self, error: &StoreError) {
-        self.audit.failing = Some(error.what.clone());
-        log::error!(
-            code = "audit-file-failing", what = error.what, hint = error.hint;
-            "the audit file cannot be written: the store alone has the trail"
-        );
-    }
-
-    /// It can.
-    pub(super) fn audit_recovered(&mut self) {
-        self.audit.failing = None;
-        log::info!(code = "audit-file-recovered"; "the audit file is whole again");
     }
 
     /// An administrator asked for something.

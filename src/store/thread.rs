@@ -4,6 +4,8 @@
 //! each with its outcome, which doors and webhooks are kept, and heads of the trail. Whatever arrived while a commit ran
 //! shares the next one. Never blocks the caller, but in [`StoreThread::close`].
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 
@@ -66,6 +68,8 @@ pub struct StoreThread<T> {
     requests: Option<SyncSender<Request<T>>>,
     replies: Receiver<Reply<T>>,
     thread: Option<JoinHandle<()>>,
+    /// Events wait in the queue.
+    noting: Arc<AtomicBool>,
 }
 
 impl<T: Send + 'static> StoreThread<T> {
@@ -94,12 +98,13 @@ impl<T: Send + 'static> StoreThread<T> {
         wall: impl Fn() -> u64 + Send + 'static,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<StoreThread<T>> {
-        let (requests, queue) = sync_channel(QUEUE);
-        let (worker, replies) = Worker::new(store, journal);
+        let (requests, queue) = sync_channel(QUEUE.saturating_add(1));
+        let noting = Arc::new(AtomicBool::new(false));
+        let (worker, replies) = Worker::new(store, journal, Arc::clone(&noting));
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || worker.run(&queue, wall, wake))?;
-        Ok(StoreThread { requests: Some(requests), replies, thread: Some(thread) })
+        Ok(StoreThread { requests: Some(requests), replies, thread: Some(thread), noting })
     }
 
     /// Asks for a claim.
@@ -137,8 +142,15 @@ impl<T: Send + 'static> StoreThread<T> {
     ///
     /// The events: try again later.
     pub fn note(&self, entries: Vec<Entry>) -> Result<(), Vec<Entry>> {
+        // One at a time, so that events leave the queue to claims.
+        if self.noting.swap(true, Ordering::AcqRel) {
+            return Err(entries);
+        }
         match self.send(Request::Note(entries)) {
-            Err(Request::Note(entries)) => Err(entries),
+            Err(Request::Note(entries)) => {
+                self.noting.store(false, Ordering::Release);
+                Err(entries)
+            }
             Ok(())
             | Err(
                 Request::Claim(..)
@@ -271,6 +283,7 @@ struct Worker<T> {
     /// What was said last, while the trail's file cannot be written.
     file_failing: Option<String>,
     refused: u64,
+    noting: Arc<AtomicBool>,
 }
 
 /// What a batch of claims consists of.
@@ -281,9 +294,13 @@ struct Claims<T> {
 }
 
 impl<T> Worker<T> {
-    fn new(store: Box<dyn Store>, journal: Option<Journal>) -> (Worker<T>, Receiver<Reply<T>>) {
+    fn new(
+        store: Box<dyn Store>,
+        journal: Option<Journal>,
+        noting: Arc<AtomicBool>,
+    ) -> (Worker<T>, Receiver<Reply<T>>) {
         let (outbox, replies) = channel();
-        let worker = Worker { store, journal, outbox, failing: None, file_failing: None, refused: 0 };
+        let worker = Worker { store, journal, outbox, failing: None, file_failing: None, refused: 0, noting };
         (worker, replies)
     }
 
@@ -291,10 +308,11 @@ impl<T> Worker<T> {
         while let Ok(first) = queue.recv() {
             let served = self.serve(first, queue, &wall);
             wake();
-            if self.tend(&wall) == trail::Said::Something {
+            // An engine that fails is tried again by the next claim.
+            let gave_up = served == Served::Claims && self.failing.is_some();
+            if !gave_up && self.tend(&wall) == trail::Said::Something {
                 wake();
             }
-            // An engine that fails is tried again by the next claim.
             if served == Served::Claims && self.failing.is_none() {
                 let result = self.store.reserve(wall());
                 if self.settle(result, 0).is_none() {
@@ -324,9 +342,11 @@ impl<T> Worker<T> {
                 }
                 Request::Keep(row) => rows.push(row),
                 Request::KeepHook(row) => hooks.push(row),
-                // What stopped is not recorded before what was claimed until then.
-                Request::Note(entries) if claims.records.is_empty() => self.note(entries),
-                Request::Note(entries) => events.extend(entries),
+                Request::Note(entries) => {
+                    self.noting.store(false, Ordering::Release);
+                    // What stopped is not recorded before what was claimed until then.
+                    if claims.records.is_empty() { self.note(entries) } else { events.extend(entries) }
+                }
                 Request::Forget(_) | Request::GiveBack(_) | Request::Checkpoint => last = Some(request),
             }
             let room = last.is_none() && claims.records.len().max(rows.len()).max(hooks.len()) < GROUP;

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use siglatch::reason::DropReason;
 use siglatch::wire::{Binding, Knock};
 
@@ -33,7 +35,7 @@ fn the_alert_rules_are_raised_by_what_they_are_for_and_by_nothing_else() {
     if is_missing("promtool") {
         return skipped("prometheus is not here");
     }
-    assert!(says("promtool", &["check", "rules", "alerts.yml"]).contains("17 rules found"));
+    assert!(says("promtool", &["check", "rules", "alerts.yml"]).contains("18 rules found"));
     assert!(says("promtool", &["test", "rules", "alerts.test.yml"]).contains("SUCCESS"));
     says("promtool", &["check", "config", "prometheus.yml"]);
 }
@@ -188,6 +190,14 @@ fn the_numbers_are_what_was_sent() {
     });
     assert!(get(exporter.address, "/healthz").is_some_and(|said| said.contains("listener: ok")));
     assert!(get(exporter.address, "/readyz").is_some());
+    let keys: serde_json::Value =
+        serde_json::from_str(&get(exporter.address, "/.well-known/jwks.json").unwrap()).unwrap();
+    let mut key = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
+    key.args(["audit", "key", "--config"]).arg(site.path("siglatchd.toml"));
+    let key = String::from_utf8(key.output().unwrap().stdout).unwrap();
+    let x = URL_SAFE_NO_PAD.decode(keys["keys"][0]["x"].as_str().unwrap()).unwrap();
+    let x: String = x.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(x.len() == 64 && key.contains(&x), "{keys} {key}");
     daemon.stop();
     until("a daemon that is gone", || get(exporter.address, "/healthz").is_none().then_some(()));
     assert_eq!(
@@ -340,7 +350,7 @@ fn prometheus_and_victoria_metrics_scrape_it_with_the_shipped_configuration() {
         let rules: Vec<_> =
             groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect();
         assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:?}");
-        (rules.len() == 17 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
+        (rules.len() == 18 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
     });
     daemon.stop();
 }

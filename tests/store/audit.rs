@@ -151,6 +151,41 @@ fn a_store_in_memory_holds_nothing_that_is_in_the_file() {
 }
 
 #[test]
+fn a_file_of_another_trail_is_put_aside_and_one_of_ours_is_not() {
+    let (made, other) = (made(), made());
+    let begin = |folder: &Path, times| {
+        for _ in 0..times {
+            let (mut store, _) = open(folder, WALL);
+            let journal = journal(folder, &mut store, WALL);
+            StoreThread::<u32>::start_telling(Box::new(store), Some(journal), || WALL, || {})
+                .unwrap()
+                .close();
+        }
+    };
+    begin(&other.folder, 3);
+    begin(&made.folder, 2);
+    let file = made.folder.join("audit.jsonl");
+    let ours = fs::read(&file).unwrap();
+    let found = |bytes: Vec<u8>| {
+        fs::write(&file, bytes).unwrap();
+        let (mut store, _) = open(&made.folder, WALL);
+        let keeping = keeping(Some(Duration::from_secs(100)));
+        Journal::open(&made.folder, None, &mut store, keeping, WALL).unwrap().1
+    };
+    // What a crash leaves, and more: all of it is cut off.
+    let junk = [ours.clone(), b"\n".repeat(300_000), vec![0; 5000]].concat();
+    let cut = found(junk);
+    assert_eq!((cut.cut, cut.aside), (305_000, None));
+    let theirs = fs::read(other.folder.join("audit.jsonl")).unwrap();
+    let aside = found(theirs.clone()).aside.unwrap();
+    assert_eq!(fs::read(aside).unwrap(), theirs);
+    assert!(kinds(&made.folder).len() > 5, "ours is written anew, from the store");
+    let aside = found(vec![b'x'; 100_000]).aside.unwrap();
+    assert_eq!(fs::read(aside).unwrap().len(), 100_000);
+    kinds(&made.folder);
+}
+
+#[test]
 fn a_key_that_is_none_or_open_to_others_stops_the_start() {
     let made = made();
     let key = made.folder.join("audit.key");

@@ -10,7 +10,7 @@ use super::section;
 use super::section::Section;
 use crate::config::problems::Problem;
 use crate::config::raw::{Keys, RawAdmin, RawConfig, RawControl, Table, Text};
-use crate::config::resolved::{Admin, Control, Role, Tcp};
+use crate::config::resolved::{Admin, Control, Loopback, Role};
 use crate::config::shape::Document;
 use crate::wire::invite::Name;
 use crate::wire::key::unhex;
@@ -60,7 +60,7 @@ fn group(section: &mut Section<'_>, name: &Text) -> Option<u32> {
     group.map(|group| group.gid.as_raw())
 }
 
-fn tcp(section: &mut Section<'_>, raw: &RawControl) -> Option<Tcp> {
+fn tcp(section: &mut Section<'_>, raw: &RawControl) -> Option<Loopback> {
     let Some(text) = &raw.listen else {
         if let Some(token) = &raw.token {
             section.error(token.span(), "`token` without `listen`", "write listen = \"127.0.0.1:50001\"");
@@ -85,7 +85,7 @@ fn tcp(section: &mut Section<'_>, raw: &RawControl) -> Option<Tcp> {
         section.error(file.span(), what, hint);
         return None;
     }
-    Some(Tcp { listen: address?, token: Zeroizing::new(token.to_vec()) })
+    Some(Loopback { listen: address?, token: Zeroizing::new(token.to_vec()) })
 }
 
 /// Longest token file, in bytes.

@@ -168,7 +168,7 @@ pub(super) fn ended(how: How, took: Duration) -> Ended {
 
 /// The name of the action that a knock is for; its number if it has none.
 pub(super) fn action(verified: &Verified, config: &Config) -> String {
-    let action = ActionId::new(verified.action).and_then(|id| config.actions.get(&id));
+    let action = ActionId::new(verified.action).and_then(|id| config.action(id));
     action.map_or_else(|| verified.action.to_string(), |action| action.name.clone())
 }
 

@@ -93,7 +93,7 @@ impl TrailFile {
         if to.exists() {
             return Err(StoreError {
                 what: format!("{}: is there already, and {FILE} was to become it", to.display()),
-                hint: "move it out of the folder; the trail is written on, to one long file".to_owned(),
+                hint: "move it out of the folder; until then the store alone has what comes".to_owned(),
                 exit: Exit::Config,
             });
         }

@@ -156,24 +156,26 @@ impl Tail {
             let start = end.saturating_sub(window);
             let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
             file.read_exact_at(&mut bytes, start).map_err(fail)?;
-            let mut len = bytes.len();
-            while let Some(newline) =
-                bytes.get(..len).and_then(|text| text.iter().rposition(|byte| *byte == b'\n'))
-            {
+            let newlines =
+                bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+            // What is before the first newline of this piece begins in the one before it.
+            let mut left = bytes.len();
+            for newline in newlines {
                 let before = bytes.get(..newline).unwrap_or_default();
                 let from = before.iter().rposition(|byte| *byte == b'\n').map(|at| at.saturating_add(1));
-                let whole = from.or((start == 0).then_some(0)).and_then(|from| before.get(from..));
-                if let Some(last) = whole.and_then(line) {
+                let Some(from) = from.or((start == 0).then_some(0)) else {
+                    left = newline.saturating_add(1);
+                    break;
+                };
+                if let Some(last) = before.get(from..).and_then(line) {
                     let len = start.saturating_add(newline as u64).saturating_add(1);
                     return Ok(Tail { file, len, torn: all.saturating_sub(len), last: Some(last) });
                 }
-                len = newline;
             }
             if start == 0 {
                 return Ok(Tail { file, len: 0, torn: all, last: None });
             }
-            // What is behind the first newline of this piece is no record.
-            end = start.saturating_add(len as u64).max(start.saturating_add(1));
+            end = start.saturating_add(left as u64);
             window = window.saturating_mul(2);
         }
     }

@@ -12,8 +12,9 @@ impl<T: Send + 'static> StoreThread<T> {
     /// `queue` requests may wait until [`Engine::serve`].
     pub(crate) fn by_hand(store: Box<dyn Store>, queue: usize) -> (StoreThread<T>, Engine<T>) {
         let (requests, queue) = sync_channel(queue);
-        let (worker, replies) = Worker::new(store, None);
-        let thread = StoreThread { requests: Some(requests), replies, thread: None };
+        let noting = Arc::new(AtomicBool::new(false));
+        let (worker, replies) = Worker::new(store, None, Arc::clone(&noting));
+        let thread = StoreThread { requests: Some(requests), replies, thread: None, noting };
         (thread, Engine { queue, worker })
     }
 }

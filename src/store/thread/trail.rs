@@ -15,6 +15,7 @@ impl<T> Worker<T> {
     /// What the trail lacks is written when nobody waits for it any more.
     pub(super) fn tend(&mut self, wall: impl Fn() -> u64) -> Said {
         let Some(journal) = &mut self.journal else { return Said::Nothing };
+        let filed = self.file_failing.is_none();
         let written = journal.write(&mut *self.store, wall());
         let due = journal.is_due();
         let said = if self.settle(written, 0).is_none() { Said::Something } else { Said::Nothing };
@@ -22,10 +23,8 @@ impl<T> Worker<T> {
             self.checkpoint(wall());
             return Said::Something;
         }
-        match self.follow(wall()) {
-            Ok(()) => said,
-            Err(NotRecorded) => Said::Something,
-        }
+        let follows = self.follow(wall()).is_ok();
+        if follows == filed { said } else { Said::Something }
     }
 
     pub(super) fn note(&mut self, entries: Vec<Entry>) {

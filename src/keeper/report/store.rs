@@ -1,0 +1,47 @@
+//! What is said of the store, and of the audit trail that it makes.
+
+use super::Report;
+use crate::audit::Head;
+use crate::store::StoreError;
+
+impl Report {
+    /// The store fails: knocks are refused.
+    pub(in crate::keeper) fn store_failing(&mut self, error: &StoreError) {
+        self.store = Some(error.what.clone());
+        log::error!(code = "store-failing", what = error.what, hint = error.hint; "the store fails: knocks are refused");
+    }
+
+    /// So many claims are left in the store.
+    pub(in crate::keeper) fn forgot(&mut self, left: u64) {
+        self.claims = left;
+        log::debug!(code = "forgot", left; "claims forgotten");
+    }
+
+    /// The store works again.
+    pub(in crate::keeper) fn store_recovered(&mut self, refused: u64) {
+        self.store = None;
+        log::info!(code = "store-recovered", refused; "the store works again");
+    }
+
+    /// The trail is on the disk up to here. Whoever keeps the line elsewhere can tell another trail from this one.
+    pub(in crate::keeper) fn audit_head(&mut self, head: Head) {
+        self.audit.seq = head.seq;
+        self.audit.head = head.link.to_string();
+        log::info!(code = "audit-head", head:%; "audit trail signed");
+    }
+
+    /// The trail's file cannot be written.
+    pub(in crate::keeper) fn audit_failing(&mut self, error: &StoreError) {
+        self.audit.failing = Some(error.what.clone());
+        log::error!(
+            code = "audit-file-failing", what = error.what, hint = error.hint;
+            "the audit file cannot be written: the store alone has the trail"
+        );
+    }
+
+    /// It can.
+    pub(in crate::keeper) fn audit_recovered(&mut self) {
+        self.audit.failing = None;
+        log::info!(code = "audit-file-recovered"; "the audit file is whole again");
+    }
+}
