@@ -33,7 +33,7 @@ fn status(up: u64, stale: u64) -> Status {
     let mut status = Status { version: "0.1.0".to_owned(), up, ..Status::default() };
     status.listen = vec!["127.0.0.1:50000".to_owned()];
     status.listener.well = true;
-    status.counts.received = stale + 1;
+    status.counts.received = stale;
     status.counts.refused =
         [("stale".to_owned(), stale), ("rate".to_owned(), 3), ("range".to_owned(), 0)].into();
     status.doors.leases = vec![lease("00000000000000aa", "alice", 600), lease("00000000000000bb", "bob", 60)];
