@@ -177,6 +177,18 @@ const ROOMS: &[Room] = &[
         forbidden: &["crate::listener", "crate::keeper", "crate::judge"],
     },
     Room {
+        name: "only the live view draws",
+        places: &[""],
+        spared: &["ctl/top.rs", "ctl/top"],
+        forbidden: &["ratatui", "crossterm"],
+    },
+    Room {
+        name: "what is seen knows no terminal",
+        places: &["ctl/top/view.rs", "ctl/top/rates.rs"],
+        spared: &[],
+        forbidden: &["ratatui", "std::io", "crate::clock"],
+    },
+    Room {
         name: "what the exporter says is pure",
         places: &[
             "ctl/exporter/health.rs",

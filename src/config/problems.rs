@@ -147,6 +147,16 @@ impl Problem {
         }
     }
 
+    /// How to mend it, where that is known.
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Whether the configuration cannot be used, for this alone.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     fn render(&self, colours: Colours) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,

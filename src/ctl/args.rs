@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "top")]
+pub(super) use self::steer::Top;
 pub(super) use self::steer::{
     Admin, AdminAdd, AdminKey, Apply, Banned, Pending, SetOne, StatusOf, Switch, Switched, TestKnock, Way,
 };
@@ -29,6 +31,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     Init(Init),
     Status(StatusOf),
+    #[cfg(feature = "top")]
+    Top(Top),
     Reload(Way),
     Set(SetOne),
     Apply(Apply),
@@ -295,14 +299,15 @@ pub(super) struct Try {
     pub(super) file: PathBuf,
 }
 
-/// Says whether each door of nftables would really open, and close
+/// Says what is wrong, or could go wrong, with this server, and how to mend it
 ///
-/// Looks at the firewall that is loaded now: tables, sets, rules, and what other firewalls would do. Exit code 78 if a door
-/// would not work.
+/// Asks the running daemon if it answers; looks at clock, configuration, keys, folders, disk and sandbox; and at whether each door of
+/// nftables would really open, and close: at tables, sets and rules that are loaded now, and what other firewalls would do. Changes
+/// nothing. Exit code 78 if something is bad.
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
     #[command(flatten)]
-    pub(super) at: At,
+    pub(super) way: Way,
 }
 
 /// Which configuration.
@@ -349,6 +354,7 @@ const CONFIG: &str = "/etc/siglatch/siglatchd.toml";
 const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org
   siglatchctl status
+  siglatchctl top
   siglatchctl user add alice --action hello
   siglatchctl user totp alice
   siglatchctl user list

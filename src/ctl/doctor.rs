@@ -1,51 +1,37 @@
-//! `siglatchctl doctor`: whether each door would really open, and close.
+//! `siglatchctl doctor`: what is wrong with this server, or could go wrong, and whether each door would really open, and close.
 //!
-//! In: the configuration's doors, and the firewall as it is now. Out: what was found, each with a way to mend it; failure
-//! when a door would not work. Never: a change.
+//! In: the configuration, what it names, the running daemon if it answers, and the firewall as it is now. Out: what was found, each
+//! with a way to mend it; failure when something is bad. Never: a change.
 
+mod daemon;
+mod doors;
 mod examine;
 mod held;
+mod keys;
+mod machine;
 mod others;
 mod ruleset;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use super::firewall::nft::nft;
-use super::{internal, leases};
-use crate::config;
+use super::args::Way;
+use super::document::Document;
+use crate::config::{self, Loaded, Problems};
 use crate::exit::{self, Exit, Failure};
-use ruleset::Ruleset;
 
-/// Looks at every door.
-pub(super) fn doctor(config: &Path) -> Result<(), Failure> {
-    let doors = config::doors_telling(config)?;
-    if doors.nft.is_empty() {
-        return exit::say("no action has `nft`: there is no door to look at\n");
+/// Looks at everything.
+pub(super) fn doctor(way: &Way) -> Result<(), Failure> {
+    let loaded = config::load(&way.config);
+    let mut sections = vec![section("configuration", configuration(&loaded))];
+    let document = Document::open(&way.config).ok();
+    if let Some(document) = &document {
+        sections.push(section("daemon", daemon::ask(way, document)));
+        sections.push(section("keys", keys::look(document)));
     }
-    let answer = nft(["-j", "list", "ruleset"], "")?;
-    let ruleset =
-        Ruleset::parse(&answer).ok_or_else(|| internal(&"nft's list of the ruleset cannot be read"))?;
-    let mut sections = vec![("knocks".to_owned(), others::knocks(&ruleset, &doors.listen))];
-    let held = leases::held(config);
-    let nobody = BTreeMap::new();
-    sections.extend(doors.nft.iter().map(|(action, door)| {
-        let (v4, v6, table) = (door.set.v4(), door.set.v6(), &door.set.table);
-        let title = format!("{action}: sets {v4} and {v6} of inet {table}");
-        let mut findings = examine::examine(&ruleset, action, &door.set);
-        if let Ok(held) = &held {
-            findings.extend(held::compare(&door.set, held.get(action).unwrap_or(&nobody)));
-        }
-        (title, findings)
-    }));
-    if let Err(unread) = &held {
-        let what = format!("who is let in cannot be told: {}", unread.what);
-        sections.push((
-            "leases".to_owned(),
-            vec![Finding::doubt(what, "run this as root, with a store on disk")],
-        ));
+    sections.push(section("clock", vec![machine::clock()]));
+    if let Ok(Loaded { config, .. }) = &loaded {
+        sections.push(section("folders", machine::folders(config)));
+        sections.push(section("sandbox", machine::sandbox(config)));
     }
-    sections.extend(legacy().map(|finding| ("iptables-legacy".to_owned(), vec![finding])));
+    sections.extend(doors::look(&way.config));
     let mut text = String::new();
     for (title, findings) in &sections {
         text.push_str(&format!("{title}\n"));
@@ -58,23 +44,39 @@ pub(super) fn doctor(config: &Path) -> Result<(), Failure> {
         0 => Ok(()),
         bad => Err(Failure::new(
             Exit::Config,
-            format!("doors would not work as they should: {bad} reasons above"),
+            format!("this server does not work as it should: {bad} reasons above"),
         )),
     }
 }
 
-/// Rules of the old iptables stand beside nftables, unseen by nft.
-fn legacy() -> Option<Finding> {
-    let loaded = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"].iter().any(|names| {
-        std::fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == "filter"))
-    });
-    loaded.then(|| {
-        let what = "there may be rules that nft cannot show, and they can drop what a door accepts";
-        Finding::doubt(what, "look at `iptables-legacy -S` and `ip6tables-legacy -S`")
-    })
+/// What was found, and about what.
+type Section = (String, Vec<Finding>);
+
+fn section(title: &str, findings: Vec<Finding>) -> Section {
+    (title.to_owned(), findings)
 }
 
-/// Something to say about a door.
+/// What `siglatchctl check` would say: modes and owners of keys and programs are part of it.
+fn configuration(loaded: &Result<Loaded, Problems>) -> Vec<Finding> {
+    let (problems, mut findings) = match loaded {
+        Ok(Loaded { config, warnings, .. }) => {
+            let (path, users, actions) = (config.path.display(), config.users.len(), config.actions.len());
+            (warnings, vec![Finding::good(format!("{path} can be used: users: {users}, actions: {actions}"))])
+        }
+        Err(problems) => (problems, Vec::new()),
+    };
+    findings.extend(problems.iter().map(|problem| {
+        let mend = problem.remedy().unwrap_or("siglatchctl check shows the line");
+        if problem.is_error() {
+            Finding::bad(problem.summary(), mend)
+        } else {
+            Finding::doubt(problem.summary(), mend)
+        }
+    }));
+    findings
+}
+
+/// Something to say.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     level: Level,
@@ -88,7 +90,7 @@ enum Level {
     Good,
     /// It may be meant, or cannot be seen from here.
     Doubt,
-    /// The door would not open, or not close.
+    /// Knocks would be refused or lost, or a door would not open, or not close.
     Bad,
 }
 
@@ -117,3 +119,6 @@ impl std::fmt::Display for Finding {
         if self.mend.is_empty() { Ok(()) } else { writeln!(f, "        mend: {}", self.mend) }
     }
 }
+
+#[cfg(test)]
+mod tests;

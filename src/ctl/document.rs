@@ -61,6 +61,23 @@ impl Document {
         folder_of(&self.path)
     }
 
+    /// The file and those it includes.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.path).chain(&self.files).map(PathBuf::as_path)
+    }
+
+    /// Files that `key` of users names, each with its user; relative to the file that names it.
+    pub(super) fn key_files(&self, key: &str) -> impl Iterator<Item = (&str, PathBuf)> {
+        let documents = std::iter::once(&self.main).chain(&self.included);
+        self.files().zip(documents).flat_map(move |(file, document)| {
+            let users = document.get("users").and_then(Item::as_table_like);
+            users.into_iter().flat_map(TableLike::iter).filter_map(move |(name, user)| {
+                let named = user.as_table_like()?.get(key)?.as_str()?;
+                Some((name, folder_of(file).join(named)))
+            })
+        })
+    }
+
     /// A top-level value.
     pub(super) fn get(&self, key: &str) -> Option<&Item> {
         self.main.get(key)

@@ -23,6 +23,8 @@ mod leases;
 mod list;
 mod status;
 mod steer;
+#[cfg(feature = "top")]
+mod top;
 mod totp;
 mod usage;
 mod user;
@@ -51,6 +53,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => exit::end(match cli.command {
             Command::Init(args) => init::init(&args),
             Command::Status(args) => status::status(&args),
+            #[cfg(feature = "top")]
+            Command::Top(args) => top::top(args.way),
             Command::Reload(way) => steer::reload(&way),
             Command::Set(args) => steer::set(&args),
             Command::Apply(args) => steer::apply(&args),
@@ -87,7 +91,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Firewall(Firewall::Snippet(args)) => firewall::snippet(&args),
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
             Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
-            Command::Doctor(args) => doctor::doctor(&args.at.config),
+            Command::Doctor(args) => doctor::doctor(&args.way),
             Command::Exporter(args) => exporter::exporter(args),
         }),
         Err(code) => code,

@@ -19,6 +19,7 @@ mod common;
 mod control;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod doctor;
 mod documents;
 mod door;
 mod field;
@@ -42,5 +43,7 @@ mod sources;
 mod ssh;
 mod supervision;
 mod time;
+#[cfg(feature = "top")]
+mod top;
 #[cfg(feature = "webhook")]
 mod webhooks;

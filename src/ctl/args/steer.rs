@@ -19,6 +19,16 @@ pub(in crate::ctl) struct StatusOf {
     pub(in crate::ctl) way: Way,
 }
 
+/// Shows the running daemon live: what comes and is refused, who holds which door, and ends leases
+///
+/// Keys: Tab goes to the other table, s and r sort it, / filters, x ends the chosen lease and u all of its user's, once confirmed, q quits.
+#[cfg(feature = "top")]
+#[derive(Args, Debug)]
+pub(in crate::ctl) struct Top {
+    #[command(flatten)]
+    pub(in crate::ctl) way: Way,
+}
+
 /// Changes one setting of the running daemon
 ///
 /// Most are in force at once, until siglatchd ends; what takes effect at a start only (addresses, keys, folders, the sandbox) waits for

@@ -1,0 +1,80 @@
+//! How old the keys are, and who could read the one that administrators sign with. The modes of the others are the
+//! configuration's to check.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Finding;
+use crate::clock;
+use crate::config::files::{self, Secrecy};
+use crate::ctl::admin;
+use crate::ctl::ask::folder;
+use crate::ctl::document::Document;
+
+/// Looks at every key that the configuration names, and at the administrator's beside it.
+pub(super) fn look(document: &Document) -> Vec<Finding> {
+    let admin = document.folder().join(admin::FILE);
+    let mut findings = Vec::new();
+    if admin.symlink_metadata().is_ok() {
+        findings.extend(files::read(&admin, Secrecy::Secret, 1024).err().map(|bad| {
+            Finding::bad(bad.to_string(), bad.hint.unwrap_or_else(|| "run this as root".to_owned()))
+        }));
+    }
+    findings.extend(ages(&keys(document, admin), clock::wall()));
+    findings
+}
+
+/// A file, and how the key in it is replaced.
+pub(super) struct Key {
+    pub(super) file: PathBuf,
+    pub(super) mend: String,
+}
+
+fn keys(document: &Document, admin: PathBuf) -> Vec<Key> {
+    let mut keys = vec![Key {
+        file: admin,
+        mend: "move it away, and enrol another: siglatchctl admin add NAME --role admin".to_owned(),
+    }];
+    keys.extend(document.text("private_key").map(|file| Key {
+        file: document.folder().join(file),
+        mend: "plan another: it ends every invite (siglatchctl init --force)".to_owned(),
+    }));
+    keys.push(Key {
+        file: folder(document, "state_dir", "/var/lib/siglatch").join("audit.key"),
+        mend: "stop siglatchd, keep the file elsewhere, start it: it makes another and records that"
+            .to_owned(),
+    });
+    keys.extend(document.key_files("hmac_key").map(|(user, file)| Key {
+        file,
+        mend: format!(
+            "siglatchctl user add {user} --force --action ..., and have him join by the new invite"
+        ),
+    }));
+    keys.extend(
+        document
+            .key_files("totp_key")
+            .map(|(user, file)| Key { file, mend: format!("siglatchctl user totp {user} --force") }),
+    );
+    keys
+}
+
+/// By the times of the files; those that cannot be looked at are left out.
+pub(super) fn ages(keys: &[Key], wall: Duration) -> Vec<Finding> {
+    let made = |key: &Key| key.file.metadata().ok().and_then(|meta| u64::try_from(meta.mtime()).ok());
+    let days = |made: u64| wall.as_secs().saturating_sub(made) / 86_400;
+    let aged = keys.iter().filter_map(|key| Some((days(made(key)?), key)));
+    let (old, young): (Vec<_>, Vec<_>) = aged.partition(|(days, _)| *days > OLD);
+    let mut findings: Vec<Finding> = old
+        .iter()
+        .map(|(days, key)| Finding::doubt(format!("{} is {days} days old", key.file.display()), &key.mend))
+        .collect();
+    if let Some((days, _)) = young.iter().max_by_key(|(days, _)| *days) {
+        let oldest = format!("keys that are young enough: {}, the oldest {days} days", young.len());
+        findings.push(Finding::good(oldest));
+    }
+    findings
+}
+
+/// Days: the two years of NIST SP 800-57, part 1, 5.3.6, for keys that authenticate.
+const OLD: u64 = 730;

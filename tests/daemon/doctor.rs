@@ -1,0 +1,89 @@
+//! `siglatchctl doctor` on a server that works, and on one that does not: each finding has its remedy.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::common::Site;
+
+/// What it says, and how it ends.
+fn doctor(site: &Site) -> (String, Option<i32>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
+    let output = command.arg("doctor").arg("--config").arg(site.path("siglatchd.toml")).output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[track_caller]
+fn finds(site: &Site, finding: &str, mend: &str) {
+    let (said, _) = doctor(site);
+    let mut lines = said.lines().skip_while(|line| !line.contains(finding));
+    assert!(lines.next().is_some(), "{finding}\n{said}");
+    assert!(
+        lines.next().is_some_and(|line| line.contains("mend: ") && line.contains(mend)),
+        "{mend}\n{said}"
+    );
+}
+
+#[test]
+fn a_server_that_works_is_good_in_every_section() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    let (said, code) = doctor(&site);
+    assert_eq!(code, Some(0), "{said}");
+    for good in [
+        "siglatchd.toml can be used: users: 1, actions: 1",
+        &format!("siglatchd {} answers, up ", env!("CARGO_PKG_VERSION")),
+        "keys that are young enough: 4",
+        "state is for its owner alone (mode 0700)",
+        "runtime is for its owner alone (mode 0700)",
+        "MiB free",
+        "this kernel has every layer",
+        "no action has `nft`",
+    ] {
+        assert!(
+            said.lines().any(|line| line.starts_with("  good  ") && line.contains(good)),
+            "{good}\n{said}"
+        );
+    }
+    assert!(said.contains("\nclock\n"));
+    daemon.stop();
+    finds(&site, "look  siglatchd cannot be asked: cannot ask siglatchd at ", "does it run");
+    assert_eq!(doctor(&site).1, Some(0), "it may be meant");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_remedy_and_nothing_is_changed() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    let mode = |name: &str, mode| fs::set_permissions(site.path(name), Permissions::from_mode(mode)).unwrap();
+    let age = |name: &str, time| {
+        File::options().write(true).open(site.path(name)).unwrap().set_modified(time).unwrap()
+    };
+
+    age("siglatchd.toml", SystemTime::now() + Duration::from_secs(5));
+    finds(&site, "look  ", "siglatchctl check; siglatchctl reload");
+    age("siglatchd.toml", SystemTime::now() - Duration::from_secs(60));
+    assert!(!doctor(&site).0.contains("was changed after"));
+
+    age("alice.hmac", SystemTime::now() - Duration::from_secs(800 * 86_400));
+    finds(&site, "alice.hmac is 800 days old", "siglatchctl user add alice --force");
+
+    for (name, open, right, finding) in [
+        ("admin.key", 0o644, 0o600, "admin.key is readable by its group and others"),
+        ("alice.hmac", 0o640, 0o600, "alice.hmac is readable by its group"),
+        ("state", 0o755, 0o700, "state is open to others (mode 0755)"),
+        ("runtime", 0o711, 0o700, "runtime is open to others (mode 0711)"),
+    ] {
+        mode(name, open);
+        finds(&site, finding, &format!("chmod {right:o} "));
+        let (said, code) = doctor(&site);
+        assert!(said.contains("  BAD ") && code == Some(78), "{name}: {said}");
+        mode(name, right);
+    }
+
+    fs::remove_file(site.path("admin.key")).unwrap();
+    finds(&site, "look  siglatchd cannot be asked: there is no key to sign with", "siglatchctl admin add");
+    assert!(!site.path("admin.key").exists(), "none is made");
+    daemon.stop();
+}
