@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 
 use super::args::Way;
 use super::ask::Daemon;
@@ -44,7 +44,8 @@ pub(super) fn top(way: Way) -> Result<(), Failure> {
     let first = daemon.ask(&Request::Status)?;
     view.told(clock.now().mono, &Request::Status, Ok(first));
     let told_to_end = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+    // Not SIGHUP, which ends it at once: then there is no terminal to be left clean, and reading from it would never end.
+    for signal in [SIGINT, SIGQUIT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end)).map_err(|error| lost(&error))?;
     }
     let link = Link::start(way, daemon).map_err(|error| lost(&error))?;

@@ -244,3 +244,14 @@ fn who_may_not_look_and_who_has_no_terminal_is_told_so_in_plain_words() {
     let screen = terminal.shows("ended 75");
     assert!(screen.contains("cannot ask siglatchd at"), "{screen}");
 }
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    let terminal = Terminal::with_top(&site);
+    let top = terminal.top();
+    drop(terminal);
+    until("its end", || kill(top, None).is_err().then_some(()));
+    daemon.stop();
+}
