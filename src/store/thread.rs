@@ -308,9 +308,8 @@ impl<T> Worker<T> {
         while let Ok(first) = queue.recv() {
             let served = self.serve(first, queue, &wall);
             wake();
-            // An engine that fails is tried again by the next claim.
-            let gave_up = served == Served::Claims && self.failing.is_some();
-            if !gave_up && self.tend(&wall) == trail::Said::Something {
+            // An engine that fails is tried again by the next claim, or by what comes each half minute.
+            if self.failing.is_none() && self.tend(&wall) == trail::Said::Something {
                 wake();
             }
             if served == Served::Claims && self.failing.is_none() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use siglatch::audit::{Entry, Event, Knock, Trust, verify};
 use siglatch::store::journal::{Journal, Keeping};
 use siglatch::store::sqlite::read_lines;
-use siglatch::store::thread::Reply;
+use siglatch::store::thread::{QUEUE, Reply};
 use siglatch::store::{MemoryStore, Outcome, SqliteStore, Store, StoreThread};
 use siglatch::wire::KnockId;
 
@@ -120,6 +120,25 @@ fn what_waited_for_a_store_that_failed_is_recorded_and_what_had_no_room_counted(
     assert_eq!(kinds[kinds.len() - 2..], ["missed", "checkpoint"]);
     let text = fs::read_to_string(made.folder.join("audit.jsonl")).unwrap();
     assert!(text.contains(r#""count":"904""#));
+}
+
+#[test]
+fn events_that_come_while_the_store_is_busy_take_no_place_of_a_claim() {
+    let made = made();
+    let (mut store, _) = SqliteStore::open(&made.folder, 10_000, WALL, &boot("a")).unwrap();
+    let journal = journal(&made.folder, &mut store, WALL);
+    let thread = StoreThread::start_telling(Box::new(store), Some(journal), || WALL, || {}).unwrap();
+    let other = rusqlite::Connection::open(made.folder.join("claims.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    claim(&thread, 0);
+    let waiting = (1..=100).filter(|number| thread.note(vec![intent(*number)]).is_err()).count();
+    (1..).take(QUEUE - 1).for_each(|challenge| claim(&thread, challenge));
+    other.execute_batch("ROLLBACK").unwrap();
+    let replies = thread.close();
+    let new = |reply: &&Reply<u32>| matches!(reply, Reply::Claimed(_, Ok(Outcome::New)));
+    assert_eq!(replies.iter().filter(new).count(), QUEUE);
+    let recorded = kinds(&made.folder).iter().filter(|kind| *kind == "ran").count();
+    assert_eq!(recorded, QUEUE + 100 - waiting);
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub(super) fn open(
     let stored = store.last_line(wall)?;
     let mut aside = None;
     if !tail.fits(&path, store, stored.as_ref(), wall)? {
-        let away = folder.join(format!("audit-aside-{wall}.jsonl"));
+        let mut names = (wall..).map(|wall| folder.join(format!("audit-aside-{wall}.jsonl")));
+        let away = names.find(|path| !path.exists()).unwrap_or_default();
         fs::rename(&path, &away).map_err(|error| refused(&path, "rename", &error))?;
         tail = Tail::read(&path)?;
         aside = Some(away);
