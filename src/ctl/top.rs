@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 
 use super::args::Way;
@@ -44,7 +46,7 @@ pub(super) fn top(way: Way) -> Result<(), Failure> {
     let first = daemon.ask(&Request::Status)?;
     view.told(clock.now().mono, &Request::Status, Ok(first));
     let told_to_end = Arc::new(AtomicBool::new(false));
-    // Not SIGHUP, which ends it at once: then there is no terminal to be left clean, and reading from it would never end.
+    // Not SIGHUP: the terminal that would be given back is gone.
     for signal in [SIGINT, SIGQUIT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&told_to_end)).map_err(|error| lost(&error))?;
     }
@@ -69,19 +71,33 @@ pub(super) fn top(way: Way) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is typed next, if it is soon.
+/// What comes of the keys that are typed next, if any are soon.
 fn step(view: &mut View) -> io::Result<Step> {
-    if !event::poll(TICK)? {
-        return Ok(Step::Stay);
+    // Not left to crossterm: it would read a terminal that has hung up without end.
+    let stdin = rustix::stdio::stdin();
+    let mut typed = [PollFd::new(&stdin, PollFlags::IN)];
+    match poll(&mut typed, Some(&TICK)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
     }
-    match event::read()? {
-        Event::Key(key) if key.kind == KeyEventKind::Press => Ok(keys::press(view, key)),
-        // The next picture has the new size.
-        Event::Resize(..) => Ok(Step::Stay),
-        Event::Key(_) | Event::FocusGained | Event::FocusLost | Event::Mouse(_) | Event::Paste(_) => {
-            Ok(Step::Stay)
+    let [typed] = typed.map(|typed| typed.revents());
+    if typed.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        return Ok(Step::Quit);
+    }
+    while event::poll(Duration::ZERO)? {
+        let step = match event::read()? {
+            Event::Key(key) if key.kind == KeyEventKind::Press => keys::press(view, key),
+            // The next picture has the new size.
+            Event::Resize(..) => Step::Stay,
+            Event::Key(_) | Event::FocusGained | Event::FocusLost | Event::Mouse(_) | Event::Paste(_) => {
+                Step::Stay
+            }
+        };
+        if step != Step::Stay {
+            return Ok(step);
         }
     }
+    Ok(Step::Stay)
 }
 
 fn lost(error: &io::Error) -> Failure {
@@ -89,7 +105,7 @@ fn lost(error: &io::Error) -> Failure {
 }
 
 /// How long a picture stands.
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 #[cfg(test)]
 mod tests;

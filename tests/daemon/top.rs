@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use siglatch::wire::Binding;
 
-use crate::common::{Site, children, knock, until};
+use crate::common::{Site, children, knock, state, until};
 
 /// A terminal of its own, with a shell in it.
 struct Terminal<'a> {
@@ -40,10 +40,14 @@ impl Terminal<'_> {
     /// With a live view on it, that has had an answer.
     fn with_top(site: &Site) -> Terminal<'_> {
         let terminal = Terminal::open(site);
-        let (top, config) = (env!("CARGO_BIN_EXE_siglatchctl"), site.path("siglatchd.toml"));
-        terminal.types(&[&format!("{top} top --config {}; echo ended $?", config.display()), "Enter"]);
+        terminal.types(&[&Terminal::command_line(site), "Enter"]);
         terminal.shows("q quit");
         terminal
+    }
+
+    fn command_line(site: &Site) -> String {
+        let (top, config) = (env!("CARGO_BIN_EXE_siglatchctl"), site.path("siglatchd.toml"));
+        format!("{top} top --config {}; echo ended $?", config.display())
     }
 
     fn command(&self) -> Command {
@@ -226,6 +230,21 @@ fn it_leaves_the_terminal_clean_when_it_is_told_to_end() {
 }
 
 #[test]
+fn it_ends_with_its_terminal_even_if_it_was_started_to_stay() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    for trap in ["trap '' HUP", "true"] {
+        let terminal = Terminal::open(&site);
+        terminal.types(&[&format!("{trap}; {}", Terminal::command_line(&site)), "Enter"]);
+        terminal.shows("q quit");
+        let top = terminal.top().as_raw();
+        drop(terminal);
+        until("its end", || state(top).is_none_or(|state| state == 'Z').then_some(()));
+    }
+    daemon.stop();
+}
+
+#[test]
 fn who_may_not_look_and_who_has_no_terminal_is_told_so_in_plain_words() {
     let site = Site::new().with_run();
     let daemon = site.start();
@@ -235,23 +254,7 @@ fn who_may_not_look_and_who_has_no_terminal_is_told_so_in_plain_words() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("this needs a terminal"));
     daemon.stop();
     let terminal = Terminal::open(&site);
-    let command = format!(
-        "{} top --config {}; echo ended $?",
-        env!("CARGO_BIN_EXE_siglatchctl"),
-        site.path("siglatchd.toml").display()
-    );
-    terminal.types(&[&command, "Enter"]);
+    terminal.types(&[&Terminal::command_line(&site), "Enter"]);
     let screen = terminal.shows("ended 75");
     assert!(screen.contains("cannot ask siglatchd at"), "{screen}");
-}
-
-#[test]
-fn it_ends_with_its_terminal() {
-    let site = Site::new().with_run();
-    let daemon = site.start();
-    let terminal = Terminal::with_top(&site);
-    let top = terminal.top();
-    drop(terminal);
-    until("its end", || kill(top, None).is_err().then_some(()));
-    daemon.stop();
 }

@@ -63,10 +63,11 @@ fn head(view: &View, status: &Status) -> Vec<Line<'static>> {
         work(status),
     ];
     let more = status.warnings.len().saturating_sub(1);
-    head.extend(status.warnings.first().map(|warning| {
+    if let Some(warning) = status.warnings.first() {
         let more = if more > 0 { format!(" (and {more} more: siglatchctl status)") } else { String::new() };
-        Line::styled(format!("WARNING  {}{more} -> {}", warning.what, warning.hint), alarm())
-    }));
+        head.push(Line::styled(format!("WARNING  {}", warning.what), alarm()));
+        head.push(Line::raw(format!("         -> {}{more}", warning.hint)));
+    }
     head
 }
 

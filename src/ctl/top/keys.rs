@@ -45,7 +45,9 @@ pub(super) fn press(view: &mut View, key: KeyEvent) -> Step {
 
 fn command(view: &mut View, key: KeyCode) -> Step {
     match key {
-        KeyCode::Char('q') | KeyCode::Esc => return Step::Quit,
+        KeyCode::Char('q') => return Step::Quit,
+        // Never the end: over a slow line an arrow key begins with it.
+        KeyCode::Esc => view.filter.clear(),
         KeyCode::Tab | KeyCode::BackTab => {
             view.panel = match view.panel {
                 Panel::Reasons => Panel::Leases,

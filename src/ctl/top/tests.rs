@@ -105,6 +105,7 @@ fn rows_are_sorted_and_filtered_and_the_chosen_lease_stays_chosen() {
     assert_eq!(view.reasons(), [], "the filter is for both");
     press(&mut view, KeyCode::Esc);
     assert_eq!(users(&view).len(), 2);
+    assert_eq!(press(&mut view, KeyCode::Esc), Step::Stay, "Esc ends nothing but the filter");
     press(&mut view, KeyCode::Tab);
     assert_eq!(view.panel, Panel::Reasons);
     let reasons = |view: &View| view.reasons().into_iter().map(|rate| rate.what).collect::<Vec<_>>();
@@ -199,7 +200,8 @@ fn it_fits_on_80_by_24_and_is_drawn_at_any_size() {
         "USER",
         "0000000000000000",
         "q quit",
-        "WARNING",
+        "WARNING  evil",
+        "-> mend",
         "LATE",
     ] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part}: {lines:#?}");
