@@ -19,6 +19,7 @@ fn every_target_has_a_corpus_and_every_corpus_holds() {
         ("audit", fuzzing::audit as fn(&[u8])),
         ("channel", fuzzing::channel),
         ("config", fuzzing::config),
+        ("control", fuzzing::control),
         ("invite", fuzzing::invite),
         ("keys", fuzzing::keys),
         ("listener", |data| drop(fuzzing::listener(data))),

@@ -13,6 +13,7 @@
 )]
 
 mod audit;
+mod control;
 mod files;
 mod knock;
 mod ledger;
@@ -27,6 +28,7 @@ mod store;
 mod wire;
 
 pub use audit::audit;
+pub use control::control;
 pub use files::{config, keys};
 pub use listener::listener;
 pub use pipeline::{Seen, pipeline};

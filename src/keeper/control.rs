@@ -12,6 +12,7 @@
 
 mod connection;
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -33,7 +34,8 @@ use crate::control::nonces::Nonces;
 use crate::control::sign::Asked;
 use crate::control::{Hello, Hex, Reply, SOCKET, VERSION};
 use crate::exit::{Exit, Failure};
-use connection::{Connection, Stream};
+use crate::work::Drained;
+use connection::{Connection, Over, Stream};
 
 /// Tokens that it uses, from its first.
 pub(super) const TOKENS: usize = CONNECTIONS + 2;
@@ -50,6 +52,8 @@ pub(super) struct Control {
     server_id: Hex<16>,
     nonces: Nonces,
     connections: [Option<Connection>; CONNECTIONS],
+    /// Those that have more to say than fits into one wake.
+    unread: BTreeSet<usize>,
     /// Connections so far.
     accepted: u64,
 }
@@ -85,6 +89,7 @@ impl Control {
             server_id: Hex(config.server_id.map_or([0; 16], |id| id.0)),
             nonces: Nonces::default(),
             connections: Default::default(),
+            unread: BTreeSet::new(),
             accepted: 0,
         };
         if let Some(tcp) = &mut control.tcp {
@@ -108,6 +113,23 @@ impl Control {
             Some(1) => self.accept_tcp(now, config, &mut serve),
             Some(at) => self.turn(now, at.saturating_sub(2), config, &mut serve),
             None => {}
+        }
+    }
+
+    /// Whether somebody has more to say than was heard: [`Control::hear`] it.
+    pub(super) fn more(&self) -> Drained {
+        if self.unread.is_empty() { Drained::All } else { Drained::More }
+    }
+
+    /// Hears on those that were cut short.
+    pub(super) fn hear(
+        &mut self,
+        now: Now,
+        config: &resolved::Control,
+        mut serve: impl FnMut(Ticket, Asked) -> Option<Reply>,
+    ) {
+        for at in self.unread.clone() {
+            self.turn(now, at, config, &mut serve);
         }
     }
 
@@ -209,11 +231,19 @@ impl Control {
         serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
     ) {
         let Some(place) = self.connections.get_mut(at) else { return };
-        let Some(connection) = place else { return };
+        let Some(connection) = place else {
+            self.unread.remove(&at);
+            return;
+        };
         let ticket = Ticket { place: at, connection: connection.id };
         let nonces = &mut self.nonces;
-        if connection.turn(now, config, nonces, |asked| serve(ticket, asked)).is_err() {
-            *place = None;
+        match connection.turn(now, config, nonces, |asked| serve(ticket, asked)) {
+            Ok(Drained::All) => drop(self.unread.remove(&at)),
+            Ok(Drained::More) => drop(self.unread.insert(at)),
+            Err(Over) => {
+                *place = None;
+                self.unread.remove(&at);
+            }
         }
     }
 }

@@ -168,6 +168,7 @@ impl Keeper {
             self.listener(now)?;
             self.claimed(now);
             events.iter().for_each(|event| self.runner.ready(event.token()));
+            self.hear_control(now);
             events.iter().for_each(|event| self.control(now, event.token()));
             self.runner.read();
             self.scripts(now);
@@ -186,7 +187,9 @@ impl Keeper {
 
     fn timeout(&self) -> Duration {
         let may_read = self.unread == Drained::More && self.claims < QUEUE;
-        if may_read || self.unheard == Drained::More || self.runner.more() == Drained::More {
+        let asked = self.control.as_ref().map_or(Drained::All, Control::more);
+        let more = [self.unheard, self.runner.more(), asked].contains(&Drained::More);
+        if may_read || more {
             return Duration::ZERO;
         }
         let now = self.clock.now();

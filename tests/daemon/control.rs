@@ -448,3 +448,23 @@ fn a_knock_can_be_tried_and_a_datagram_explained_and_nothing_runs() {
     assert_eq!((site.runs(), status(&site)["counts"]["received"].clone()), (0, 0.into()));
     daemon.stop();
 }
+
+#[test]
+fn who_asks_without_end_holds_up_no_knock() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    let mut line = Line::open(&site);
+    let asked: Vec<u8> =
+        (0..=255).flat_map(|nonce| request(&line.hello, ADMIN_KEY, "root", nonce, unix())).collect();
+    let mut reader = line.stream.get_ref().try_clone().unwrap();
+    let replies = std::thread::spawn(move || {
+        let mut said = String::new();
+        drop(reader.read_to_string(&mut said));
+        said.matches("{\"status\":").count()
+    });
+    line.say(&asked);
+    works(&site, &daemon);
+    line.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(replies.join().unwrap(), 256);
+    daemon.stop();
+}

@@ -13,6 +13,7 @@ use crate::config::resolved;
 use crate::control::nonces::Nonces;
 use crate::control::sign::{self, Asked};
 use crate::control::{self, Bearer, Hello, LINE_MAX, Refused, Reply};
+use crate::work::Drained;
 
 /// Its state.
 #[derive(Debug)]
@@ -78,27 +79,28 @@ impl Connection {
         self.phase != Phase::Waits
     }
 
-    /// Reads, has requests served and writes, as far as all of that goes without waiting.
+    /// Reads, has requests served and writes, as far as all of that goes without waiting, and within a budget: who asks without end holds
+    /// up nobody else. [`Drained::More`]: to be called again.
     pub(super) fn turn(
         &mut self,
         now: Now,
         config: &resolved::Control,
         nonces: &mut Nonces,
         mut serve: impl FnMut(Asked) -> Option<Reply>,
-    ) -> Result<(), Over> {
-        loop {
+    ) -> Result<Drained, Over> {
+        for _ in 0..BUDGET {
             self.flush()?;
             match self.phase {
                 Phase::Ends if self.output.is_empty() => return Err(Over),
-                Phase::Ends | Phase::Waits => return Ok(()),
+                Phase::Ends | Phase::Waits => return Ok(Drained::All),
                 // Who does not read his reply asks no more.
-                Phase::Unknown | Phase::Asks if !self.output.is_empty() => return Ok(()),
+                Phase::Unknown | Phase::Asks if !self.output.is_empty() => return Ok(Drained::All),
                 Phase::Unknown | Phase::Asks => {}
             }
             let line = match self.line()? {
                 Some(line) => line,
                 None if self.phase == Phase::Ends => continue,
-                None => return Ok(()),
+                None => return Ok(Drained::All),
             };
             if self.phase == Phase::Unknown {
                 self.enter(&line, config)?;
@@ -118,6 +120,7 @@ impl Connection {
                 }
             }
         }
+        Ok(Drained::More)
     }
 
     /// What is said to the request that is served.
@@ -209,6 +212,8 @@ impl Write for Stream {
     }
 }
 
+/// Requests of one connection per wake.
+const BUDGET: usize = 8;
 /// So long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(10);
 /// And so long may a request take.

@@ -28,6 +28,14 @@ impl Keeper {
         });
     }
 
+    /// What the last wake had no time for.
+    pub(super) fn hear_control(&mut self, now: Now) {
+        self.with_control(|keeper, control| {
+            let config = Arc::clone(&keeper.config);
+            control.hear(now, &config.control, |ticket, asked| keeper.asked(now, ticket, asked));
+        });
+    }
+
     /// The reply to a request that took time.
     pub(super) fn replied(&mut self, now: Now, asker: Asker, reply: &Reply) {
         self.record(now, &asker, reply);
