@@ -50,6 +50,8 @@ pub struct Status {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// In a moment, for the first time.
+    Starting,
     /// They are.
     #[default]
     Serving,

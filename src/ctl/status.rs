@@ -63,6 +63,7 @@ fn head(status: &Status) -> Vec<Line> {
     let time = |seconds: u64| show_duration(Duration::from_secs(seconds));
     let phase = match status.phase {
         Phase::Serving => "",
+        Phase::Starting => ", starting",
         Phase::Stopping => ", stopping",
     };
     let listener = match (status.listener.well, status.listener.restarts) {

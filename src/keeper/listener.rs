@@ -194,6 +194,11 @@ impl Listener {
         matches!(&self.state, State::Up(up) if up.ear.is_ready())
     }
 
+    /// Whether one ever received.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self.readied, Readied::Before)
+    }
+
     /// As administrators are shown it.
     pub(super) fn status(&self, now: Now) -> status::Listener {
         let silent = match &self.state {

@@ -39,6 +39,7 @@ pub(super) fn examine(status: &Status) -> Vec<Finding> {
     let up = show_duration(Duration::from_secs(status.up));
     let ours = env!("CARGO_PKG_VERSION");
     let mut findings = vec![match status.phase {
+        Phase::Starting => Finding::doubt("siglatchd is starting", "ask again in a moment"),
         Phase::Serving => Finding::good(format!("siglatchd {} answers, up {up}", status.version)),
         Phase::Stopping => Finding::bad("siglatchd is stopping", "start it again: systemctl start siglatchd"),
     }];

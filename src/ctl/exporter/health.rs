@@ -42,6 +42,7 @@ impl Verdict {
                 checks.push((
                     "knocks",
                     match status.phase {
+                        Phase::Starting => Some("the daemon is starting".to_owned()),
                         Phase::Serving => None,
                         Phase::Stopping => Some("the daemon is stopping".to_owned()),
                     },

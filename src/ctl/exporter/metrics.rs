@@ -78,7 +78,7 @@ fn daemon(page: &mut Page<'_>, status: &Status) -> fmt::Result {
     page.seconds("uptime", "Time since siglatchd started", status.up)?;
     let serving = match status.phase {
         Phase::Serving => 1,
-        Phase::Stopping => 0,
+        Phase::Starting | Phase::Stopping => 0,
     };
     page.gauge("serving", "Whether knocks are taken: 0 while it stops", serving)?;
     let listener = &status.listener;

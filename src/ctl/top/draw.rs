@@ -37,6 +37,7 @@ fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {
 /// The daemon, in a few lines.
 fn head(view: &View, status: &Status) -> Vec<Line<'static>> {
     let phase = match status.phase {
+        Phase::Starting => "starting",
         Phase::Serving => "serving",
         Phase::Stopping => "stopping",
     };

@@ -184,6 +184,7 @@ impl Keeper {
         status.server_id = self.config.server_id.map(|id| id.to_string());
         status.up = up;
         status.phase = match self.phase {
+            Phase::Serving if !self.listener.has_begun() => status::Phase::Starting,
             Phase::Serving => status::Phase::Serving,
             Phase::Stopping | Phase::Alone | Phase::Hurried => status::Phase::Stopping,
         };
@@ -240,7 +241,7 @@ fn warnings(status: &status::Status) -> Vec<status::Warning> {
     let mut warn = |code: &str, what: String, hint: &str| {
         warnings.push(status::Warning { code: code.to_owned(), what, hint: hint.to_owned() });
     };
-    if !status.listener.well {
+    if !status.listener.well && status.phase == status::Phase::Serving {
         let what = "nobody hears the network: the listener is not there, or says nothing".to_owned();
         warn("listener-silent", what, "the log says why; another one is started by itself");
     }
