@@ -14,7 +14,7 @@ use crate::wire::Bound;
 pub(super) fn resolve(action: &mut Section<'_>, raw: &RawAction) -> Option<Builtin> {
     let builtin = action.choice("builtin", &raw.builtin, None, &BUILTIN, &[]);
     if let Some(name) = &raw.builtin {
-        alone(action, raw, name.get_ref());
+        alone(action, raw, "builtin", &format!("builtin = \"{name}\""));
     }
     builtin
 }
@@ -27,16 +27,17 @@ pub(super) fn run(action: &mut Section<'_>, raw: &RawAction) -> Option<Program> 
     }
 }
 
-/// Notes what does nothing beside it, or contradicts it.
-fn alone(action: &mut Section<'_>, raw: &RawAction, name: &str) {
+/// Notes what does nothing beside `key`, which stands in the place of a program, or contradicts it. `written` is the key as it is
+/// written there.
+pub(super) fn alone(action: &mut Section<'_>, raw: &RawAction, key: &str, written: &str) {
     let others = [
         ("run", raw.run.as_ref().map(Spanned::span)),
         ("undo", raw.undo.as_ref().map(Spanned::span)),
         ("nft", raw.nft.as_ref().map(Spanned::span)),
     ];
-    for (key, span) in others {
+    for (other, span) in others.into_iter().filter(|(other, _)| *other != key) {
         if let Some(span) = span {
-            let what = format!("`{key}` beside `builtin = \"{name}\"`: an action is one of the two");
+            let what = format!("`{other}` beside `{written}`: an action is one of the two");
             action.error(span, what, "leave one of them out");
         }
     }
@@ -46,9 +47,9 @@ fn alone(action: &mut Section<'_>, raw: &RawAction, name: &str) {
         ("stdin", raw.stdin.as_ref().map(Spanned::span)),
         ("run_as", raw.run_as.as_ref().map(Spanned::span)),
     ];
-    for (key, span) in idle {
+    for (other, span) in idle {
         if let Some(span) = span {
-            action.warning(span, format!("`{key}` does nothing beside `builtin`"), "leave it out");
+            action.warning(span, format!("`{other}` does nothing beside `{key}`"), "leave it out");
         }
     }
 }

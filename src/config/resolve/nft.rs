@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use toml::Spanned;
-
-use super::section;
 use super::section::Section;
+use super::{builtin, section};
 use crate::config::files;
 use crate::config::load::Entry;
 use crate::config::problems::{Place, Problem};
@@ -56,25 +54,7 @@ pub(super) fn program() -> Program {
 
 /// Notes what cannot stand beside `nft`, or is missing there.
 fn alone(action: &mut Section<'_>, raw: &RawAction, nft: &Keys<RawNft>) {
-    for (key, span) in
-        [("run", raw.run.as_ref().map(Spanned::span)), ("undo", raw.undo.as_ref().map(Spanned::span))]
-    {
-        if let Some(span) = span {
-            let what = format!("`{key}` beside `nft`: an action is one of the two");
-            action.error(span, what, "leave one of them out");
-        }
-    }
-    let idle = [
-        ("args", raw.args.as_ref().map(Spanned::span)),
-        ("env", raw.env.as_ref().map(Spanned::span)),
-        ("stdin", raw.stdin.as_ref().map(Spanned::span)),
-        ("run_as", raw.run_as.as_ref().map(Spanned::span)),
-    ];
-    for (key, span) in idle {
-        if let Some(span) = span {
-            action.warning(span, format!("`{key}` does nothing beside `nft`"), "leave it out");
-        }
-    }
+    builtin::alone(action, raw, "nft", "nft");
     if raw.hold.is_none() {
         let what = "`nft` without `hold`: the kernel must know when the door closes";
         action.error(nft.span(), what, "write hold = \"1h\"");
