@@ -40,6 +40,11 @@ pub enum Event<'a> {
         /// How many there are now.
         actions: usize,
     },
+    /// It was read again, and the one before it stays.
+    ReloadFailed {
+        /// Why.
+        why: &'a str,
+    },
     /// The daemon ends.
     Stopped,
     /// A nonce was claimed: if anything runs for it, it does so after this.

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use zeroize::Zeroizing;
 
 use super::{
-    Confinement, Counts, Lane, Limits, Opened, Plain, REPLY_MAX, RefusedFrom, Reply, SOURCES_MAX,
-    STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener, UnderLoad,
+    Confinement, Counts, Lane, Lanes, Limits, Load, Opened, Plain, REPLY_MAX, RefusedFrom, Reply, SOURCES_MAX,
+    STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener,
 };
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::stamp::StampKey;
@@ -49,7 +49,7 @@ impl ToKeeper {
                 out.extend(counts.receive_errors.to_be_bytes());
                 out.extend(counts.send_errors.to_be_bytes());
                 out.extend(counts.refused.iter().flat_map(|count| count.to_be_bytes()));
-                out.push(u8::from(counts.under_load.plain) | u8::from(counts.under_load.stamped) << 1);
+                [counts.lanes.plain, counts.lanes.stamped].iter().for_each(|load| put_load(&mut out, load));
             }
             ToKeeper::Sources(sources) => {
                 // The sender cuts at SOURCES_MAX.
@@ -89,11 +89,7 @@ impl ToKeeper {
                 for count in &mut counts.refused {
                     *count = u64::from_be_bytes(*reader.array()?);
                 }
-                let (plain, stamped) = match reader.u8()? {
-                    bits @ 0..=3 => (bits & 1 != 0, bits & 2 != 0),
-                    _ => return Err(Malformed),
-                };
-                counts.under_load = UnderLoad { plain, stamped };
+                counts.lanes = Lanes { plain: load(&mut reader)?, stamped: load(&mut reader)? };
                 ToKeeper::Counts(counts)
             }
             SOURCES => {
@@ -240,6 +236,19 @@ fn refused(reader: &mut Reader<'_>) -> Result<RefusedFrom, Malformed> {
     let (source, place) = (ip(reader)?, reader.u8()?);
     let reason = *Counts::REASONS.get(usize::from(place)).ok_or(Malformed)?;
     Ok(RefusedFrom { source, reason, count: u32::from_be_bytes(*reader.array()?) })
+}
+
+fn put_load(out: &mut Vec<u8>, Load { waiting, short }: &Load) {
+    out.extend(waiting.to_be_bytes());
+    out.push((*short).into());
+}
+
+fn load(reader: &mut Reader<'_>) -> Result<Load, Malformed> {
+    let waiting = u32::from_be_bytes(*reader.array()?);
+    match reader.u8()? {
+        short @ 0..=1 => Ok(Load { waiting, short: short == 1 }),
+        _ => Err(Malformed),
+    }
 }
 
 fn setup(reader: &mut Reader<'_>) -> Result<Setup, Malformed> {

@@ -213,8 +213,8 @@ pub struct Counts {
     pub send_errors: u64,
     /// By [`Counts::REASONS`].
     pub refused: [u64; Counts::REASONS.len()],
-    /// Which lanes have more than they can take, now.
-    pub under_load: UnderLoad,
+    /// How full the lanes are, now.
+    pub lanes: Lanes,
 }
 
 /// Refused datagrams of one network.
@@ -228,13 +228,26 @@ pub struct RefusedFrom {
     pub count: u32,
 }
 
-/// Which lanes are short.
+/// How full the lanes are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UnderLoad {
-    /// Plain datagrams wait for private-key operations, or are shared out by chance.
-    pub plain: bool,
-    /// Stamped ones wait, or are read slower than they come.
-    pub stamped: bool,
+pub struct Lanes {
+    /// Of plain datagrams; they are short as well when they are shared out by chance.
+    pub plain: Load,
+    /// Of stamped ones; they are short when they are read slower than they come.
+    pub stamped: Load,
+}
+
+/// How full a lane is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Datagrams that wait for a private-key operation.
+    pub waiting: u32,
+    /// Whether more come than can be taken.
+    pub short: bool,
+}
+
+impl Load {
+    const NONE: Load = Load { waiting: 0, short: false };
 }
 
 impl Counts {
@@ -243,7 +256,7 @@ impl Counts {
         receive_errors: 0,
         send_errors: 0,
         refused: [0; Counts::REASONS.len()],
-        under_load: UnderLoad { plain: false, stamped: false },
+        lanes: Lanes { plain: Load::NONE, stamped: Load::NONE },
     };
 
     /// Why a listener refuses.

@@ -26,7 +26,7 @@ fn setup() -> Setup {
 fn to_keeper() -> Vec<ToKeeper> {
     let mut counts = Counts { receive_errors: 2, ..Counts::ZERO };
     counts.refused[9] = u64::MAX;
-    counts.under_load.stamped = true;
+    counts.lanes.stamped = Load { waiting: 7, short: true };
     let mut plain = opened("[2001:db8::1]:65535".parse().unwrap());
     plain.lane = Lane::Plain;
     vec![

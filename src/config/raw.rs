@@ -80,6 +80,10 @@ pub(super) struct RawAudit {
     pub(super) rotate_size: Option<Any>,
     pub(super) rotate_every: Option<Any>,
     pub(super) keep: Option<Any>,
+    pub(super) webhook: Option<Text>,
+    pub(super) webhook_key: Option<Text>,
+    pub(super) webhook_allow: Option<Texts>,
+    pub(super) webhook_ca: Option<Text>,
 }
 
 /// `[limits]`

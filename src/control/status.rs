@@ -26,8 +26,8 @@ pub struct Status {
     pub listen: Vec<String>,
     /// The process that hears the network.
     pub listener: Listener,
-    /// For how many seconds each lane has had more knocks than it can open; none: it has not.
-    pub short_for: Lanes<Option<u64>>,
+    /// The ways of knocks to the RSA key.
+    pub lanes: Lanes<Lane>,
     /// Datagrams.
     pub counts: Counts,
     /// Scripts of actions and doors.
@@ -42,6 +42,8 @@ pub struct Status {
     pub audit: Audit,
     /// The configuration in force.
     pub config: Config,
+    /// What became of the last knocks whose HMAC verified, the latest first: at most 20.
+    pub latest: Vec<Decision>,
     /// What somebody should look at, each in a sentence with its remedy.
     pub warnings: Vec<Warning>,
 }
@@ -79,6 +81,36 @@ pub struct Lanes<T> {
     pub plain: T,
     /// Stamped ones.
     pub stamped: T,
+}
+
+/// A lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lane {
+    /// Knocks that were opened with the RSA key.
+    pub opened: u64,
+    /// Knocks that wait for it.
+    pub waiting: u64,
+    /// For how many seconds there have been more than can be opened; none: there are not.
+    pub short_for: Option<u64>,
+}
+
+/// What became of a knock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Decision {
+    /// When (Unix seconds).
+    pub at: u64,
+    /// Its id, 16 hex digits.
+    pub knock: String,
+    /// Who knocked.
+    pub user: String,
+    /// For what.
+    pub action: String,
+    /// From where.
+    pub from: IpAddr,
+    /// `ran`, what was done in place of that, or the code of the reason that it was refused for.
+    pub became: String,
 }
 
 /// `received = ran + refused` once nothing is under way.

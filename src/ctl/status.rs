@@ -6,7 +6,7 @@ use super::args::{StatusOf, Way};
 use super::ask::Daemon;
 use super::{internal, steer};
 use crate::config::show_duration;
-use crate::control::status::{Config, Counts, Ended, Phase, Status};
+use crate::control::status::{Config, Counts, Ended, Lane, Phase, Status};
 use crate::exit::{self, Failure};
 
 /// Shows it.
@@ -71,11 +71,10 @@ fn head(status: &Status) -> Vec<Line> {
         (true, restarts) => format!(" (listener restarts: {restarts})"),
         (false, restarts) => format!(" (NOBODY LISTENS; listener restarts: {restarts})"),
     };
-    let lane = |name: &str, short: Option<u64>| match short {
-        Some(seconds) => format!("{name} under load for {}", time(seconds)),
-        None => format!("{name} well"),
+    let lane = |Lane { opened, waiting, short_for }: Lane| match short_for {
+        Some(seconds) => format!("{opened} opened, {waiting} waiting; UNDER LOAD for {}", time(seconds)),
+        None => format!("{opened} opened, {waiting} waiting"),
     };
-    let lanes = [lane("stamped", status.short_for.stamped), lane("plain", status.short_for.plain)];
     let Counts { received, ran, refused, kernel_drops, .. } = &status.counts;
     let refused: Vec<String> = refused
         .iter()
@@ -85,7 +84,8 @@ fn head(status: &Status) -> Vec<Line> {
     vec![
         ("siglatchd", format!("{}, up {}{phase}", status.version, time(status.up))),
         ("listening", format!("{}{listener}", status.listen.join(" "))),
-        ("lanes", lanes.join(", ")),
+        ("stamped", lane(status.lanes.stamped)),
+        ("plain", lane(status.lanes.plain)),
         ("datagrams", format!("{received} received, {ran} ran; kernel drops: {kernel_drops}")),
         ("refused", if refused.is_empty() { "none".to_owned() } else { refused.join(", ") }),
     ]

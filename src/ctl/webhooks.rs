@@ -15,14 +15,14 @@ use crate::config::show_duration;
 use crate::control::{Reply, Request};
 use crate::exit::{self, Exit, Failure};
 use crate::wire::KnockId;
-use crate::work::hooks::{Facts, Record, State, Which};
+use crate::work::hooks::{Record, State, Told, Which};
 
 /// A webhook.
 #[derive(serde::Serialize)]
 struct Line {
     /// What it tells, and its id.
     #[serde(flatten)]
-    facts: Facts,
+    facts: Told,
     state: &'static str,
     /// How often it did not get through.
     attempts: u32,
@@ -85,7 +85,7 @@ fn list(args: &HookList, wanted: impl Fn(State) -> bool) -> Result<(), Failure> 
             lines.push(Line::from(record));
         }
     }
-    lines.sort_by_key(|line| line.facts.time);
+    lines.sort_by_key(|line| line.facts.time());
     if args.json {
         let json = serde_json::to_string_pretty(&lines).map_err(|error| internal(&error))?;
         return exit::say(&format!("{json}\n"));
@@ -98,15 +98,21 @@ fn list(args: &HookList, wanted: impl Fn(State) -> bool) -> Result<(), Failure> 
 }
 
 fn row(line: Line, now: u64) -> [String; 8] {
-    let Line { facts: Facts { id, time, user, action, source, .. }, attempts, next, why, state } = line;
-    let time = i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok());
+    let Line { facts, attempts, next, why, state } = line;
+    let user = facts.user().unwrap_or("-").to_owned();
+    let source = match &facts {
+        Told::Knock(facts) => facts.source.to_string(),
+        Told::Head(_) => "-".to_owned(),
+    };
+    let time = i64::try_from(facts.time()).ok().and_then(|time| Timestamp::from_second(time).ok());
     let time = time.map_or("-".to_owned(), |time| time.to_string());
     let again = match next {
         Some(next) => show_duration(Duration::from_secs(next.saturating_sub(now))),
         None => "-".to_owned(),
     };
     let why = why.unwrap_or_else(|| if state == "running" { "its action runs" } else { "-" }.to_owned());
-    [id.to_string(), time, user, action, source.to_string(), attempts.to_string(), again, why]
+    let (id, owner) = (facts.id().to_string(), facts.owner().to_owned());
+    [id, time, user, owner, source, attempts.to_string(), again, why]
 }
 
 impl From<Record> for Line {

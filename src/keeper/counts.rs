@@ -1,6 +1,6 @@
 //! How many datagrams came, ran, and were refused for what: `received = ran + refused` once nothing is under way.
 
-use crate::channel;
+use crate::channel::{self, Lane};
 use crate::control::status;
 use crate::reason::DropReason;
 
@@ -11,7 +11,7 @@ pub(super) struct Counts {
     listener: channel::Counts,
     /// Of those before it, which each began at zero.
     former: channel::Counts,
-    opened: u64,
+    opened: status::Lanes<u64>,
     ran: u64,
     /// Answers that no listener took.
     unsent: u64,
@@ -22,7 +22,7 @@ impl Counts {
     pub(super) const ZERO: Counts = Counts {
         listener: channel::Counts::ZERO,
         former: channel::Counts::ZERO,
-        opened: 0,
+        opened: status::Lanes { plain: 0, stamped: 0 },
         ran: 0,
         unsent: 0,
         refused: [0; DropReason::ALL.len()],
@@ -40,8 +40,12 @@ impl Counts {
     }
 
     /// A datagram came out of the listener.
-    pub(super) fn opened(&mut self) {
-        self.opened = self.opened.saturating_add(1);
+    pub(super) fn opened(&mut self, lane: Lane) {
+        let count = match lane {
+            Lane::Plain => &mut self.opened.plain,
+            Lane::Stamped(_) => &mut self.opened.stamped,
+        };
+        *count = count.saturating_add(1);
     }
 
     pub(super) fn ran(&mut self) {
@@ -57,7 +61,18 @@ impl Counts {
 
     /// What the listeners opened or refused: not what died with one of them.
     pub(super) fn received(&self) -> u64 {
-        self.both().refused.into_iter().fold(self.opened, u64::saturating_add)
+        let opened = self.opened.plain.saturating_add(self.opened.stamped);
+        self.both().refused.into_iter().fold(opened, u64::saturating_add)
+    }
+
+    /// What the listeners opened.
+    pub(super) fn all_opened(&self) -> status::Lanes<u64> {
+        self.opened
+    }
+
+    /// What waits for the listener's workers, as it last told.
+    pub(super) fn lanes(&self) -> channel::Lanes {
+        self.listener.lanes
     }
 
     pub(super) fn receive_errors(&self) -> u64 {
@@ -87,12 +102,12 @@ impl Counts {
     }
 
     /// As administrators are shown them. `drops` are the kernel's.
-    pub(super) fn picture(&self, drops: u32) -> status::Counts {
+    pub(super) fn picture(&self, drops: u64) -> status::Counts {
         status::Counts {
             received: self.received(),
             ran: self.ran,
             refused: self.by_reason().map(|(reason, count)| (reason.code().to_owned(), count)).collect(),
-            kernel_drops: drops.into(),
+            kernel_drops: drops,
             receive_errors: self.receive_errors(),
             send_errors: self.send_errors(),
         }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::report::Report;
+use crate::audit::Head;
 use crate::clock::Now;
 use crate::config::{Action, Config, User};
 use crate::control::status;
@@ -14,7 +15,7 @@ use crate::judge::{Claim, DropReason, Grant};
 use crate::store::StoreThread;
 use crate::store::thread::Busy;
 use crate::wire::KnockId;
-use crate::work::hooks::{Command, Facts, Hooks, Outcome, Sent, Which};
+use crate::work::hooks::{AUDIT, Command, Facts, HeadFacts, Hooks, Outcome, Sent, Told, Which};
 use crate::work::{About, Happened, How, Job, JobEvent, Whose};
 
 /// The webhooks of the daemon.
@@ -47,7 +48,7 @@ impl Webhooks {
         };
         let outcome = match &event.what {
             Happened::Started => {
-                self.hooks.began(facts(now, about, config));
+                self.hooks.began(Told::Knock(facts(now, about, config)));
                 return;
             }
             Happened::TimedOut => {
@@ -81,7 +82,21 @@ impl Webhooks {
     /// The outcome of a knock is known; its user holds a door for so many seconds, or none.
     pub(super) fn ended(&mut self, now: Now, facts: Facts, outcome: Outcome, left: u32) {
         let until = (left > 0).then(|| now.unix().saturating_add(left.into()));
-        self.hooks.ended(now, Facts { outcome, until, ..facts });
+        self.hooks.ended(now, Told::Knock(Facts { outcome, until, ..facts }));
+    }
+
+    /// The audit trail is signed up to here, with this key.
+    pub(super) fn head(&mut self, now: Now, head: Head, key: &str, config: &Config) {
+        if config.audit.webhook.is_some() {
+            let [id, ..] = head.link.0.as_chunks().0 else { return };
+            self.hooks.ended(now, Told::Head(HeadFacts {
+                id: KnockId(*id),
+                time: now.unix(),
+                server: config.server_id.map(|id| id.to_string()),
+                head: head.to_string(),
+                key: key.to_owned(),
+            }));
+        }
     }
 
     /// The store has kept a webhook, or not.
@@ -138,9 +153,9 @@ impl Webhooks {
                         self.hooks.kept(now, id, Err(Busy));
                     }
                 }
-                Command::Send(facts) => match sender(now, config, &facts) {
+                Command::Send(told) => match sender(now, config, &told) {
                     Ok(job) => start(job),
-                    Err(why) => self.hooks.sent(now, facts.id, Sent::Never(why.to_owned())),
+                    Err(why) => self.hooks.sent(now, told.id(), Sent::Never(why.to_owned())),
                 },
                 Command::Tell(note) => report.hook(&note),
             }
@@ -201,32 +216,34 @@ fn unknown(
     }
 }
 
-/// To the receiver that the action has now: what waits follows it to another address, and gets another key.
+/// To the receiver that its owner has now: what waits follows it to another address, and gets another key.
 #[cfg(feature = "webhook")]
-fn sender(now: Now, config: &Config, facts: &Facts) -> Result<Job, &'static str> {
+fn sender(now: Now, config: &Config, told: &Told) -> Result<Job, &'static str> {
     use crate::webhook::{Delivery, FLAG, Secret};
     use zeroize::Zeroizing;
 
-    let action = config.actions.values().find(|action| action.name == facts.action);
-    let webhook = action.and_then(|action| action.webhook.as_ref());
+    let webhook = match told.owner() {
+        AUDIT => config.audit.webhook.as_ref(),
+        name => config.actions.values().find(|action| action.name == name).and_then(|a| a.webhook.as_ref()),
+    };
     let webhook = webhook.ok_or("its action has no `webhook` any more")?;
     let delivery = Delivery {
         url: webhook.url.clone(),
-        id: facts.id.to_string(),
+        id: told.id().to_string(),
         timestamp: now.unix(),
         key: Secret(webhook.key.to_hex().to_string()),
-        body: facts.body(),
+        body: told.body(),
         allow: webhook.allow.clone(),
         ca: webhook.ca.clone(),
         timeout: u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX),
     };
     let delivery = serde_json::to_vec(&delivery).map_err(|_| "it has no form in JSON")?;
     let deadline = TIMEOUT.saturating_add(MARGIN);
-    Ok(Job::sender(facts.id, FLAG, Zeroizing::new(delivery), run_as(config), deadline))
+    Ok(Job::sender(told.id(), FLAG, Zeroizing::new(delivery), run_as(config), deadline))
 }
 
 #[cfg(not(feature = "webhook"))]
-fn sender(_now: Now, _config: &Config, _facts: &Facts) -> Result<Job, &'static str> {
+fn sender(_now: Now, _config: &Config, _told: &Told) -> Result<Job, &'static str> {
     Err("this build has no sender of webhooks")
 }
 

@@ -78,6 +78,8 @@ pub(super) enum Wish {
 pub(super) struct Finished {
     /// What to go on with, if it is another one.
     pub(super) config: Option<Arc<Config>>,
+    /// Why the files that were read again are not it.
+    pub(super) failed: Option<String>,
     /// Who is told what.
     pub(super) reply: Option<(Asker, Reply)>,
     /// What came out of a datagram, and who asked.
@@ -164,8 +166,13 @@ impl Reload {
             Err(TryRecvError::Disconnected) => None,
         };
         let asker = self.under_way.take().and_then(|(asker, _)| asker);
+        let mut failed = None;
         let (config, reply) = match read {
-            Some(Read::Config(read)) => self.read(now, old, read),
+            Some(Read::Config(read)) => {
+                let done = self.read(now, old, read);
+                failed = self.last.as_ref().and_then(|last| last.failed.clone());
+                done
+            }
             Some(Read::Set(ready)) => self.set(old, ready),
             Some(Read::Opened(Ok(out))) => {
                 self.go_on(now, old);
@@ -176,7 +183,7 @@ impl Reload {
             None => (None, Reply::Failed("the thread that read the configuration is gone".to_owned())),
         };
         self.go_on(now, old);
-        Some(Finished { config, reply: asker.map(|asker| (asker, reply)), opened: None })
+        Some(Finished { config, failed, reply: asker.map(|asker| (asker, reply)), opened: None })
     }
 
     fn go_on(&mut self, now: Now, old: &Config) {

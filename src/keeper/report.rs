@@ -7,7 +7,7 @@
 //! a small allowance of lines and records for each reason, so that many of one kind hide no other; what goes beyond is
 //! counted, and told in the summary.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::bucket::{Bucket, Taken};
 use crate::channel::{self, RefusedFrom};
 use crate::clock::Now;
 use crate::config::{Config, User};
-use crate::control::status::{Audit, Doors, Ended, Lanes, Scripts, Status, Store};
+use crate::control::status::{Audit, Decision, Doors, Ended, Lane, Lanes, Scripts, Status, Store};
 use crate::judge::{DropReason, Refusal, Verified};
 use crate::sources::Sources;
 use crate::wire::{Bound, UserId};
@@ -52,9 +52,10 @@ pub(super) struct Report {
     /// For lines that name one.
     named: Bucket,
     /// Since when (monotonic) each lane has more than it can take.
-    loaded: Loaded,
-    /// Of the kernel, when the last summary was written; modulo 2^32.
-    drops: u32,
+    loaded: Lanes<Option<Duration>>,
+    drops: Drops,
+    /// Of knocks whose HMAC verified, the latest last.
+    latest: VecDeque<Decision>,
     /// Scripts that ended, by their action's name.
     ended: BTreeMap<String, Ended>,
     undo_failed: u64,
@@ -74,11 +75,14 @@ struct Spoken {
     muted: u64,
 }
 
-/// Since when, of each lane.
+/// Datagrams that the kernel dropped.
 #[derive(Clone, Copy, Debug, Default)]
-struct Loaded {
-    plain: Option<Duration>,
-    stamped: Option<Duration>,
+struct Drops {
+    /// As it last said, modulo 2^32.
+    said: u32,
+    all: u64,
+    /// When the last summary was written.
+    told: u64,
 }
 
 impl Report {
@@ -94,8 +98,9 @@ impl Report {
             muted: 0,
             sources: Sources::default(),
             named: Bucket::default(),
-            loaded: Loaded::default(),
-            drops: 0,
+            loaded: Lanes::default(),
+            drops: Drops::default(),
+            latest: VecDeque::new(),
             ended: BTreeMap::new(),
             undo_failed: 0,
             store: None,
@@ -104,14 +109,23 @@ impl Report {
         }
     }
 
-    /// What it has counted, in an administrator's words. `drops` are the kernel's.
-    pub(super) fn picture(&self, now: Now, drops: u32) -> Status {
-        let short = |since: Option<Duration>| Some(now.mono.saturating_sub(since?).as_secs());
+    /// What it has counted, in an administrator's words.
+    pub(super) fn picture(&self, now: Now) -> Status {
+        let (opened, waiting) = (self.counts.all_opened(), self.counts.lanes());
+        let lane = |opened, load: channel::Load, since: Option<Duration>| Lane {
+            opened,
+            waiting: load.waiting.into(),
+            short_for: since.map(|since| now.mono.saturating_sub(since).as_secs()),
+        };
         Status {
             at: now.unix(),
             listen: self.addresses.iter().map(SocketAddr::to_string).collect(),
-            short_for: Lanes { plain: short(self.loaded.plain), stamped: short(self.loaded.stamped) },
-            counts: self.counts.picture(drops),
+            lanes: Lanes {
+                plain: lane(opened.plain, waiting.plain, self.loaded.plain),
+                stamped: lane(opened.stamped, waiting.stamped, self.loaded.stamped),
+            },
+            counts: self.counts.picture(self.drops.all),
+            latest: self.latest.iter().rev().cloned().collect(),
             scripts: Scripts { running: 0, ended: self.ended.clone() },
             doors: Doors { undo_failed: self.undo_failed, ..Doors::default() },
             audit: Audit { missed: self.trail.all_missed(), ..self.audit.clone() },
@@ -158,6 +172,14 @@ impl Report {
         }
         let action = trail::action(verified, config);
         self.trail.refused(now, verified, &action, refusal.reason, refusal.next);
+        self.decided(Decision {
+            at: now.unix(),
+            knock: verified.knock.to_string(),
+            user: verified.user.name.clone(),
+            action: action.clone(),
+            from: verified.source.ip(),
+            became: refusal.reason.code().to_owned(),
+        });
         let why = why(now, refusal.reason, verified);
         let mut fields = vec![
             ("code", Value::from(refusal.reason.code())),
@@ -195,6 +217,7 @@ impl Report {
             Happened::Started => {
                 self.counts.ran();
                 self.trail.knock(now, about, Event::Ran);
+                self.decided(decision(now, about, "ran"));
                 let (from, bound) = (about.source, about.bound);
                 log::info!(code = "ran", knock:%, user, action, from:%, bound:%; "knock accepted");
             }
@@ -246,8 +269,29 @@ impl Report {
             true => drop(lane.get_or_insert(now.mono)),
             false => *lane = None,
         };
-        since(&mut self.loaded.plain, counts.under_load.plain);
-        since(&mut self.loaded.stamped, counts.under_load.stamped);
+        since(&mut self.loaded.plain, counts.lanes.plain.short);
+        since(&mut self.loaded.stamped, counts.lanes.stamped.short);
+    }
+
+    /// Another listener begins, and nothing waits there.
+    pub(super) fn listener_gone(&mut self) {
+        self.counts.listener_gone();
+        self.loaded = Lanes::default();
+    }
+
+    /// How many datagrams the kernel says that it has dropped, modulo 2^32.
+    pub(super) fn kernel_drops(&mut self, said: u32) {
+        let more = said.wrapping_sub(self.drops.said);
+        self.drops.said = said;
+        self.drops.all = self.drops.all.saturating_add(more.into());
+    }
+
+    /// What became of a knock whose HMAC verified.
+    fn decided(&mut self, decision: Decision) {
+        if self.latest.len() >= LATEST {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(decision);
     }
 
     /// Where what is not authentic came from; with a line for each while there are few, if these are wanted.
@@ -264,15 +308,15 @@ impl Report {
         }
     }
 
-    /// One line, if anything was refused or dropped without a line of its own since the last. `drops` are the kernel's.
-    pub(super) fn summary(&mut self, now: Now, drops: u32) {
+    /// One line, if anything was refused or dropped without a line of its own since the last.
+    pub(super) fn summary(&mut self, now: Now) {
         // A hostile listener counts as far as one can.
         let unspoken = |counts: &Counts| {
             let unspoken = counts.by_reason().filter(|(reason, _)| !reason.is_authentic());
             unspoken.fold(0, |sum: u64, (_, count)| sum.saturating_add(count))
         };
         self.record_muted(now);
-        let dropped = drops.wrapping_sub(self.drops);
+        let dropped = self.drops.all.saturating_sub(self.drops.told);
         if unspoken(&self.counts) == unspoken(&self.told)
             && self.muted == 0
             && dropped == 0
@@ -299,7 +343,7 @@ impl Report {
         if !top.is_empty() {
             more.push(("top", top.as_str().into()));
         }
-        self.drops = drops;
+        self.drops.told = self.drops.all;
         speak("summary", "refused lately", &self.counts, &self.told, &more);
         self.told = self.counts;
         self.muted = 0;
@@ -307,17 +351,23 @@ impl Report {
     }
 
     /// The totals, at the end.
-    pub(super) fn stopped(&self) {
-        speak(
-            "stopped",
-            "stopped",
-            &self.counts,
-            &Counts::ZERO,
-            &[
-                ("receive-errors", self.counts.receive_errors().into()),
-                ("send-errors", self.counts.send_errors().into()),
-            ],
-        );
+    pub(super) fn stopped(&self, up: Duration, restarts: u64) {
+        let scripts = |count: fn(&Ended) -> u64| self.ended.values().map(count).fold(0, u64::saturating_add);
+        let more = [
+            ("seconds", up.as_secs()),
+            ("listener-restarts", restarts),
+            ("kernel-drops", self.drops.all),
+            ("receive-errors", self.counts.receive_errors()),
+            ("send-errors", self.counts.send_errors()),
+            ("scripts-succeeded", scripts(|ended| ended.succeeded)),
+            ("scripts-failed", scripts(|ended| ended.failed)),
+            ("scripts-timed-out", scripts(|ended| ended.timed_out)),
+            ("undo-failed", self.undo_failed),
+            ("audit-seq", self.audit.seq),
+            ("audit-missed", self.trail.all_missed()),
+        ];
+        let more = more.map(|(name, count)| (name, Value::from(count)));
+        speak("stopped", "stopped", &self.counts, &Counts::ZERO, &more);
     }
 
     fn listen(&self) -> String {
@@ -336,6 +386,7 @@ impl Report {
         if self.may_speak(now, &about.user, reason) {
             let reason = reason.code();
             self.trail.knock(now, about, |knock| Event::Refused { knock, reason, next: None });
+            self.decided(decision(now, about, reason));
             log::warn!(
                 code = reason, knock:% = about.knock, user = about.user.name, action = about.action.name,
                 from:% = about.source, bound:% = about.bound, why:%;
@@ -366,6 +417,17 @@ impl Report {
                 self.trail.note(now, Event::RefusedMore { user, reason, count });
             }
         }
+    }
+}
+
+fn decision(now: Now, about: &About, became: &str) -> Decision {
+    Decision {
+        at: now.unix(),
+        knock: about.knock.to_string(),
+        user: about.user.name.clone(),
+        action: about.action.name.clone(),
+        from: about.source.ip(),
+        became: became.to_owned(),
     }
 }
 
@@ -418,6 +480,9 @@ fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
     let side = if sent < now { "behind" } else { "ahead" };
     format!("the sender's clock is {} s {side}", now.abs_diff(sent))
 }
+
+/// Decisions that are shown.
+const LATEST: usize = 20;
 
 /// Lines that a user's refusals for one reason may take at once.
 const LINES: u32 = 20;

@@ -128,7 +128,7 @@ impl Keeper {
             listener: Listener::new(registry.try_clone().map_err(io)?, CHANNEL, sockets.list),
             origin: sockets.origin,
             summary_at: now.mono.saturating_add(config.log.summary),
-            forget_at: now.mono.saturating_add(FORGET),
+            forget_at: now.mono,
             status_at: now.mono,
             sign_at: now.mono.saturating_add(config.audit.checkpoint_every),
             config,
@@ -226,7 +226,8 @@ impl Keeper {
             }
         }
         let reading = self.reload.is_under_way();
-        if let Some(Finished { config, reply, opened }) = self.reload.finished(now, &self.config) {
+        if let Some(Finished { config, failed, reply, opened }) = self.reload.finished(now, &self.config) {
+            failed.iter().for_each(|why| self.report.trail.note(now, Event::ReloadFailed { why }));
             config.into_iter().for_each(|config| self.swap(now, config));
             reply.into_iter().for_each(|(asker, reply)| self.replied(now, asker, &reply));
             opened.into_iter().for_each(|(asker, out)| self.explain(now, asker, out));
@@ -275,7 +276,8 @@ impl Keeper {
         self.webhooks.due(now);
         self.control.iter_mut().for_each(|control| control.due(now));
         if now.mono >= self.summary_at {
-            self.report.summary(now, self.listener.drops());
+            self.report.kernel_drops(self.listener.drops());
+            self.report.summary(now);
             self.summary_at = now.mono.saturating_add(self.config.log.summary);
         }
         if now.mono >= self.status_at {
@@ -322,7 +324,7 @@ impl Keeper {
             Change::None => {}
             Change::Lost if self.phase != Phase::Serving => {}
             Change::Lost => self.notify.status("the listener is gone, another takes its place"),
-            Change::Started => self.report.counts.listener_gone(),
+            Change::Started => self.report.listener_gone(),
         }
         if self.phase == Phase::Stopping && self.listener.is_over() {
             self.phase = Phase::Alone;
@@ -368,8 +370,10 @@ impl Keeper {
             Origin::Inherited => self.listener.give_back(),
             Origin::Bound => {}
         }
-        drop(self.listener);
         let now = self.clock.now();
+        let restarts = self.listener.status(now).restarts;
+        self.report.kernel_drops(self.listener.drops());
+        drop(self.listener);
         self.report.record_muted(now);
         self.report.trail.note(now, Event::Stopped);
         for reply in self.store.close_telling(self.report.trail.take(now)) {
@@ -385,7 +389,7 @@ impl Keeper {
                 | thread::Reply::FileRecovered => {}
             }
         }
-        self.report.stopped();
+        self.report.stopped(now.mono.saturating_sub(self.started), restarts);
     }
 }
 

@@ -5,7 +5,7 @@ use super::pool::{self, Pool};
 use super::run::take;
 use super::tally::Tally;
 use super::{Admission, Beacons, Datagram, Supply};
-use crate::channel::{Channel, Sent, ToKeeper, UnderLoad};
+use crate::channel::{Channel, Sent, ToKeeper, Lanes};
 use crate::clock::Now;
 
 /// What the loop and its workers share.
@@ -47,7 +47,7 @@ impl Listener {
 
     /// Tells the keeper the counts, as at the end; they are returned for one that is gone.
     pub(crate) fn report(&self) -> crate::channel::Counts {
-        let counts = self.tally.counts(UnderLoad::default());
+        let counts = self.tally.counts(Lanes::default());
         match self.channel.send(&ToKeeper::Counts(counts).encode(), None) {
             Sent::Yes | Sent::Full | Sent::Closed => counts,
         }

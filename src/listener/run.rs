@@ -20,7 +20,7 @@ use super::sockets::{Mesh, Sockets};
 use super::tally::Tally;
 use super::{Admission, Datagram, ListenerError, Step, sandbox};
 use crate::channel::{
-    ALIVE_EVERY, Channel, Counts, MESSAGE_MAX, Received, Reply, Sent, ToKeeper, ToListener, UnderLoad,
+    ALIVE_EVERY, Channel, Counts, Lanes, Load, MESSAGE_MAX, Received, Reply, Sent, ToKeeper, ToListener,
 };
 use crate::clock::{Clock, Now};
 use crate::reason::DropReason;
@@ -84,7 +84,7 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     pool.finish();
     // The keeper may have gone first: then nobody wants to know.
     let _last =
-        channel.send_patiently(&ToKeeper::Counts(tally.counts(UnderLoad::default())).encode(), REPORT);
+        channel.send_patiently(&ToKeeper::Counts(tally.counts(Lanes::default())).encode(), REPORT);
     Ok(())
 }
 
@@ -244,8 +244,12 @@ impl Receiver<'_> {
             return;
         }
         let (share, stamped) = sockets.flooded(now);
-        let under_load = UnderLoad { plain: share || self.shortage.is_short(), stamped };
-        let counts = self.tally.counts(under_load);
+        let (stamped_waiting, plain_waiting) = self.pool.waiting();
+        let load = |waiting, short| Load { waiting: u32::try_from(waiting).unwrap_or(u32::MAX), short };
+        let counts = self.tally.counts(Lanes {
+            plain: load(plain_waiting, share || self.shortage.is_short()),
+            stamped: load(stamped_waiting, stamped),
+        });
         if counts == told.counts {
             return;
         }

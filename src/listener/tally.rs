@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::channel::{Counts, UnderLoad};
+use crate::channel::{Counts, Lanes};
 use crate::reason::DropReason;
 
 /// Shared by the loop and its workers; only ever rises.
@@ -30,12 +30,12 @@ impl Tally {
         }
     }
 
-    pub(super) fn counts(&self, under_load: UnderLoad) -> Counts {
+    pub(super) fn counts(&self, lanes: Lanes) -> Counts {
         Counts {
             receive_errors: self.receive_errors.load(Ordering::Relaxed),
             send_errors: self.send_errors.load(Ordering::Relaxed),
             refused: self.refused.each_ref().map(|count| count.load(Ordering::Relaxed)),
-            under_load,
+            lanes,
         }
     }
 }

@@ -22,7 +22,7 @@ mod record;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use record::{Facts, Outcome, Record, State};
+pub use record::{AUDIT, Facts, HeadFacts, Outcome, Record, State, Told};
 
 use crate::clock::Now;
 use crate::store::hooks::HookRow;
@@ -36,7 +36,7 @@ pub struct Hooks {
     unkept: BTreeSet<KnockId>,
     /// When (monotonic) these are written again.
     keep_at: Duration,
-    /// Until when (monotonic) nothing is sent for an action.
+    /// Until when (monotonic) nothing is sent for an action, or the trail.
     pauses: BTreeMap<String, Duration>,
     /// When (monotonic) the next one may be sent.
     send_at: Option<Duration>,
@@ -52,7 +52,7 @@ pub enum Command {
     /// Keep this, and say [`Hooks::kept`].
     Keep(HookRow),
     /// Send this, and say [`Hooks::sent`] when its sender ended.
-    Send(Facts),
+    Send(Told),
     /// Log it.
     Tell(Note),
 }
@@ -62,9 +62,9 @@ pub enum Command {
 pub struct Note {
     /// Of the knock.
     pub id: KnockId,
-    /// Who knocked.
-    pub user: String,
-    /// For what.
+    /// Who knocked, if somebody did.
+    pub user: Option<String>,
+    /// For what; else [`AUDIT`].
     pub action: String,
     /// What happened.
     pub what: Happening,
@@ -168,13 +168,13 @@ impl Hooks {
     }
 
     /// The script of a knock runs: what is told if nobody hears of its end.
-    pub fn began(&mut self, facts: Facts) {
+    pub fn began(&mut self, facts: Told) {
         let record = Record { facts, attempts: 0, state: State::Running, why: None };
         self.put(Hook { record, step: Step::Runs });
     }
 
-    /// The outcome of a knock is known.
-    pub fn ended(&mut self, now: Now, facts: Facts) {
+    /// There is something to tell: the outcome of a knock, or a head of the trail.
+    pub fn ended(&mut self, now: Now, facts: Told) {
         let record = Record { facts, attempts: 0, state: State::Pending(now.unix()), why: None };
         self.put(Hook { record, step: Step::Waits(now.mono) });
         self.send(now);
@@ -187,8 +187,8 @@ impl Hooks {
             let what = match how {
                 Sent::Well => Happening::Sent,
                 Sent::Later(why) => {
-                    let action = hook.record.facts.action.clone();
-                    self.pauses.insert(action, now.mono.saturating_add(PAUSE));
+                    let owner = hook.record.facts.owner().to_owned();
+                    self.pauses.insert(owner, now.mono.saturating_add(PAUSE));
                     hook.in_vain(now, why)
                 }
                 Sent::Never(why) => hook.failed(why),
@@ -211,7 +211,7 @@ impl Hooks {
                 hook.record.attempts = 0;
                 hook.record.state = State::Pending(now.unix());
                 hook.step = Step::Waits(now.mono);
-                self.pauses.remove(&hook.record.facts.action);
+                self.pauses.remove(hook.record.facts.owner());
             }
             self.keep(*id);
         }
@@ -292,7 +292,7 @@ impl Hooks {
     }
 
     fn put(&mut self, hook: Hook) {
-        let id = hook.record.facts.id;
+        let id = hook.record.facts.id();
         self.hooks.insert(id, hook);
         self.keep(id);
         while self.hooks.len() > MAX {
@@ -308,7 +308,7 @@ impl Hooks {
             Step::Runs => 2,
             Step::Sends => 3,
         };
-        let oldest = self.hooks.iter().min_by_key(|(_, hook)| (order(hook), hook.record.facts.time));
+        let oldest = self.hooks.iter().min_by_key(|(_, hook)| (order(hook), hook.record.facts.time()));
         let Some(id) = oldest.map(|(id, _)| *id) else {
             return;
         };
@@ -334,16 +334,16 @@ impl Hooks {
         loop {
             let sends = |hook: &&Hook| hook.step == Step::Sends;
             let busy: BTreeSet<&str> =
-                self.hooks.values().filter(sends).map(|hook| hook.record.facts.action.as_str()).collect();
+                self.hooks.values().filter(sends).map(|hook| hook.record.facts.owner()).collect();
             if busy.len() >= SENDERS {
                 self.send_at = None;
                 return;
             }
             let waits = self.hooks.iter().filter_map(|(id, hook)| {
-                let Facts { action, time, .. } = &hook.record.facts;
-                let pause = self.pauses.get(action).copied().unwrap_or_default();
+                let (owner, time) = (hook.record.facts.owner(), hook.record.facts.time());
+                let pause = self.pauses.get(owner).copied().unwrap_or_default();
                 match hook.step {
-                    Step::Waits(at) if !busy.contains(action.as_str()) => Some((at.max(pause), *time, *id)),
+                    Step::Waits(at) if !busy.contains(owner) => Some((at.max(pause), time, *id)),
                     Step::Waits(_) | Step::Runs | Step::Sends | Step::Failed => None,
                 }
             });
@@ -382,8 +382,8 @@ impl Hook {
     }
 
     fn note(&self, what: Happening) -> Note {
-        let Facts { id, user, action, .. } = &self.record.facts;
-        Note { id: *id, user: user.clone(), action: action.clone(), what }
+        let told = &self.record.facts;
+        Note { id: told.id(), user: told.user().map(str::to_owned), action: told.owner().to_owned(), what }
     }
 }
 

@@ -86,7 +86,13 @@ fn resolve(
     let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
     let allowance = allowance::resolve(&mut action, &written, given.zone);
     let reply = action.reply(&raw.reply);
-    let webhook = webhook::resolve(&mut action, raw);
+    let written = webhook::Written {
+        url: &raw.webhook,
+        key: &raw.webhook_key,
+        allow: &raw.webhook_allow,
+        ca: &raw.webhook_ca,
+    };
+    let webhook = webhook::resolve(&mut action, written);
     Some(Action {
         id: id?,
         name: name.clone(),

@@ -1,100 +1,109 @@
-//! `webhook` of an action, and what goes with it.
+//! `webhook` of an action or of the audit trail, and what goes with it.
 
 use std::str;
 
 use super::section::Section;
 use crate::config::files::{self, Secrecy};
-use crate::config::raw::{RawAction, Text};
+use crate::config::raw::{Text, Texts};
 use crate::config::resolved::Webhook;
 use crate::wire::HmacKey;
 use crate::wire::invite::Host;
 
+/// As it is written.
+#[derive(Clone, Copy)]
+pub(super) struct Written<'a> {
+    pub(super) url: &'a Option<Text>,
+    pub(super) key: &'a Option<Text>,
+    pub(super) allow: &'a Option<Texts>,
+    pub(super) ca: &'a Option<Text>,
+}
+
 /// `None`: there is none, or it was noted as wrong.
-pub(super) fn resolve(action: &mut Section<'_>, raw: &RawAction) -> Option<Webhook> {
-    let Some(url) = &raw.webhook else {
-        useless(action, raw);
+pub(super) fn resolve(section: &mut Section<'_>, raw: Written<'_>) -> Option<Webhook> {
+    let Some(url) = raw.url else {
+        useless(section, raw);
         return None;
     };
     if !cfg!(feature = "webhook") {
         let hint = "leave it out, or build siglatch with the feature `webhook`";
-        action.error(url.span(), "this build has no sender of webhooks", hint);
+        section.error(url.span(), "this build has no sender of webhooks", hint);
         return None;
     }
     let host = host(url.get_ref());
     if host.is_none() {
         let what = "`webhook` takes a URL that begins with https://, of printable ASCII without user, password and #";
-        action.error(url.span(), what, "write webhook = \"https://hooks.example.org/siglatch\"");
+        section.error(url.span(), what, "write webhook = \"https://hooks.example.org/siglatch\"");
     }
-    let key = key(action, raw);
-    let ca = raw.webhook_ca.as_ref().map(|text| certificates(action, text));
-    let allow = allow(action, raw, host);
+    let key = key(section, raw);
+    let ca = raw.ca.as_ref().map(|text| certificates(section, text));
+    let allow = allow(section, raw, host);
     Some(Webhook { url: host.map(|_| url.get_ref().clone())?, key: key?, allow, ca: ca.flatten() })
 }
 
-fn key(action: &mut Section<'_>, raw: &RawAction) -> Option<HmacKey> {
+fn key(section: &mut Section<'_>, raw: Written<'_>) -> Option<HmacKey> {
     let hint = "what is sent is signed: name a file of 32 random bytes, or of 64 hex digits";
-    let text = action.required("webhook_key", &raw.webhook_key, hint)?;
+    let text = section.required("webhook_key", raw.key, hint)?;
     if HmacKey::parse(text.get_ref().as_bytes()).is_ok() {
         // The key itself: no log is to have it.
-        action.error(text.span(), "`webhook_key` is a key, where a file's name belongs", hint);
+        section.error(text.span(), "`webhook_key` is a key, where a file's name belongs", hint);
         return None;
     }
-    let (path, bytes) = action.secret(text, KEY_FILE_MAX)?;
+    let (path, bytes) = section.secret(text, KEY_FILE_MAX)?;
     HmacKey::parse(&bytes)
         .map_err(|bad| {
             let hint = format!("make one: umask 077; head -c 32 /dev/urandom > {}", path.display());
-            action.error(text.span(), format!("{}: {bad}", path.display()), hint);
+            section.error(text.span(), format!("{}: {bad}", path.display()), hint);
         })
         .ok()
 }
 
-fn certificates(action: &mut Section<'_>, text: &Text) -> Option<String> {
-    let path = action.path(text);
+fn certificates(section: &mut Section<'_>, text: &Text) -> Option<String> {
+    let path = section.path(text);
     match files::read(&path, Secrecy::Public, CA_MAX) {
         Ok(bytes) => match str::from_utf8(&bytes) {
             Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => Some(pem.to_owned()),
             Ok(_) | Err(_) => {
                 let what = format!("{}: there is no certificate in it", path.display());
-                action.error(text.span(), what, "name a file with certificates in PEM");
+                section.error(text.span(), what, "name a file with certificates in PEM");
                 None
             }
         },
         Err(bad) => {
-            action.bad_file(text.span(), &bad);
+            section.bad_file(text.span(), &bad);
             None
         }
     }
 }
 
 /// As they stand in a URL: an IPv6 address has brackets there.
-fn allow(action: &mut Section<'_>, raw: &RawAction, host: Option<&str>) -> Vec<String> {
+fn allow(section: &mut Section<'_>, raw: Written<'_>, host: Option<&str>) -> Vec<String> {
     let mut allow = Vec::new();
-    for text in raw.webhook_allow.iter().flat_map(toml::Spanned::get_ref) {
+    for text in raw.allow.iter().flat_map(toml::Spanned::get_ref) {
         let written = text.get_ref().trim_start_matches('[').trim_end_matches(']');
         if Host::parse(written).is_none() {
             let hint = "write it as it stands in `webhook`, without the port";
-            action.error(text.span(), "this is no host name and no IP address", hint);
+            section.error(text.span(), "this is no host name and no IP address", hint);
             continue;
         }
         let named = if written.contains(':') { format!("[{written}]") } else { written.to_owned() };
         if host.is_some_and(|host| !host.eq_ignore_ascii_case(&named)) {
             let hint = "write it as it stands in `webhook`, or leave it out";
-            action.warning(text.span(), "this is not the host of `webhook`: it does nothing", hint);
+            section.warning(text.span(), "this is not the host of `webhook`: it does nothing", hint);
         }
         allow.push(named);
     }
     allow
 }
 
-fn useless(action: &mut Section<'_>, raw: &RawAction) {
+fn useless(section: &mut Section<'_>, raw: Written<'_>) {
     let spans = [
-        ("webhook_key", raw.webhook_key.as_ref().map(toml::Spanned::span)),
-        ("webhook_allow", raw.webhook_allow.as_ref().map(toml::Spanned::span)),
-        ("webhook_ca", raw.webhook_ca.as_ref().map(toml::Spanned::span)),
+        ("webhook_key", raw.key.as_ref().map(toml::Spanned::span)),
+        ("webhook_allow", raw.allow.as_ref().map(toml::Spanned::span)),
+        ("webhook_ca", raw.ca.as_ref().map(toml::Spanned::span)),
     ];
     for (key, span) in spans {
         if let Some(span) = span {
-            action.warning(
+            section.warning(
                 span,
                 format!("`{key}` does nothing without `webhook`"),
                 "write `webhook` as well",

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::Webhook;
+
 /// How the audit trail is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// How payloads are recorded.
     pub payload: AuditPayload,
@@ -17,6 +19,8 @@ pub struct Audit {
     pub rotate_every: Duration,
     /// How long the store holds records that are in a file.
     pub keep: Duration,
+    /// Where it is told how far the trail is signed.
+    pub webhook: Option<Webhook>,
 }
 
 impl Audit {
@@ -28,6 +32,7 @@ impl Audit {
         rotate_size: 16 << 20,
         rotate_every: Duration::from_hours(30 * 24),
         keep: Duration::from_hours(7 * 24),
+        webhook: None,
     };
 }
 

@@ -110,10 +110,14 @@ fn datagrams(page: &mut Page<'_>, status: &Status) -> fmt::Result {
     )?;
     page.counter("receive_errors", "Calls to receive that failed", counts.receive_errors)?;
     page.counter("send_errors", "Answers that could not be sent", counts.send_errors)?;
-    let lanes = [("plain", status.short_for.plain), ("stamped", status.short_for.stamped)];
-    let lanes = lanes.map(|(lane, time)| ([("lane", lane)], ConstGauge::new(time.unwrap_or(0))));
+    let lanes = [([("lane", "plain")], status.lanes.plain), ([("lane", "stamped")], status.lanes.stamped)];
+    let opened = lanes.map(|(labels, lane)| (labels, lane.opened));
+    page.counters("knocks_opened", "Sealed knocks that were opened with the RSA key, by lane", opened)?;
+    let waiting = lanes.map(|(labels, lane)| (labels, lane.waiting));
+    page.gauges("knocks_waiting", "Sealed knocks that wait for the RSA key, by lane", waiting)?;
+    let short = lanes.map(|(labels, lane)| (labels, ConstGauge::new(lane.short_for.unwrap_or(0))));
     let help = "For how long the lane has had more knocks than can be opened; 0: it has not";
-    page.many("lane_under_load", help, Some(&Unit::Seconds), lanes)
+    page.many("lane_under_load", help, Some(&Unit::Seconds), short)
 }
 
 fn scripts(page: &mut Page<'_>, status: &Status) -> fmt::Result {

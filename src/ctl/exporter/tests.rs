@@ -27,7 +27,11 @@ pub(super) fn status() -> Status {
         phase: Phase::Serving,
         listen: vec!["0.0.0.0:50000".to_owned()],
         listener: Listener { well: true, restarts: 1, silent: 250 },
-        short_for: Lanes { plain: Some(75), stamped: None },
+        lanes: Lanes {
+            plain: Lane { opened: 60, waiting: 9, short_for: Some(75) },
+            stamped: Lane { opened: 8, waiting: 0, short_for: None },
+        },
+        latest: Vec::new(),
         counts: Counts {
             received: 100,
             ran: 7,
@@ -106,6 +110,8 @@ fn what_the_daemon_counted_is_what_is_shown() {
         ("siglatch_kernel_drops_total", 12.0),
         ("siglatch_lane_under_load_seconds{lane=\"plain\"}", 75.0),
         ("siglatch_lane_under_load_seconds{lane=\"stamped\"}", 0.0),
+        ("siglatch_knocks_opened_total{lane=\"stamped\"}", 8.0),
+        ("siglatch_knocks_waiting{lane=\"plain\"}", 9.0),
         ("siglatch_scripts_ended_total{action=\"ssh\",result=\"failed\"}", 2.0),
         ("siglatch_scripts_ended_total{action=\"web\",result=\"succeeded\"}", 0.0),
         ("siglatch_scripts_timed_out_total{action=\"ssh\"}", 1.0),

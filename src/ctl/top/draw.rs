@@ -8,23 +8,27 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Row, Table, TableState};
 
+use super::rates::Rate;
 use super::view::{Direction, LeaseBy, Order, Panel, ReasonBy, Typing, View, position};
 use crate::config::show_duration;
-use crate::control::status::{Lanes, Lease, Phase, Status};
+use crate::control::status::{Decision, Lane, Lease, Phase, Status};
+use crate::reason::DropReason;
 
 /// Draws all of it, on whatever room there is.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
     let Some((_, status)) = &view.last else { return };
     let head = head(view, status);
     let height = u16::try_from(head.len()).unwrap_or(u16::MAX);
-    let rows = [Constraint::Length(height), Constraint::Fill(1), Constraint::Fill(1), Constraint::Length(1)];
-    let [top, middle, bottom, foot] = Layout::vertical(rows).areas(frame.area());
+    let third = Constraint::Fill(1);
+    let rows = [Constraint::Length(height), third, third, third, Constraint::Length(1)];
+    let [top, middle, held, bottom, foot] = Layout::vertical(rows).areas(frame.area());
     let [left, right] =
         Layout::horizontal([Constraint::Fill(5), Constraint::Fill(4)]).spacing(1).areas(middle);
     lines(frame, top, head);
     reasons(frame, left, view);
     actions(frame, right, status);
-    leases(frame, bottom, view);
+    leases(frame, held, view);
+    decisions(frame, bottom, view);
     lines(frame, foot, vec![self::foot(view)]);
 }
 
@@ -47,7 +51,7 @@ fn head(view: &View, status: &Status) -> Vec<Line<'static>> {
         time(status.up),
         status.listen.join(" ")
     );
-    let [received, ran, refused] = view.knocks();
+    let [received, ran, refused, stamped, plain] = view.knocks();
     let mut head = vec![
         match view.silent() {
             None => Line::styled(title, Style::new().add_modifier(Modifier::REVERSED)),
@@ -60,7 +64,8 @@ fn head(view: &View, status: &Status) -> Vec<Line<'static>> {
             "knocks   {:.1}/s received, {:.1}/s ran, {:.1}/s refused; {} came, {} ran",
             received.now, ran.now, refused.now, received.total, ran.total
         )),
-        lanes(status),
+        lane("stamped", &stamped, status.lanes.stamped),
+        lane("plain", &plain, status.lanes.plain),
         work(status),
     ];
     let more = status.warnings.len().saturating_sub(1);
@@ -72,36 +77,27 @@ fn head(view: &View, status: &Status) -> Vec<Line<'static>> {
     head
 }
 
-fn lanes(status: &Status) -> Line<'static> {
-    let Lanes { plain, stamped } = status.short_for;
-    let lane = |name: &str, short: Option<u64>| match short {
-        None => Span::raw(format!("{name} well")),
-        Some(seconds) => Span::styled(format!("{name} UNDER LOAD for {}", time(seconds)), alarm()),
-    };
-    let listener = match (status.listener.well, status.listener.restarts) {
-        (true, 0) => Span::raw("listener well"),
-        (true, restarts) => Span::styled(format!("listener restarts: {restarts}"), alarm()),
-        (false, restarts) => Span::styled(format!("NOBODY LISTENS; restarts: {restarts}"), alarm()),
-    };
-    let gap = || Span::raw(", ");
+fn lane(name: &str, opened: &Rate, Lane { waiting, short_for, .. }: Lane) -> Line<'static> {
+    let load = short_for.map(|seconds| format!(", UNDER LOAD for {}", time(seconds))).unwrap_or_default();
     Line::from(vec![
-        Span::raw("lanes    "),
-        lane("stamped", stamped),
-        gap(),
-        lane("plain", plain),
-        Span::raw("; "),
-        listener,
+        Span::raw(format!("{name:<8} {:.1}/s opened, {waiting} waiting", opened.now)),
+        Span::styled(load, alarm()),
     ])
 }
 
 fn work(status: &Status) -> Line<'static> {
+    let listener = match (status.listener.well, status.listener.restarts) {
+        (true, 0) => Span::raw(""),
+        (true, restarts) => Span::styled(format!("; listener restarts: {restarts}"), alarm()),
+        (false, restarts) => Span::styled(format!("; NOBODY LISTENS, restarts: {restarts}"), alarm()),
+    };
     let store = match &status.store.failing {
         None => Span::raw(format!("store well, {} waiting", status.store.waiting)),
         Some(why) => Span::styled(format!("store: {why}"), alarm()),
     };
     let hooks = format!("; webhooks: {} due, {} failed", status.webhooks.pending, status.webhooks.failed);
     let running = Span::raw(format!("work     scripts: {} running; ", status.scripts.running));
-    Line::from(vec![running, store, Span::raw(hooks)])
+    Line::from(vec![running, store, Span::raw(hooks), listener])
 }
 
 fn reasons(frame: &mut Frame<'_>, area: Rect, view: &View) {
@@ -187,6 +183,31 @@ fn leases(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let state =
         TableState::new().with_selected((view.panel == Panel::Leases && !rows.is_empty()).then_some(at));
     panel(frame, area, Table::new(cells, widths).header(head), &title, state);
+}
+
+fn decisions(frame: &mut Frame<'_>, area: Rect, view: &View) {
+    let rows = view.decisions();
+    let title = if rows.is_empty() { "last knocks: none" } else { "last knocks" };
+    let cells = rows.into_iter().map(|(ago, Decision { knock, user, action, from, became, .. })| {
+        let became = match became.as_str() {
+            code if DropReason::ALL.iter().any(|reason| reason.code() == code) => {
+                Cell::from(became).style(alarm())
+            }
+            _ => Cell::from(became),
+        };
+        Row::new([time(ago).into(), became, user.into(), action.into(), from.to_string().into(), knock.into()])
+    });
+    let widths = [
+        Constraint::Length(9),
+        Constraint::Length(14),
+        Constraint::Fill(2),
+        Constraint::Fill(2),
+        Constraint::Fill(3),
+        Constraint::Length(16),
+    ];
+    let head = Row::new(["AGO", "BECAME", "USER", "ACTION", "FROM", "KNOCK"])
+        .style(Style::new().add_modifier(Modifier::BOLD));
+    panel(frame, area, Table::new(cells, widths).header(head), title, TableState::new());
 }
 
 fn panel(frame: &mut Frame<'_>, area: Rect, table: Table<'_>, title: &str, mut state: TableState) {

@@ -75,6 +75,8 @@ fn totals(status: &Status) -> BTreeMap<String, u64> {
             (RECEIVED, counts.received),
             (RAN, counts.ran),
             (REFUSED, refused),
+            (STAMPED, status.lanes.stamped.opened),
+            (PLAIN, status.lanes.plain.opened),
             ("(kernel drops)", counts.kernel_drops),
             ("(receive errors)", counts.receive_errors),
             ("(send errors)", counts.send_errors),
@@ -88,5 +90,8 @@ fn totals(status: &Status) -> BTreeMap<String, u64> {
 pub(super) const RECEIVED: &str = "(received)";
 pub(super) const RAN: &str = "(ran)";
 pub(super) const REFUSED: &str = "(refused)";
+/// Opened, of each lane.
+pub(super) const STAMPED: &str = "(stamped)";
+pub(super) const PLAIN: &str = "(plain)";
 
 const MINUTE: Duration = Duration::from_secs(60);

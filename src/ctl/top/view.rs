@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::rates::{RAN, RECEIVED, REFUSED, Rate, Rates};
-use crate::control::status::{Lease, Status};
+use super::rates::{PLAIN, RAN, RECEIVED, REFUSED, Rate, Rates, STAMPED};
+use crate::control::status::{Decision, Lease, Status};
 use crate::control::{Reply, Request};
 use crate::exit::Failure;
 use crate::work::leases::Whom;
@@ -167,17 +167,28 @@ impl View {
         (self.now.saturating_sub(*at) < NOTED).then_some(text.as_str())
     }
 
-    /// The rates of received, run and refused datagrams.
-    pub(super) fn knocks(&self) -> [Rate; 3] {
+    /// The rates of [`KNOCKS`].
+    pub(super) fn knocks(&self) -> [Rate; KNOCKS.len()] {
         let all = self.rates.all();
-        [RECEIVED, RAN, REFUSED]
-            .map(|name| all.iter().find(|rate| rate.what == name).cloned().unwrap_or_default())
+        KNOCKS.map(|name| all.iter().find(|rate| rate.what == name).cloned().unwrap_or_default())
+    }
+
+    /// What became of the last knocks, the latest first, and how many seconds ago.
+    pub(super) fn decisions(&self) -> Vec<(u64, Decision)> {
+        let Some((at, status)) = &self.last else { return Vec::new() };
+        let gone = self.now.saturating_sub(*at).as_secs();
+        let fits = |decision: &&Decision| {
+            let Decision { knock, user, action, from, became, .. } = decision;
+            self.fits(&[knock, user, action, became, &from.to_string()])
+        };
+        let ago = |decision: &Decision| status.at.saturating_sub(decision.at).saturating_add(gone);
+        status.latest.iter().filter(fits).map(|decision| (ago(decision), decision.clone())).collect()
     }
 
     /// Reasons for which something was refused or lost, sorted.
     pub(super) fn reasons(&self) -> Vec<Rate> {
         let mut rows = self.rates.all();
-        rows.retain(|rate| rate.total > 0 && ![RECEIVED, RAN, REFUSED].contains(&rate.what.as_str()));
+        rows.retain(|rate| rate.total > 0 && !KNOCKS.contains(&rate.what.as_str()));
         rows.retain(|rate| self.fits(&[&rate.what]));
         let Order { by, direction, .. } = self.reasons;
         rows.sort_by(|a, b| {
@@ -294,6 +305,8 @@ pub(super) fn position<'a>(names: impl Iterator<Item = &'a String>, chosen: Opti
     names.position(|name| Some(name) == chosen).unwrap_or(0)
 }
 
+/// Counters that are no reasons.
+const KNOCKS: [&str; 5] = [RECEIVED, RAN, REFUSED, STAMPED, PLAIN];
 /// Between two questions.
 const PACE: Duration = Duration::from_secs(1);
 /// Longer without an answer is told.

@@ -1,6 +1,6 @@
 //! What is said of doors: their leases, and what closes them.
 
-use super::Report;
+use super::{Report, decision};
 use crate::audit::Event;
 use crate::clock::Now;
 use crate::keeper::logging;
@@ -12,6 +12,7 @@ impl Report {
     pub(in crate::keeper) fn accepted(&mut self, now: Now, about: &About, what: &'static str) {
         self.counts.ran();
         self.trail.knock(now, about, |knock| Event::Accepted { knock, what });
+        self.decided(decision(now, about, what));
         log::info!(
             code = "accepted", knock:% = about.knock, user = about.user.name, action = about.action.name,
             from:% = about.source, bound:% = about.bound, what;

@@ -7,6 +7,7 @@ impl Report {
     /// What became of a webhook.
     pub(in crate::keeper) fn hook(&self, note: &Note) {
         let Note { id: knock, user, action, what } = note;
+        let user = user.as_deref().unwrap_or("-");
         match what {
             Happening::Sent => {
                 log::info!(code = "webhook-sent", knock:%, user, action; "webhook delivered");

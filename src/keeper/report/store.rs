@@ -30,6 +30,11 @@ impl Report {
         log::info!(code = "audit-head", head:%; "audit trail signed");
     }
 
+    /// The public key that it is signed with, in hex.
+    pub(in crate::keeper) fn audit_key(&self) -> &str {
+        &self.audit.public_key
+    }
+
     /// The trail's file cannot be written.
     pub(in crate::keeper) fn audit_failing(&mut self, error: &StoreError) {
         self.audit.failing = Some(error.what.clone());

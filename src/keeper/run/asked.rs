@@ -162,10 +162,11 @@ impl Keeper {
     }
 
     /// `status.json`, for who polls files. It is as good as the next one: nobody waits for a disk.
-    pub(super) fn write_status(&self, now: Now) {
+    pub(super) fn write_status(&mut self, now: Now) {
+        let status = self.status(now);
         let folder = &self.config.runtime_dir;
         let written =
-            serde_json::to_vec_pretty(&self.status(now)).map_err(io::Error::other).and_then(|text| {
+            serde_json::to_vec_pretty(&status).map_err(io::Error::other).and_then(|text| {
                 let mut file = tempfile::NamedTempFile::new_in(folder)?;
                 file.write_all(&text)?;
                 file.persist(folder.join(STATUS)).map_err(|error| error.error)
@@ -176,10 +177,11 @@ impl Keeper {
     }
 
     /// The daemon as it is now.
-    pub(super) fn status(&self, now: Now) -> status::Status {
+    pub(super) fn status(&mut self, now: Now) -> status::Status {
         let up = now.mono.saturating_sub(self.started).as_secs();
         let webhooks = self.webhooks.status();
-        let mut status = self.report.picture(now, self.listener.drops());
+        self.report.kernel_drops(self.listener.drops());
+        let mut status = self.report.picture(now);
         status.version = env!("CARGO_PKG_VERSION").to_owned();
         status.server_id = self.config.server_id.map(|id| id.to_string());
         status.up = up;

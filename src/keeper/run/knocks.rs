@@ -13,7 +13,7 @@ use crate::work::Drained;
 
 impl Keeper {
     pub(super) fn opened(&mut self, now: Now, opened: &Opened) {
-        self.report.counts.opened();
+        self.report.counts.opened(opened.lane);
         let intent = |claim: &Claim| Some(self.report.trail.intent(now, claim, &self.config));
         match submit(&mut self.judge, &self.store, self.phase, now, opened, intent) {
             Ok(()) => self.claims = self.claims.saturating_add(1),
@@ -54,7 +54,10 @@ impl Keeper {
                 Some(thread::Reply::Forgotten(left)) => self.report.forgot(left),
                 Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),
-                Some(thread::Reply::Head(head)) => self.report.audit_head(head),
+                Some(thread::Reply::Head(head)) => {
+                    self.report.audit_head(head);
+                    self.webhooks.head(now, head, self.report.audit_key(), &self.config);
+                }
                 Some(thread::Reply::FileFailing(error)) => self.report.audit_failing(&error),
                 Some(thread::Reply::FileRecovered) => self.report.audit_recovered(),
                 None => {

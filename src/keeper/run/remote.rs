@@ -16,7 +16,10 @@ impl Keeper {
         let Asked { knock, user, what, argument } = asked;
         let enabled = |value: bool| self.enabled(&argument, value);
         let wish = match what {
-            Remote::Status => return self.tell(now, knock, &self.in_a_line(now)),
+            Remote::Status => {
+                let line = self.in_a_line(now);
+                return self.tell(now, knock, &line);
+            }
             Remote::Version => return self.tell(now, knock, env!("CARGO_PKG_VERSION")),
             Remote::ListUsers => return self.tell(now, knock, &self.users()),
             Remote::Reload => Ok(Wish::Reload),
@@ -62,7 +65,7 @@ impl Keeper {
         Ok(Wish::Set(Set { changes: vec![change], how: How::Apply }))
     }
 
-    fn in_a_line(&self, now: Now) -> String {
+    fn in_a_line(&mut self, now: Now) -> String {
         let status = self.status(now);
         let refused = status.counts.refused.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
         let warnings: Vec<&str> = status.warnings.iter().map(|warning| warning.code.as_str()).collect();

@@ -99,7 +99,7 @@ impl Rig {
     /// Plain and stamped ones that reached the keeper.
     fn finish(self) -> (usize, usize) {
         self.pool.finish();
-        assert_eq!(self.tally.counts(crate::channel::UnderLoad::default()), crate::channel::Counts::ZERO);
+        assert_eq!(self.tally.counts(crate::channel::Lanes::default()), crate::channel::Counts::ZERO);
         drop(self.channel);
         self.keeper.join().unwrap()
     }
@@ -211,6 +211,6 @@ fn a_keeper_that_is_gone_ends_the_workers() {
     drop(keeper);
     gate.set(false);
     pool.finish();
-    let refused: u64 = tally.counts(crate::channel::UnderLoad::default()).refused.iter().sum();
+    let refused: u64 = tally.counts(crate::channel::Lanes::default()).refused.iter().sum();
     assert_eq!((refused, gate.state().done), (2, 2), "one for each worker, and nobody opens the rest");
 }

@@ -203,7 +203,7 @@ fn a_knock_from_an_unknown_prefix_has_its_share_of_the_budget() {
 fn what_arrives_is_opened_or_counted() {
     let mut rig = Rig::new(7);
     rig.flood(2000, 1, 10, from_anywhere, 10, |rig| rig.plain(FLOODER));
-    let refused: u64 = rig.tally.counts(UnderLoad::default()).refused.iter().sum();
+    let refused: u64 = rig.tally.counts(Lanes::default()).refused.iter().sum();
     assert_eq!(rig.pool.waiting(), (0, 0));
     assert_eq!(rig.serial, rig.opened.len() as u64 + refused);
 }

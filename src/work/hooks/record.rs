@@ -8,6 +8,16 @@ use crate::wire::KnockId;
 
 /// What a receiver is told: the body of the POST. docs/webhook.md is its contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Told {
+    /// What came of a knock.
+    Knock(Facts),
+    /// How far the audit trail is signed.
+    Head(HeadFacts),
+}
+
+/// Of a knock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Of the knock, and of the delivery.
     pub id: KnockId,
@@ -30,6 +40,21 @@ pub struct Facts {
     /// Of a door: until when its user holds it, Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
+}
+
+/// Of the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadFacts {
+    /// Of the delivery: the first 8 bytes of the head's hash.
+    pub id: KnockId,
+    /// When it was signed, Unix seconds.
+    pub time: u64,
+    /// The server's id.
+    pub server: Option<String>,
+    /// `SEQ:HASH`, as `siglatchctl audit verify --head` takes it.
+    pub head: String,
+    /// The Ed25519 key that it is signed with, 64 hex digits.
+    pub key: String,
 }
 
 /// What came of a knock.
@@ -66,7 +91,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// What it tells.
-    pub facts: Facts,
+    pub facts: Told,
     /// How often it did not get through.
     pub attempts: u32,
     /// Where it is.
@@ -103,12 +128,47 @@ impl Record {
     }
 }
 
-impl Facts {
+impl Told {
+    /// Of the delivery.
+    pub fn id(&self) -> KnockId {
+        match self {
+            Told::Knock(facts) => facts.id,
+            Told::Head(facts) => facts.id,
+        }
+    }
+
+    /// Unix seconds.
+    pub fn time(&self) -> u64 {
+        match self {
+            Told::Knock(facts) => facts.time,
+            Told::Head(facts) => facts.time,
+        }
+    }
+
+    /// Whose webhook it is: an action's name, or [`AUDIT`].
+    pub fn owner(&self) -> &str {
+        match self {
+            Told::Knock(facts) => &facts.action,
+            Told::Head(_) => AUDIT,
+        }
+    }
+
+    /// Who knocked, if somebody did.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Told::Knock(facts) => Some(&facts.user),
+            Told::Head(_) => None,
+        }
+    }
+
     /// What is sent: the same bytes each time.
     pub fn body(&self) -> String {
         json(self)
     }
 }
+
+/// The owner of what the audit trail tells: no action has such a name.
+pub const AUDIT: &str = "[audit]";
 
 /// No map has a key that is no text, and nothing here fails by itself.
 fn json(value: &impl Serialize) -> String {
@@ -148,28 +208,34 @@ mod tests {
         ];
         let document = include_str!("../../../docs/webhook.md");
         for (outcome, text) in cases {
-            let facts = facts(outcome, None);
+            let facts = Told::Knock(facts(outcome, None));
             let head = r#"{"id":"abababababababab","time":1700000000,"server":"07070707070707070707070707070707","user":"alice","action":"ssh","source":"192.0.2.7","#;
             assert_eq!(facts.body(), format!("{head}{text}}}"));
-            assert_eq!(serde_json::from_str::<Facts>(&facts.body()).unwrap(), facts);
+            assert_eq!(serde_json::from_str::<Told>(&facts.body()).unwrap(), facts);
             let (_, name) = text.split_once(':').unwrap();
             let name = name.split(',').next().unwrap();
             assert!(document.contains(name), "{name} is not documented");
         }
-        let body = Facts { opens_for: Some([192, 0, 2, 9].into()), ..facts(Outcome::Held, None) }.body();
+        let facts_for = Facts { opens_for: Some([192, 0, 2, 9].into()), ..facts(Outcome::Held, None) };
+        let body = Told::Knock(facts_for).body();
         assert!(
             body.ends_with(r#""source":"192.0.2.7","opens_for":"192.0.2.9","outcome":"held"}"#),
             "{body}"
         );
-        let body = facts(Outcome::Held, Some(1_700_003_600)).body();
+        let body = Told::Knock(facts(Outcome::Held, Some(1_700_003_600))).body();
         assert!(body.ends_with(r#""outcome":"held","until":1700003600}"#), "{body}");
     }
 
     #[test]
-    fn the_documented_example_is_a_body() {
+    fn the_documented_examples_are_bodies() {
         let document = include_str!("../../../docs/webhook.md");
-        let example = document.lines().find(|line| line.starts_with("{\"id\":")).unwrap();
-        assert_eq!(serde_json::from_str::<Facts>(example).unwrap().body(), example);
+        let mut kinds = Vec::new();
+        for example in document.lines().filter(|line| line.starts_with("{\"id\":")) {
+            let told: Told = serde_json::from_str(example).unwrap();
+            assert_eq!(told.body(), example);
+            kinds.push(told.user().is_some());
+        }
+        assert_eq!(kinds, [true, false]);
     }
 
     #[test]
@@ -177,7 +243,7 @@ mod tests {
         for state in [State::Running, State::Pending(7), State::Failed] {
             let why = Some("no \"route\"".to_owned());
             let record =
-                Record { facts: facts(Outcome::Exited { code: 0 }, Some(5)), attempts: 2, state, why };
+                Record { facts: Told::Knock(facts(Outcome::Exited { code: 0 }, Some(5))), attempts: 2, state, why };
             assert_eq!(Record::parse(&record.write()).unwrap(), record);
         }
         for text in ["", "{}", "null", "[[[["] {

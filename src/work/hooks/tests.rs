@@ -29,8 +29,8 @@ fn id(number: u64) -> KnockId {
     KnockId(number.to_be_bytes())
 }
 
-fn facts(number: u64, action: &str) -> Facts {
-    Facts {
+fn facts(number: u64, action: &str) -> Told {
+    Told::Knock(Facts {
         id: id(number),
         time: 1_700_000_000 + number,
         server: None,
@@ -40,7 +40,7 @@ fn facts(number: u64, action: &str) -> Facts {
         opens_for: None,
         outcome: Outcome::Exited { code: 0 },
         until: None,
-    }
+    })
 }
 
 fn later() -> Sent {
@@ -94,7 +94,7 @@ impl Queue {
                     }
                     self.hooks.kept(now, id, self.store);
                 }
-                Command::Send(facts) => self.sent.push(u64::from_be_bytes(facts.id.0)),
+                Command::Send(told) => self.sent.push(u64::from_be_bytes(told.id().0)),
                 Command::Tell(note) => self.told.push((u64::from_be_bytes(note.id.0), note.what)),
             }
         }
@@ -180,7 +180,8 @@ fn one_is_sent_at_a_time_for_each_action_and_a_few_overall() {
 #[test]
 fn after_a_kill_what_waits_is_sent_and_of_what_ran_nobody_knows_the_outcome() {
     let mut queue = Queue::new();
-    queue.hooks.began(Facts { outcome: Outcome::Unknown, ..facts(1, "a") });
+    let Told::Knock(known) = facts(1, "a") else { unreachable!() };
+    queue.hooks.began(Told::Knock(Facts { outcome: Outcome::Unknown, ..known }));
     queue.ended(at(0), 2, "b");
     queue.ended(at(0), 3, "c");
     queue.answer(at(0), 3, later());
@@ -190,7 +191,27 @@ fn after_a_kill_what_waits_is_sent_and_of_what_ran_nobody_knows_the_outcome() {
     queue.due(at(10));
     assert_eq!(queue.sent, [1, 2, 3]);
     let record = Record::parse(&queue.rows[&id(1)]).unwrap();
-    assert_eq!(record.facts.outcome, Outcome::Unknown);
+    let Told::Knock(facts) = record.facts else { panic!("{record:?}") };
+    assert_eq!(facts.outcome, Outcome::Unknown);
+}
+
+#[test]
+fn heads_of_the_trail_wait_behind_each_other_and_for_no_action() {
+    let mut queue = Queue::new();
+    let head = |number| {
+        let head = format!("{number}:{}", "ab".repeat(32));
+        Told::Head(HeadFacts { id: id(number), time: number, server: None, head, key: "cd".repeat(32) })
+    };
+    queue.ended(at(0), 1, "a");
+    for number in [2, 3] {
+        queue.hooks.ended(at(0), head(number));
+        queue.drain(at(0));
+    }
+    assert_eq!(queue.sent, [1, 2], "one at a time of each owner");
+    let mut queue = queue.restarted(at(1));
+    assert_eq!(queue.sent, [1, 2]);
+    queue.answer(at(1), 2, Sent::Well);
+    assert_eq!((queue.sent.last(), queue.state(2)), (Some(&3), None));
 }
 
 #[test]
