@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use zeroize::Zeroizing;
 
 use super::{
-    Confinement, Counts, Lane, Lanes, Limits, Load, Opened, Plain, REPLY_MAX, RefusedFrom, Reply, SOURCES_MAX,
-    STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener,
+    Confinement, Counts, Lane, Lanes, Limits, Load, Opened, Plain, REPLY_MAX, RefusedFrom, Reply,
+    SOURCES_MAX, STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener,
 };
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::stamp::StampKey;

@@ -199,8 +199,8 @@ pub struct Webhooks {
 pub struct Store {
     /// What is wrong with it; none: it works.
     pub failing: Option<String>,
-    /// Claims that are remembered, when they were last counted.
-    pub claims: u64,
+    /// Claims that are remembered, when they were last counted: each half minute.
+    pub claims: Option<u64>,
     /// How many it may remember.
     pub max_claims: u64,
     /// Claims that it has not answered.

@@ -44,10 +44,8 @@ fn screen(status: &Status) -> String {
     lines.push(("leases", format!("{}{until}", status.doors.leases.len())));
     let store = &status.store;
     let state = store.failing.as_deref().unwrap_or("works");
-    lines.push((
-        "store",
-        format!("{state}; {} of {} claims when last pruned", store.claims, store.max_claims),
-    ));
+    let claims = store.claims.map(|claims| format!("; {claims} of {} claims", store.max_claims));
+    lines.push(("store", format!("{state}{}", claims.unwrap_or_default())));
     lines.extend(configuration(&status.config));
     for warning in &status.warnings {
         lines.push(("WARNING", warning.what.clone()));

@@ -89,13 +89,16 @@ impl Webhooks {
     pub(super) fn head(&mut self, now: Now, head: Head, key: &str, config: &Config) {
         if config.audit.webhook.is_some() {
             let [id, ..] = head.link.0.as_chunks().0 else { return };
-            self.hooks.ended(now, Told::Head(HeadFacts {
-                id: KnockId(*id),
-                time: now.unix(),
-                server: config.server_id.map(|id| id.to_string()),
-                head: head.to_string(),
-                key: key.to_owned(),
-            }));
+            self.hooks.ended(
+                now,
+                Told::Head(HeadFacts {
+                    id: KnockId(*id),
+                    time: now.unix(),
+                    server: config.server_id.map(|id| id.to_string()),
+                    head: head.to_string(),
+                    key: key.to_owned(),
+                }),
+            );
         }
     }
 

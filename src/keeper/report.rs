@@ -62,7 +62,7 @@ pub(super) struct Report {
     /// What is wrong with the store.
     store: Option<String>,
     /// Claims that it remembered when it last forgot some.
-    claims: u64,
+    claims: Option<u64>,
     audit: Audit,
 }
 
@@ -104,7 +104,7 @@ impl Report {
             ended: BTreeMap::new(),
             undo_failed: 0,
             store: None,
-            claims: 0,
+            claims: None,
             audit,
         }
     }

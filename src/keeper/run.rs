@@ -128,7 +128,7 @@ impl Keeper {
             listener: Listener::new(registry.try_clone().map_err(io)?, CHANNEL, sockets.list),
             origin: sockets.origin,
             summary_at: now.mono.saturating_add(config.log.summary),
-            forget_at: now.mono,
+            forget_at: now.mono.saturating_add(FORGET),
             status_at: now.mono,
             sign_at: now.mono.saturating_add(config.audit.checkpoint_every),
             config,

@@ -167,7 +167,7 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
 
 /// The trail, in the folder of the store or, where that is in memory, in what would be it.
 fn open_journal(config: &Config, store: &mut dyn Store) -> Result<(Journal, Audit), Failure> {
-    let audit = config.audit;
+    let audit = &config.audit;
     let (keep, held) = match config.store {
         StoreKind::Memory => (None, Some(Folder::enter(&config.state_dir)?)),
         StoreKind::Sqlite => (Some(audit.keep), None),

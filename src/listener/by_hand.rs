@@ -5,7 +5,7 @@ use super::pool::{self, Pool};
 use super::run::take;
 use super::tally::Tally;
 use super::{Admission, Beacons, Datagram, Supply};
-use crate::channel::{Channel, Sent, ToKeeper, Lanes};
+use crate::channel::{Channel, Lanes, Sent, ToKeeper};
 use crate::clock::Now;
 
 /// What the loop and its workers share.

@@ -83,8 +83,7 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
     drop(sockets);
     pool.finish();
     // The keeper may have gone first: then nobody wants to know.
-    let _last =
-        channel.send_patiently(&ToKeeper::Counts(tally.counts(Lanes::default())).encode(), REPORT);
+    let _last = channel.send_patiently(&ToKeeper::Counts(tally.counts(Lanes::default())).encode(), REPORT);
     Ok(())
 }
 

@@ -155,11 +155,19 @@ fn leases_administrators_and_reloads_are_recorded() {
     daemon.wait("the end of its script", |line| line.contains("code=finished"));
     daemon.signal(Signal::SIGHUP);
     daemon.wait("a reload", |line| line.contains("code=reloaded"));
+    let config = site.path("siglatchd.toml");
+    let good = fs::read(&config).unwrap();
+    fs::write(&config, "nonsense").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait("a reload that fails", |line| line.contains("code=reload-failed"));
+    fs::write(&config, good).unwrap();
     assert_eq!(said(&site, &["revoke", "--all"]), "1 lease revoked\n");
     daemon.wait("the door closed", |line| line.contains("code=undo-finished"));
     daemon.stop();
     let kinds = kinds(&site);
-    for kind in ["lease-began", "reloaded", "admin", "lease-ended", "undo-started", "undo-finished"] {
+    for kind in
+        ["lease-began", "reloaded", "reload-failed", "admin", "lease-ended", "undo-started", "undo-finished"]
+    {
         assert!(kinds.contains(&kind.to_owned()), "{kind} in {kinds:?}");
     }
     let lease = records(&site).into_iter().find(|record| record["kind"] == "lease-began").unwrap();

@@ -103,9 +103,24 @@ fn status_tells_what_came_and_what_became_of_it() {
     assert_eq!(seen["scripts"]["ended"]["run"]["succeeded"], 1);
     assert_eq!((&seen["phase"], &seen["listener"]["well"]), (&"serving".into(), &true.into()));
     assert_eq!(seen["listen"][0], daemon.address.to_string());
+    assert_eq!(seen["lanes"]["plain"], serde_json::json!({"opened": 2, "waiting": 0, "short-for": null}));
+    let latest: Vec<&str> =
+        seen["latest"].as_array().unwrap().iter().map(|knock| knock["became"].as_str().unwrap()).collect();
+    assert_eq!(latest, ["action-unknown", "ran"], "{seen}");
+    assert_eq!(
+        (&seen["latest"][1]["user"], &seen["latest"][1]["from"]),
+        (&"alice".into(), &"127.0.0.1".into())
+    );
     assert_eq!(seen["warnings"].as_array().unwrap().len(), 0, "{seen}");
     let screen = out(&ctl(&site, &["status"]));
-    for part in ["up ", "2 received, 1 ran", "action-unknown 1", "1 ended well", "1 users, 1 actions"] {
+    for part in [
+        "up ",
+        "2 received, 1 ran",
+        "2 opened, 0 waiting",
+        "action-unknown 1",
+        "1 ended well",
+        "1 users, 1 actions",
+    ] {
         assert!(screen.contains(part), "{part}: {screen}");
     }
     assert!(screen.lines().count() <= 24 && screen.lines().all(|line| line.len() <= 120), "{screen}");
@@ -117,7 +132,10 @@ fn status_tells_what_came_and_what_became_of_it() {
     assert_eq!(file["counts"], seen["counts"]);
     let versions = out(&ctl(&site, &["version"]));
     assert_eq!(versions.lines().filter(|line| line.ends_with(env!("CARGO_PKG_VERSION"))).count(), 2);
-    daemon.stop();
+    let stopped = daemon.stop();
+    let totals =
+        ["received", "ran", "action-unknown", "scripts-succeeded", "scripts-failed", "listener-restarts"];
+    assert_eq!(totals.map(|name| stopped.count(name)), [2, 1, 1, 1, 0, 0]);
 }
 
 #[test]

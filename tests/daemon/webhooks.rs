@@ -191,6 +191,44 @@ fn the_outcome_of_a_knock_is_told_signed_and_nothing_of_it_is_left() {
 }
 
 #[test]
+fn heads_of_the_audit_trail_are_told_and_are_those_that_it_has() {
+    let mut receiver = Receiver::new();
+    let mut site = Site::new().with_run();
+    let keys = site.hook(&receiver);
+    site.tables += &format!("\n[audit]\ncheckpoint_every = \"1s\"\n{keys}\n");
+    let mut daemon = site.start();
+    ran(&mut daemon, &site);
+    let kept = until("a head that waits", || site.listed("pending").first().cloned());
+    let (_, hash) = kept["head"].as_str().unwrap().split_once(':').unwrap();
+    assert_eq!(kept["id"], hash[..16]);
+    receiver.answers("200");
+    daemon.kill();
+    let mut daemon = site.start();
+    let first = until("the one that waited", || {
+        receiver.posts().into_iter().find(|post| post["head"] == kept["head"])
+    });
+    assert_eq!(first["server"], site.server_id.to_string());
+    ran(&mut daemon, &site);
+    let sent = receiver.posts().len();
+    let last = receiver.post(sent);
+    let sent = daemon.wait("that it was sent", |line| line.contains("webhook-sent"));
+    assert_eq!(
+        (field(&sent, "user"), field(&sent, "action")),
+        (Some("-".to_owned()), Some("[audit]".to_owned()))
+    );
+    daemon.stop();
+    let told: Vec<String> =
+        receiver.posts().iter().map(|post| post["head"].as_str().unwrap().to_owned()).collect();
+    for head in [&first["head"], &last["head"]] {
+        let head = head.as_str().unwrap();
+        assert!(told.contains(&head.to_owned()), "{told:?}");
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
+        verify.args(["audit", "verify", "--head", head, "--config"]).arg(site.path("siglatchd.toml"));
+        said(&verify.output().unwrap());
+    }
+}
+
+#[test]
 fn a_script_that_was_ended_or_could_not_start_is_told_as_such() {
     let mut receiver = Receiver::new();
     receiver.answers("200");

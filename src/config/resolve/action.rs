@@ -86,13 +86,7 @@ fn resolve(
     let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
     let allowance = allowance::resolve(&mut action, &written, given.zone);
     let reply = action.reply(&raw.reply);
-    let written = webhook::Written {
-        url: &raw.webhook,
-        key: &raw.webhook_key,
-        allow: &raw.webhook_allow,
-        ca: &raw.webhook_ca,
-    };
-    let webhook = webhook::resolve(&mut action, written);
+    let webhook = webhook::resolve(&mut action, raw.into());
     Some(Action {
         id: id?,
         name: name.clone(),

@@ -219,12 +219,6 @@ fn audit(document: &Document, raw: &RawConfig, notes: &mut Vec<Problem>) -> Audi
     let mut audit = section(document, "audit", keys.span(), notes);
     let payload = if raw.audit_payload == Some(true) { AuditPayload::Plain } else { AuditPayload::Hashed };
     let Table(raw) = keys.get_ref();
-    let written = webhook::Written {
-        url: &raw.webhook,
-        key: &raw.webhook_key,
-        allow: &raw.webhook_allow,
-        ca: &raw.webhook_ca,
-    };
     Audit {
         payload,
         checkpoint_records: audit.number("checkpoint_records", &raw.checkpoint_records, CHECKPOINT_RECORDS),
@@ -232,7 +226,7 @@ fn audit(document: &Document, raw: &RawConfig, notes: &mut Vec<Problem>) -> Audi
         rotate_size: audit.size("rotate_size", &raw.rotate_size, ROTATE_SIZE) as u64,
         rotate_every: audit.duration("rotate_every", &raw.rotate_every, ROTATE_EVERY),
         keep: audit.duration("keep", &raw.keep, KEEP),
-        webhook: webhook::resolve(&mut audit, written),
+        webhook: webhook::resolve(&mut audit, raw.into()),
     }
 }
 

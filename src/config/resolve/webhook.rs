@@ -4,7 +4,7 @@ use std::str;
 
 use super::section::Section;
 use crate::config::files::{self, Secrecy};
-use crate::config::raw::{Text, Texts};
+use crate::config::raw::{RawAction, RawAudit, Text, Texts};
 use crate::config::resolved::Webhook;
 use crate::wire::HmacKey;
 use crate::wire::invite::Host;
@@ -12,10 +12,24 @@ use crate::wire::invite::Host;
 /// As it is written.
 #[derive(Clone, Copy)]
 pub(super) struct Written<'a> {
-    pub(super) url: &'a Option<Text>,
-    pub(super) key: &'a Option<Text>,
-    pub(super) allow: &'a Option<Texts>,
-    pub(super) ca: &'a Option<Text>,
+    url: &'a Option<Text>,
+    key: &'a Option<Text>,
+    allow: &'a Option<Texts>,
+    ca: &'a Option<Text>,
+}
+
+impl<'a> From<&'a RawAction> for Written<'a> {
+    fn from(raw: &'a RawAction) -> Written<'a> {
+        let RawAction { webhook: url, webhook_key: key, webhook_allow: allow, webhook_ca: ca, .. } = raw;
+        Written { url, key, allow, ca }
+    }
+}
+
+impl<'a> From<&'a RawAudit> for Written<'a> {
+    fn from(raw: &'a RawAudit) -> Written<'a> {
+        let RawAudit { webhook: url, webhook_key: key, webhook_allow: allow, webhook_ca: ca, .. } = raw;
+        Written { url, key, allow, ca }
+    }
 }
 
 /// `None`: there is none, or it was noted as wrong.

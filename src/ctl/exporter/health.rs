@@ -49,8 +49,8 @@ impl Verdict {
                 ));
                 checks.push((
                     "room",
-                    (store.claims >= store.max_claims).then(|| {
-                        format!("{} of {} claims: no more can be remembered", store.claims, store.max_claims)
+                    store.claims.filter(|claims| *claims >= store.max_claims).map(|claims| {
+                        format!("{claims} of {} claims: no more can be remembered", store.max_claims)
                     }),
                 ));
             }
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_daemon_that_would_run_no_knock_is_healthy_and_not_ready() {
         let stopping: fn(&mut Status) = |status| status.phase = Phase::Stopping;
-        let full: fn(&mut Status) = |status| status.store.claims = status.store.max_claims;
+        let full: fn(&mut Status) = |status| status.store.claims = Some(status.store.max_claims);
         for (change, name) in [(stopping, "knocks"), (full, "room")] {
             assert_eq!(wrong(Asked::Health, change), [""; 0]);
             assert_eq!(wrong(Asked::Readiness, change), [name]);

@@ -155,7 +155,9 @@ fn doors(page: &mut Page<'_>, status: &Status) -> fmt::Result {
 fn records(page: &mut Page<'_>, status: &Status) -> fmt::Result {
     let (store, audit) = (&status.store, &status.audit);
     page.gauge("store_up", "Whether the store works", u64::from(store.failing.is_none()))?;
-    page.gauge("store_claims", "Claims that are remembered", store.claims)?;
+    if let Some(claims) = store.claims {
+        page.gauge("store_claims", "Claims that are remembered", claims)?;
+    }
     page.gauge("store_claims_max", "Claims that may be remembered", store.max_claims)?;
     page.gauge("store_claims_waiting", "Claims that the store has not answered", store.waiting)?;
     let (up, file) = (u64::from(audit.broken.is_none()), u64::from(audit.failing.is_none()));

@@ -10,7 +10,7 @@ use super::metrics::{self, Format};
 use super::serve::serve;
 use crate::clock::Clock;
 use crate::control::status::{
-    Audit, Config, Counts, Doors, Ended, Lanes, Lease, Listener, Phase, Reload, Scripts, Status, Store,
+    Audit, Config, Counts, Doors, Ended, Lane, Lanes, Lease, Listener, Phase, Reload, Scripts, Status, Store,
     Warning, Webhooks,
 };
 use crate::exit::{Exit, Failure};
@@ -21,7 +21,6 @@ pub(super) fn status() -> Status {
     let ended = [("ssh", Ended { succeeded: 5, failed: 2, timed_out: 1 }), ("web", Ended::default())];
     Status {
         version: "0.1.0".to_owned(),
-        server_id: None,
         at: 1_800_000_000,
         up: 3600,
         phase: Phase::Serving,
@@ -31,7 +30,6 @@ pub(super) fn status() -> Status {
             plain: Lane { opened: 60, waiting: 9, short_for: Some(75) },
             stamped: Lane { opened: 8, waiting: 0, short_for: None },
         },
-        latest: Vec::new(),
         counts: Counts {
             received: 100,
             ran: 7,
@@ -57,14 +55,12 @@ pub(super) fn status() -> Status {
             undo_failed: 3,
         },
         webhooks: Webhooks { pending: 4, failed: 5 },
-        store: Store { failing: None, claims: 10, max_claims: 1000, waiting: 0 },
+        store: Store { failing: None, claims: Some(10), max_claims: 1000, waiting: 0 },
         audit: Audit {
             seq: 42,
             head: "0".repeat(64),
             public_key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
-            failing: None,
-            broken: None,
-            missed: 0,
+            ..Audit::default()
         },
         config: Config {
             users: 3,
@@ -79,6 +75,7 @@ pub(super) fn status() -> Status {
             what: "this kernel lacks a layer".to_owned(),
             hint: "update it".to_owned(),
         }],
+        ..Status::default()
     }
 }
 

@@ -195,7 +195,14 @@ fn decisions(frame: &mut Frame<'_>, area: Rect, view: &View) {
             }
             _ => Cell::from(became),
         };
-        Row::new([time(ago).into(), became, user.into(), action.into(), from.to_string().into(), knock.into()])
+        Row::new([
+            time(ago).into(),
+            became,
+            user.into(),
+            action.into(),
+            from.to_string().into(),
+            knock.into(),
+        ])
     });
     let widths = [
         Constraint::Length(9),

@@ -13,7 +13,7 @@ impl Report {
 
     /// So many claims are left in the store.
     pub(in crate::keeper) fn forgot(&mut self, left: u64) {
-        self.claims = left;
+        self.claims = Some(left);
         log::debug!(code = "forgot", left; "claims forgotten");
     }
 

@@ -165,12 +165,11 @@ impl Keeper {
     pub(super) fn write_status(&mut self, now: Now) {
         let status = self.status(now);
         let folder = &self.config.runtime_dir;
-        let written =
-            serde_json::to_vec_pretty(&status).map_err(io::Error::other).and_then(|text| {
-                let mut file = tempfile::NamedTempFile::new_in(folder)?;
-                file.write_all(&text)?;
-                file.persist(folder.join(STATUS)).map_err(|error| error.error)
-            });
+        let written = serde_json::to_vec_pretty(&status).map_err(io::Error::other).and_then(|text| {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&text)?;
+            file.persist(folder.join(STATUS)).map_err(|error| error.error)
+        });
         if let Err(error) = written {
             log::debug!(code = "status-failed", error:%; "status.json cannot be written");
         }
@@ -250,8 +249,11 @@ fn warnings(status: &status::Status) -> Vec<status::Warning> {
     if let Some(what) = &status.store.failing {
         warn("store-failing", what.clone(), "knocks are refused until the disk takes them again");
     }
-    if status.store.claims.saturating_mul(10) > status.store.max_claims.saturating_mul(9) {
-        let what = format!("the store holds {} of {} claims", status.store.claims, status.store.max_claims);
+    let most = status.store.max_claims;
+    if let Some(claims) =
+        status.store.claims.filter(|claims| claims.saturating_mul(10) > most.saturating_mul(9))
+    {
+        let what = format!("the store holds {claims} of {most} claims");
         warn("store-full", what, "raise `limits.max_claims`, or lower `freshness`");
     }
     if status.doors.undo_failing > 0 {

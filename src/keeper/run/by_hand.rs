@@ -98,7 +98,7 @@ impl Keeper {
         };
         match ear.hear(now, SOCKETS) {
             Ok(Said::Opened(opened)) => {
-                self.report.counts.opened();
+                self.report.counts.opened(opened.lane);
                 let judged = submit(&mut self.judge, &self.store, self.phase, now, &opened, |_| None);
                 let judged = judged.map_err(|refusal| {
                     self.report.refused(now, &refusal, &self.config);
@@ -198,7 +198,7 @@ impl Keeper {
         }
         self.doors.due(now);
         self.carry_out(now);
-        self.report.summary(now, 0);
+        self.report.summary(now);
     }
 
     /// What was started since the last call.

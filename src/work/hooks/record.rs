@@ -242,8 +242,12 @@ mod tests {
     fn a_record_reads_back_and_nonsense_does_not() {
         for state in [State::Running, State::Pending(7), State::Failed] {
             let why = Some("no \"route\"".to_owned());
-            let record =
-                Record { facts: Told::Knock(facts(Outcome::Exited { code: 0 }, Some(5))), attempts: 2, state, why };
+            let record = Record {
+                facts: Told::Knock(facts(Outcome::Exited { code: 0 }, Some(5))),
+                attempts: 2,
+                state,
+                why,
+            };
             assert_eq!(Record::parse(&record.write()).unwrap(), record);
         }
         for text in ["", "{}", "null", "[[[["] {

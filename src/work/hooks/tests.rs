@@ -200,7 +200,13 @@ fn heads_of_the_trail_wait_behind_each_other_and_for_no_action() {
     let mut queue = Queue::new();
     let head = |number| {
         let head = format!("{number}:{}", "ab".repeat(32));
-        Told::Head(HeadFacts { id: id(number), time: number, server: None, head, key: "cd".repeat(32) })
+        Told::Head(HeadFacts {
+            id: id(number),
+            time: 1_700_000_000 + number,
+            server: None,
+            head,
+            key: "cd".repeat(32),
+        })
     };
     queue.ended(at(0), 1, "a");
     for number in [2, 3] {
