@@ -254,6 +254,9 @@ pub(super) struct Check {
     /// The daemon's configuration
     #[arg(value_name = "FILE", default_value = CONFIG)]
     pub(super) file: PathBuf,
+    /// The same, as the other commands take it
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use crate::judge::{Claim, DropReason, Grant};
 use crate::store::StoreThread;
 use crate::store::thread::Busy;
 use crate::wire::KnockId;
-use crate::work::hooks::{AUDIT, Command, Facts, HeadFacts, Hooks, Outcome, Sent, Told, Which};
+use crate::work::hooks::{Command, Facts, HeadFacts, Hooks, Outcome, Sent, Told, Which};
 use crate::work::{About, Happened, How, Job, JobEvent, Whose};
 
 /// The webhooks of the daemon.
@@ -223,6 +223,7 @@ fn unknown(
 #[cfg(feature = "webhook")]
 fn sender(now: Now, config: &Config, told: &Told) -> Result<Job, &'static str> {
     use crate::webhook::{Delivery, FLAG, Secret};
+    use crate::work::hooks::AUDIT;
     use zeroize::Zeroizing;
 
     let webhook = match told.owner() {
