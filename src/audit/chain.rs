@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 
 use super::event::Entry;
@@ -42,8 +42,8 @@ impl Chain {
 
     /// The next line.
     pub fn append(&mut self, entry: &Entry) -> Line {
-        let (seq, at, fields) = self.fields(entry);
-        self.close(seq, at, canonical(&fields))
+        let seq = self.next();
+        self.close(seq, entry.at, entry.line(self.head.link, seq))
     }
 
     /// The next line, signed: with it all before it.
@@ -52,19 +52,17 @@ impl Chain {
         fields.insert("kind".to_owned(), CHECKPOINT.into());
         fields.insert("key".to_owned(), key.public().to_string().into());
         fields.extend(server.map(|server| ("server".to_owned(), server.to_string().into())));
-        let (seq, at, mut fields) = self.fields(&Entry { at, fields });
+        let seq = self.next();
+        fields.insert("at".to_owned(), at.to_string().into());
+        fields.insert("prev".to_owned(), self.head.link.to_string().into());
+        fields.insert("seq".to_owned(), seq.to_string().into());
         let signature = key.sign(&message(server, &canonical(&fields)));
         fields.insert("signature".to_owned(), hex(&signature).into());
         self.close(seq, at, canonical(&fields))
     }
 
-    fn fields(&self, entry: &Entry) -> (u64, u64, Map<String, Value>) {
-        let Entry { at, mut fields } = entry.clone();
-        let seq = self.head.seq.saturating_add(1);
-        fields.insert("at".to_owned(), at.to_string().into());
-        fields.insert("prev".to_owned(), self.head.link.to_string().into());
-        fields.insert("seq".to_owned(), seq.to_string().into());
-        (seq, at, fields)
+    fn next(&self) -> u64 {
+        self.head.seq.saturating_add(1)
     }
 
     fn close(&mut self, seq: u64, at: u64, text: String) -> Line {

@@ -4,19 +4,25 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
 
+use super::chain::Link;
+use super::line::canonical;
 use crate::wire::KnockId;
 
-/// An event and when it was.
+/// An event and when it was: its line, but for what only the chain knows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Since the Unix epoch, in milliseconds.
     pub(super) at: u64,
-    pub(super) fields: Map<String, Value>,
+    /// With nothing between the quotes of `prev` and `seq`: no quote within a text stands there without a backslash.
+    form: String,
+    /// Where the hash belongs.
+    prev: usize,
+    /// Where the number belongs, which is behind it: the names are in order.
+    seq: usize,
 }
 
-/// Something that happened. Texts are cut to what [`Entry::new`] says.
+/// Something that happened.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Event<'a> {
@@ -43,6 +49,7 @@ pub enum Event<'a> {
     /// It was read again, and the one before it stays.
     ReloadFailed {
         /// Why.
+        #[serde(serialize_with = "cut")]
         why: &'a str,
     },
     /// The daemon ends.
@@ -157,8 +164,10 @@ pub enum Event<'a> {
         /// Who.
         name: &'a str,
         /// What.
+        #[serde(serialize_with = "cut")]
         request: &'a str,
         /// What came of it.
+        #[serde(serialize_with = "cut")]
         result: &'a str,
     },
     /// So many events before this one have no record: there was no room for them while none could be written.
@@ -225,30 +234,45 @@ pub struct Ended {
 }
 
 impl Entry {
-    /// An event at `at`, since the Unix epoch. A text of more than 4 KiB is cut.
+    /// An event at `at`, since the Unix epoch. A text that somebody chose freely is cut to 4 KiB.
     pub fn new(at: Duration, event: Event<'_>) -> Entry {
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-        // Of texts and numbers: it has a form in JSON, and that form is an object.
-        let mut fields = match serde_json::to_value(event) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_))
-            | Err(_) => Map::new(),
-        };
-        for value in fields.values_mut() {
-            if let Value::String(text) = value
-                && text.len() > TEXT_MAX
-            {
-                text.truncate(text.floor_char_boundary(TEXT_MAX));
-                text.push('\u{2026}');
-            }
-        }
-        Entry { at, fields }
+        let form = canonical(&Form { at, prev: "", seq: "", event });
+        let hole = |name: &str| form.find(name).map_or(form.len(), |at| at.saturating_add(name.len()));
+        let (prev, seq) = (hole("\"prev\":\""), hole("\"seq\":\""));
+        Entry { at, form, prev, seq }
     }
+
+    /// Its line, as the one with this number behind the one with this hash.
+    pub(super) fn line(&self, prev: Link, seq: u64) -> String {
+        let part = |range| self.form.get(range).unwrap_or_default();
+        let parts = [part(0..self.prev), &prev.to_string(), part(self.prev..self.seq), &seq.to_string()];
+        parts.concat() + part(self.seq..self.form.len())
+    }
+}
+
+/// What every record has, and the event.
+#[derive(Serialize)]
+struct Form<'a> {
+    #[serde(serialize_with = "text")]
+    at: u64,
+    prev: &'static str,
+    seq: &'static str,
+    #[serde(flatten)]
+    event: Event<'a>,
 }
 
 /// 64-bit integers are texts: not every reader of JSON has numbers of 64 bits.
 fn text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(number)
+}
+
+fn cut<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if text.len() <= TEXT_MAX {
+        return serializer.serialize_str(text);
+    }
+    let kept = text.get(..text.floor_char_boundary(TEXT_MAX)).unwrap_or_default();
+    serializer.collect_str(&format_args!("{kept}\u{2026}"))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]

@@ -1,5 +1,6 @@
 //! A line: one record, in the one form that it has.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::chain::Link;
@@ -98,6 +99,6 @@ fn decimal(text: &str) -> Option<u64> {
 
 /// The canonical form.
 #[expect(clippy::expect_used, reason = "maps of texts, numbers and nothing else have one")]
-pub(super) fn canonical(fields: &Map<String, Value>) -> String {
-    serde_json_canonicalizer::to_string(fields).expect("it has texts as keys and no number beyond a double's")
+pub(super) fn canonical(record: &impl Serialize) -> String {
+    serde_json_canonicalizer::to_string(record).expect("it has texts as keys and no number beyond a double's")
 }

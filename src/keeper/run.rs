@@ -172,7 +172,7 @@ impl Keeper {
             events.iter().for_each(|event| self.control(now, event.token()));
             self.runner.read();
             self.scripts(now);
-            self.report.trail.hand_over(now, &self.store);
+            self.report.trail.tend(now, &self.store);
         }
         Ok(())
     }
@@ -202,6 +202,7 @@ impl Keeper {
             self.receipts.next_deadline(),
             self.listener.next_deadline(),
             self.notify.next_deadline(),
+            self.report.trail.next_deadline(),
             self.doors.next_deadline(now),
             self.webhooks.next_deadline(),
             self.control.as_ref().and_then(Control::next_deadline),

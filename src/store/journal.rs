@@ -50,6 +50,8 @@ pub struct Journal {
     pending: VecDeque<Entry>,
     /// Events for which there was no room.
     missed: u64,
+    /// Lines that the store has and the file has not, as long as they are few: they need not be read again.
+    fresh: Vec<Line>,
     /// The last record that is signed.
     signed: u64,
     /// Whether the store may hold more than it said.
@@ -113,15 +115,16 @@ impl Journal {
         intents: &[Option<Box<Entry>>],
     ) -> Result<Vec<Outcome>, StoreError> {
         self.be_sure(store, wall)?;
-        let mut chain = self.chain;
+        let (mut chain, mut lines) = (self.chain, Vec::new());
         let waiting = self.waiting(wall);
         let result = store.claim_telling(wall, batch, &mut |outcomes| {
             chain = self.chain;
             let claimed = intents.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_claimed());
             let intents = claimed.filter_map(|(intent, _)| intent.as_deref());
-            waiting.iter().chain(intents).map(|entry| chain.append(entry)).collect()
+            lines = waiting.iter().chain(intents).map(|entry| chain.append(entry)).collect();
+            lines.clone()
         });
-        self.committed(result, chain)
+        self.committed(result, chain, lines)
     }
 
     /// Records what waits.
@@ -133,7 +136,7 @@ impl Journal {
         let mut chain = self.chain;
         let lines: Vec<Line> = self.waiting(wall).iter().map(|entry| chain.append(entry)).collect();
         let result = store.append(wall, &lines, Sync::Later);
-        self.committed(result, chain)
+        self.committed(result, chain, lines)
     }
 
     /// Whether there are enough records to be signed, whatever the time.
@@ -153,9 +156,9 @@ impl Journal {
         }
         self.be_sure(store, wall)?;
         let mut chain = self.chain;
-        let line = chain.checkpoint(millis(wall), &self.key, self.keeping.server);
-        let result = store.append(wall, &[line], Sync::Now);
-        self.committed(result, chain)?;
+        let lines = vec![chain.checkpoint(millis(wall), &self.key, self.keeping.server)];
+        let result = store.append(wall, &lines, Sync::Now);
+        self.committed(result, chain, lines)?;
         self.signed = self.chain.head().seq;
         Ok(Some(self.chain.head()))
     }
@@ -163,7 +166,11 @@ impl Journal {
     /// Copies to the file what it lacks.
     pub(super) fn follow(&mut self, store: &mut dyn Store, wall: u64) -> Result<(), StoreError> {
         while self.file.last() < self.chain.head().seq {
-            let lines = store.lines(wall, self.file.last(), PIECE)?;
+            let next = self.file.last().saturating_add(1);
+            let mut lines = std::mem::take(&mut self.fresh);
+            if lines.first().is_none_or(|first| first.seq != next) {
+                lines = store.lines(wall, self.file.last(), PIECE)?;
+            }
             if lines.is_empty() {
                 break;
             }
@@ -183,6 +190,11 @@ impl Journal {
         store.trim(wall, self.file.last(), millis(wall).saturating_sub(keep))
     }
 
+    /// Records that the file lacks.
+    pub(super) fn unfiled(&self) -> u64 {
+        self.chain.head().seq.saturating_sub(self.file.last())
+    }
+
     fn unsigned(&self) -> u64 {
         self.chain.head().seq.saturating_sub(self.signed)
     }
@@ -194,16 +206,26 @@ impl Journal {
         self.pending.iter().cloned().chain(missed).collect()
     }
 
-    fn committed<T>(&mut self, result: Result<T, StoreError>, chain: Chain) -> Result<T, StoreError> {
+    fn committed<T>(
+        &mut self,
+        result: Result<T, StoreError>,
+        chain: Chain,
+        lines: Vec<Line>,
+    ) -> Result<T, StoreError> {
         match result {
             Ok(value) => {
                 self.chain = chain;
+                self.fresh.extend(lines);
+                if self.fresh.len() > PENDING {
+                    self.fresh = Vec::new();
+                }
                 self.pending.clear();
                 self.missed = 0;
                 Ok(value)
             }
             Err(error) => {
                 self.ending = Ending::Doubtful;
+                self.fresh.clear();
                 Err(error)
             }
         }

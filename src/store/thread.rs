@@ -26,6 +26,9 @@ pub const QUEUE: usize = 1024;
 /// Claims that share a transaction at most.
 pub const GROUP: usize = 512;
 
+/// Records that may wait to be in the trail's file as long as there are claims.
+const MANY: u64 = 64;
+
 /// What the thread has to say.
 #[derive(Debug)]
 pub enum Reply<T> {
@@ -308,8 +311,11 @@ impl<T> Worker<T> {
         while let Ok(first) = queue.recv() {
             let served = self.serve(first, queue, &wall);
             wake();
-            // An engine that fails is tried again by the next claim, or by what comes each half minute.
-            if self.failing.is_none() && self.tend(&wall) == trail::Said::Something {
+            // An engine that fails is tried again by the next claim, or by what comes each half minute. Who knocked is served
+            // now: the processors are his until what became of it is noted.
+            let many = self.journal.as_ref().is_some_and(|journal| journal.unfiled() >= MANY);
+            let tends = (served == Served::NoClaim || many) && self.failing.is_none();
+            if tends && self.tend(&wall) == trail::Said::Something {
                 wake();
             }
             if served == Served::Claims && self.failing.is_none() {

@@ -21,6 +21,8 @@ use crate::work::{About, How};
 #[derive(Debug, Default)]
 pub(in crate::keeper) struct Trail {
     entries: Vec<Entry>,
+    /// When (monotonic) they are handed over.
+    due: Option<Duration>,
     /// For which there was no room, since that was last recorded.
     missed: u64,
     /// And since the start.
@@ -123,6 +125,7 @@ impl Trail {
 
     /// Something that happened.
     pub(in crate::keeper) fn note(&mut self, now: Now, event: Event<'_>) {
+        self.due.get_or_insert(now.mono.saturating_add(DELAY));
         if self.entries.len() < ENTRIES {
             self.entries.push(Entry::new(now.wall, event));
         } else {
@@ -131,9 +134,21 @@ impl Trail {
         }
     }
 
+    /// When (monotonic) there is something to hand over.
+    pub(in crate::keeper) fn next_deadline(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Hands all of it to the store, if that is due.
+    pub(in crate::keeper) fn tend<T: Send + 'static>(&mut self, now: Now, store: &StoreThread<T>) {
+        if self.due.is_some_and(|due| due <= now.mono) || self.entries.len() >= MANY {
+            self.hand_over(now, store);
+        }
+    }
+
     /// Hands all of it to the store; what it does not take waits for the next time.
     pub(in crate::keeper) fn hand_over<T: Send + 'static>(&mut self, now: Now, store: &StoreThread<T>) {
-        if self.entries.is_empty() && self.missed == 0 {
+        if self.due.take().is_none() {
             return;
         }
         let mut entries = self.take(now);
@@ -143,6 +158,7 @@ impl Trail {
             // Without what was said of those that are missing: it is said when it is known how many they are.
             entries.truncate(entries.len().saturating_sub(usize::from(missed > 0)));
             (self.entries, self.missed) = (entries, missed);
+            self.due = Some(now.mono.saturating_add(DELAY));
         }
     }
 
@@ -197,5 +213,11 @@ fn door<'a>(lease: KnockId, user: &'a str, action: &'a str, opens_for: IpAddr) -
     Door { lease, user, action, opens_for }
 }
 
-/// Events that may wait.
+/// How long an event may wait. What starts for a knock has the processors meanwhile, and many events share a transaction.
+const DELAY: Duration = Duration::from_millis(50);
+
+/// So many do not wait.
+const MANY: usize = 256;
+
+/// Events that may wait for a store that takes none.
 const ENTRIES: usize = 4096;
