@@ -17,11 +17,13 @@ use log::{Level, Record};
 
 use super::counts::Counts;
 use super::logging;
+use super::reload::{Act, Asker};
 use crate::audit::Event;
 use crate::bucket::{Bucket, Taken};
 use crate::channel::{self, RefusedFrom};
 use crate::clock::Now;
 use crate::config::{Config, User};
+use crate::control::Reply;
 use crate::control::status::{Audit, Decision, Doors, Ended, Lane, Lanes, Scripts, Status, Store};
 use crate::judge::{DropReason, Refusal, Verified};
 use crate::sources::Sources;
@@ -51,6 +53,8 @@ pub(super) struct Report {
     sources: Sources,
     /// For lines that name one.
     named: Bucket,
+    /// For lines on administrators who may not.
+    refusals: Bucket,
     /// Since when (monotonic) each lane has more than it can take.
     loaded: Lanes<Option<Duration>>,
     drops: Drops,
@@ -98,6 +102,7 @@ impl Report {
             muted: 0,
             sources: Sources::default(),
             named: Bucket::default(),
+            refusals: Bucket::default(),
             loaded: Lanes::default(),
             drops: Drops::default(),
             latest: VecDeque::new(),
@@ -260,6 +265,17 @@ impl Report {
     /// An administrator asked for something.
     pub(super) fn admin(&mut self, now: Now, name: &str, request: &str, result: &str) {
         self.trail.note(now, Event::Admin { name, request, result });
+    }
+
+    /// An administrator asked for something that is not for him, or too much of it. He may do so without end.
+    pub(super) fn refused_admin(&mut self, now: Now, asker: &Asker, refusal: &Reply) {
+        let Some(Act { admin, what }) = &asker.act else { return };
+        if self.refusals.take_every(now, LINE_EVERY, LINES) == Taken::Yes {
+            let why = serde_json::to_string(refusal).unwrap_or_default();
+            let act: String = what.chars().take(ACT_SHOWN).collect();
+            log::warn!(code = "admin-refused", admin, act, why; "an administrator is refused");
+            self.admin(now, admin, &act, &why);
+        }
     }
 
     /// The listener's counts.
@@ -480,6 +496,9 @@ fn why(now: Now, reason: DropReason, verified: &Verified) -> String {
     let side = if sent < now { "behind" } else { "ahead" };
     format!("the sender's clock is {} s {side}", now.abs_diff(sent))
 }
+
+/// Letters of a refused request.
+const ACT_SHOWN: usize = 1000;
 
 /// Decisions that are shown.
 const LATEST: usize = 20;
