@@ -122,7 +122,10 @@ fn signer(way: &Way) -> Result<(Place, String, SigningKey, Option<ServerId>), Fa
         // Who asks from elsewhere need not be able to read the configuration.
         return Ok((place.clone(), admin.to_string(), admin::read(key)?, None));
     }
-    let document = Document::open(&way.config)?;
+    let document = Document::open(&way.config).map_err(|failure| match failure.hint {
+        None => failure.hint("with --socket, --as and --admin-key none is read"),
+        Some(_) => failure,
+    })?;
     let place =
         told.unwrap_or_else(|| Place::Unix(folder(&document, "runtime_dir", "/run/siglatch").join(SOCKET)));
     let (key, file) = admin::own(&document, way.admin_key.as_deref())?;

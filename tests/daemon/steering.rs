@@ -122,8 +122,16 @@ fn who_is_to_be_kept_out_is_out_although_the_files_are_half_edited() {
         (format!("{good}\n[users"), false),
     ] {
         fs::write(site.path("siglatchd.toml"), &edited).unwrap();
-        let said = ctl(&site, &["disable", "user", "alice"]);
-        assert_eq!(said.status.success(), keeps, "{said:?}");
+        let (socket, key) = (site.path("runtime/control.sock"), site.path("admin.key"));
+        let way =
+            ["--socket", socket.to_str().unwrap(), "--as", "root", "--admin-key", key.to_str().unwrap()];
+        let said = if keeps {
+            ctl(&site, &["disable", "user", "alice"])
+        } else {
+            refused(&ctl(&site, &["disable", "user", "alice"]), 78, "--socket, --as and --admin-key");
+            ctl(&site, &[&["disable", "user", "alice", "--until-restart"], &way[..]].concat())
+        };
+        assert!(said.status.success(), "{said:?}");
         let told = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
         assert!(told.contains("users.alice.enabled = false"), "{told}");
         let before = daemon.log().len();
@@ -131,9 +139,9 @@ fn who_is_to_be_kept_out_is_out_although_the_files_are_half_edited() {
         until("a refusal", || {
             daemon.log().into_iter().skip(before).find(|line| line.contains("code=user-disabled"))
         });
-        ctl(&site, &["ban", "192.0.2.0/24", "--until-restart"]);
-        assert_eq!(banned(&site), 1);
+        out(&ctl(&site, &[&["ban", "192.0.2.0/24", "--until-restart"], &way[..]].concat()));
         fs::write(site.path("siglatchd.toml"), &good).unwrap();
+        assert_eq!(banned(&site), 1);
         out(&ctl(&site, &["unban", "192.0.2.0/24", "--until-restart"]));
         out(&ctl(&site, &["enable", "user", "alice", "--until-restart"]));
         works(&site, &daemon);
