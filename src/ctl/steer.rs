@@ -145,14 +145,13 @@ fn keep(way: &Way, taken: &[Taken], daemon: &mut Daemon) -> Result<(), Failure> 
     live.iter().try_for_each(|taken| document.make(&taken.change))?;
     document.save()?;
     // It forgets that they were in no file.
-    match daemon.ask(&Request::Reload)? {
-        Reply::Reloaded { .. } => Ok(()),
-        Reply::Failed(why) => {
-            exit::note(&format!("warning: the configuration has it, but siglatchd cannot use that: {why}"));
-            Ok(())
-        }
-        reply => Err(nothing(&reply)),
+    let reply = daemon.ask(&Request::Reload)?;
+    if let Reply::Failed(why) = &reply {
+        exit::note(&format!("warning: the configuration has it, but siglatchd cannot use that: {why}"));
+        return Ok(());
     }
+    let Reply::Reloaded { .. } = reply else { return Err(nothing(&reply)) };
+    Ok(())
 }
 
 fn how(dry_run: bool) -> How {

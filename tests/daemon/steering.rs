@@ -112,7 +112,7 @@ fn who_is_to_be_kept_out_is_out_although_the_files_are_half_edited() {
     let mut site = Site::new().with_run();
     site.user("bob.smith", 7, &["run"], "");
     site.tables = site.tables.replace("[users.bob.smith]", "[users.\"bob.smith\"]");
-    let mut daemon = site.start();
+    let daemon = site.start();
     out(&ctl(&site, &["disable", "user", "bob.smith"]));
     let good = fs::read_to_string(site.path("siglatchd.toml")).unwrap();
     assert!(good.contains("enabled = false"), "{good}");
