@@ -48,8 +48,10 @@ pub struct Journal {
     file: TrailFile,
     /// Without a record yet.
     pending: VecDeque<Entry>,
-    /// Events for which there was no room.
+    /// Events for which there was no room, since that was last recorded.
     missed: u64,
+    /// And since the start.
+    all_missed: u64,
     /// Lines that the store has and the file has not, as long as they are few: they need not be read again.
     fresh: Vec<Line>,
     /// The last record that is signed.
@@ -102,8 +104,20 @@ impl Journal {
                 self.pending.push_back(entry);
             } else {
                 self.missed = self.missed.saturating_add(1);
+                self.all_missed = self.all_missed.saturating_add(1);
             }
         }
+    }
+
+    /// Events that have no record of their own and never will.
+    pub(super) fn all_missed(&self) -> u64 {
+        self.all_missed
+    }
+
+    /// Nothing is written any more: what waits has no record.
+    pub(super) fn give_up(&mut self) {
+        self.all_missed = self.all_missed.saturating_add(self.pending.len() as u64);
+        self.pending.clear();
     }
 
     /// [`Store::claim`], with a record for each claim that is new.

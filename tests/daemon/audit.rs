@@ -441,3 +441,16 @@ fn with_a_store_in_memory_the_file_alone_has_the_trail() {
     assert_eq!(kinds(&site).iter().filter(|kind| *kind == "claimed").count(), 2);
     assert!(!site.path("state/claims.db").exists());
 }
+
+#[test]
+fn what_could_not_be_recorded_is_counted_when_the_daemon_stops() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    let store = rusqlite::Connection::open(site.path("state/claims.db")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    store.execute_batch(full).unwrap();
+    drop(store);
+    said(&site, &["ban", "198.51.100.0/24"]);
+    let stopped = daemon.stop();
+    assert_eq!(stopped.count("audit-missed"), 2, "the administrator's request, and the end: {:?}", stopped.log);
+}

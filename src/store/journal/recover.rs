@@ -93,6 +93,7 @@ pub(super) fn open(
         file,
         pending: Default::default(),
         missed: 0,
+        all_missed: 0,
         fresh: Vec::new(),
         signed: head.seq,
         ending: Ending::Known,
