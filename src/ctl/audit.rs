@@ -89,8 +89,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
     let mut source = Source::of_server(&state_dir(&args.at.config)?)?;
     let id = args.trace.map(|id| id.to_string());
     let mut text = String::new();
-    for line in &mut source {
-        let Ok(record) = Record::read(line.trim_ascii_end()) else { continue };
+    for (record, line) in source.records() {
         let of = |field| record.text(field).is_some_and(|text| Some(text) == id.as_deref());
         if record.at < args.since.unwrap_or(0) || id.is_some() && !of("knock") && !of("lease") {
             continue;
@@ -104,8 +103,8 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
             exit::say(&std::mem::take(&mut text))?;
         }
     }
-    source.failed()?;
-    exit::say(&text)
+    exit::say(&text)?;
+    source.end()
 }
 
 /// Kind and fields, but for those that every record has.
@@ -144,13 +143,10 @@ pub(super) fn export(args: &Export) -> Result<(), Failure> {
 /// Prints the last head that is signed.
 pub(super) fn head(config: &Path) -> Result<(), Failure> {
     let mut source = Source::of_server(&state_dir(config)?)?;
-    let signed = |line: Vec<u8>| {
-        let line = line.trim_ascii_end();
-        let record = Record::read(line).ok().filter(|record| record.kind() == "checkpoint")?;
-        Some(Head { seq: record.seq, link: Link::of(line) })
-    };
-    let last = (&mut source).filter_map(signed).last();
-    source.failed()?;
+    let signed = source.records().filter(|(record, _)| record.kind() == "checkpoint");
+    let last =
+        signed.last().map(|(record, line)| Head { seq: record.seq, link: Link::of(line.trim_ascii_end()) });
+    source.end()?;
     let last = last.ok_or_else(|| {
         Failure::new(Exit::TryAgain, "nothing is signed yet")
             .hint("siglatchd signs every few minutes, and when it stops")

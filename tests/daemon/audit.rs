@@ -454,3 +454,21 @@ fn what_could_not_be_recorded_is_counted_when_the_daemon_stops() {
     let stopped = daemon.stop();
     assert_eq!(stopped.count("audit-missed"), 2, "the administrator's request, and the end: {:?}", stopped.log);
 }
+
+#[test]
+fn lines_that_are_no_records_are_told_by_whatever_reads_the_trail() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let text = fs::read_to_string(trail(&site)).unwrap();
+    let knock = records(&site)[2]["knock"].as_str().unwrap().to_owned();
+    fs::write(trail(&site), text.replacen("\n", "\nno record\n{}\n", 1)).unwrap();
+    for args in [&["history"][..], &["explain", &knock], &["audit", "show"], &["audit", "head"]] {
+        let output = ctl(&site, args);
+        let (out, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success() && !out.is_empty(), "{args:?}: {told}");
+        assert!(told.starts_with("warning: lines that are no records, and left out here: 2\n"), "{args:?}: {told}");
+    }
+    assert!(wrong(&site, &["audit", "verify"]).contains("audit.jsonl, line 2)"));
+}
