@@ -107,13 +107,15 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
     source.end()
 }
 
-/// Kind and fields, but for those that every record has.
+/// Kind and fields, but for those that every record has. What is in them may come from far away, or be forged: nothing of it
+/// steers the terminal or turns what stands beside it.
 pub(super) fn words(record: &Record) -> String {
-    let mut words = record.kind().to_owned();
-    for (name, value) in record.fields() {
-        if !["at", "kind", "prev", "seq"].contains(&name) {
-            words += &format!(" {name}={value}");
-        }
+    let mut words = record.kind().escape_debug().to_string();
+    for (name, value) in record.fields().filter(|(name, _)| !["at", "kind", "prev", "seq"].contains(name)) {
+        words += &match value.as_str() {
+            Some(text) => format!(" {}={text:?}", name.escape_debug()),
+            None => format!(" {}={}", name.escape_debug(), value.to_string().escape_debug()),
+        };
     }
     words
 }

@@ -63,7 +63,7 @@ pub(super) fn history(args: &History) -> Result<(), Failure> {
     let mut rows = vec![["TIME", "KNOCK", "USER", "ACTION", "FROM", "RESULT"].map(str::to_owned)];
     rows.extend(knocks.into_iter().map(|knock| {
         let Knock { at, knock, user, action, from, result } = knock;
-        [moment(at), knock, user, action, from, result]
+        [moment(at), knock, user, action, from, result].map(|cell| cell.escape_debug().to_string())
     }));
     exit::say(&exit::columns(&rows))
 }

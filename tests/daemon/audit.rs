@@ -472,3 +472,24 @@ fn lines_that_are_no_records_are_told_by_whatever_reads_the_trail() {
     }
     assert!(wrong(&site, &["audit", "verify"]).contains("audit.jsonl, line 2)"));
 }
+
+#[test]
+fn nothing_in_a_record_steers_the_terminal_that_it_is_shown_on() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let text = fs::read_to_string(trail(&site)).unwrap();
+    let knock = records(&site)[2]["knock"].as_str().unwrap().to_owned();
+    let hostile = "al\u{9b}31m\u{202e}ice\u{2066}";
+    fs::write(trail(&site), text.replace("alice", hostile).replace("\"lane\"", "\"la\u{85}ne\"")).unwrap();
+    for args in [&["history"][..], &["explain", &knock], &["audit", "show"]] {
+        let said = said(&site, args);
+        assert!(said.contains(r"al\u{9b}31m\u{202e}ice\u{2066}"), "{args:?}: {said:?}");
+        let steers = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2066}".contains(c);
+        assert!(!said.contains(steers), "{args:?}: {said:?}");
+    }
+    for args in [&["history", "--json"][..], &["audit", "show", "--json"]] {
+        assert!(said(&site, args).contains(hostile), "{args:?}: programs get it as it is");
+    }
+}
