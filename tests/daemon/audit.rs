@@ -340,7 +340,7 @@ fn who_changes_the_trail_is_found_out() {
     };
     let other = lines[3].replace("alice", "malory");
     let changed = verify(&[&lines[..3], &[other.as_str()], &lines[4..]].concat());
-    assert!(changed.contains("record 4 was changed") && changed.contains("changed.jsonl, line"), "{changed}");
+    assert!(changed.contains("record 4 was changed (") && changed.contains("changed.jsonl, line 4)"), "{changed}");
     assert!(verify(&[&lines[..3], &lines[4..]].concat()).contains("record 4 was removed"));
     assert!(verify(&[&lines[..5], &lines[2..]].concat()).contains("a record with the number 3 was inserted"));
     let swapped = [&lines[..3], &[lines[4], lines[3]], &lines[5..]].concat();
@@ -492,4 +492,31 @@ fn nothing_in_a_record_steers_the_terminal_that_it_is_shown_on() {
     for args in [&["history", "--json"][..], &["audit", "show", "--json"]] {
         assert!(said(&site, args).contains(hostile), "{args:?}: programs get it as it is");
     }
+}
+
+#[test]
+fn a_bundle_that_unfolds_to_more_than_it_is_is_refused_unread() {
+    let site = Site::new();
+    site.write_config();
+    let bundle = site.path("bundle.tar");
+    let refused = |kind: tar::EntryType, name: &str, len: u64| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_path(name).unwrap();
+        header.set_size(len);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.resize(4096, 0);
+        fs::write(&bundle, bytes).unwrap();
+        wrong(&site, &["audit", "verify", bundle.to_str().unwrap()])
+    };
+    use tar::EntryType as Kind;
+    for kind in [Kind::GNUSparse, Kind::GNULongName, Kind::XHeader, Kind::Symlink, Kind::Directory] {
+        let said = refused(kind, "records.jsonl", 1 << 30);
+        assert!(said.contains("\"records.jsonl\" in it is no regular file"), "{kind:?}: {said}");
+    }
+    for name in ["records.jsonl", "another"] {
+        assert!(refused(Kind::Regular, name, (4 << 30) + 1).contains("holds more than 4 GiB"));
+    }
+    assert!(refused(Kind::Regular, "records.jsonl", 1 << 30).contains("ends in the middle of records.jsonl"));
 }

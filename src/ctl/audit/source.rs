@@ -55,7 +55,7 @@ impl Source {
 
     pub(super) fn of_bundle(path: &Path, bundle: Bundle) -> Source {
         let name = format!("{} in {}", super::bundle::RECORDS, path.display());
-        Source::new(vec![Part::new(name, Cursor::new(bundle.records))])
+        Source::new(vec![Part::new(name, bundle.records)])
     }
 
     fn new(parts: Vec<Part>) -> Source {
