@@ -131,7 +131,8 @@ fn every_change_of_a_byte_of_two_hundred_records_is_found_and_its_record_named()
                 let found = verify(before.chain(changed).chain(behind), &trust());
                 let fault = found.expect_err("a change was not found").fault;
                 let named = match fault {
-                    Fault::Changed(seq, _) | Fault::Inserted(seq) | Fault::Foreign(seq, _) => seq,
+                    Fault::Changed(seq, _) | Fault::AtOrBefore(seq) | Fault::Inserted(seq) => seq,
+                    Fault::Foreign(seq, _) => seq,
                     Fault::Removed(seq, _) | Fault::Reordered(seq) => seq,
                     Fault::Forged(..) | Fault::OtherHead(_) | Fault::NotHere(_) | Fault::CutOff(_) => {
                         panic!("{fault} for a change of record {}", at + 1)
@@ -183,6 +184,23 @@ fn what_was_done_to_a_trail_is_said() {
         assert_eq!(said, meant, "case {number}");
     }
     assert_eq!(cases.len(), 11);
+}
+
+#[test]
+fn the_place_that_is_named_is_where_the_record_stands_that_was_changed() {
+    let changed = |at: usize, of: usize| {
+        let mut lines = trail(40);
+        lines.truncate(of);
+        lines[at] = String::from_utf8(lines[at].clone()).unwrap().replace("alice", "mallo").into_bytes();
+        verify(lines.into_iter(), &trust()).unwrap_err()
+    };
+    for at in [0, 1, 6, 8, 10, 37] {
+        assert_eq!(changed(at, 40), Broken { line: at, fault: Fault::Changed(at as u64 + 1, None) });
+    }
+    // Behind the changed one there is one more, and nothing that says which of the two it was.
+    let either = changed(6, 8);
+    assert_eq!(either, Broken { line: 7, fault: Fault::AtOrBefore(8) });
+    assert_eq!(either.to_string(), "record 8, or one before it, was changed");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Verified {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct Broken {
-    /// The line where it shows, counted from 0.
+    /// The line of the record that was changed, where that is known, else the one where it shows; counted from 0.
     pub line: usize,
     /// What is wrong.
     pub fault: Fault,
@@ -47,6 +47,8 @@ pub struct Broken {
 pub enum Fault {
     /// This record's line is none, or not the one that the next record was made behind.
     Changed(u64, Option<BadLine>),
+    /// This record does not belong behind those before it, and nothing comes after it that tells which of them was changed.
+    AtOrBefore(u64),
     /// These are missing.
     Removed(u64, u64),
     /// A record with this number does not belong there.
@@ -75,7 +77,8 @@ pub fn verify(lines: impl Iterator<Item = Vec<u8>>, trust: &Trust) -> Result<Ver
     let mut seen = Verified { records: 0, first: 0, last: Head::NONE, checkpoints: 0, signed: 0 };
     for line in 0_usize.. {
         let Some(bytes) = rest.next() else { break };
-        let broken = |fault| Broken { line, fault };
+        let before = Fault::Changed(seen.last.seq, None);
+        let broken = |fault| Broken { line: line.saturating_sub(usize::from(fault == before)), fault };
         let (record, link) = next(&seen, &bytes, &mut rest, trust).map_err(broken)?;
         // A checkpoint that is called something else is one all the same.
         if record.kind() == CHECKPOINT || record.text("signature").is_some() {
@@ -118,9 +121,18 @@ fn next<I: Iterator<Item = Vec<u8>>>(
     }
     let first_ever = expected == 1;
     if (seen.records > 0 || first_ever) && record.prev != seen.last.link {
-        // If this one is as it was made, it is the one before that is another than it was.
-        let fits = follows(rest, record.seq, link) || is_signed(&record, trust) == Signed::Well;
-        return Err(Fault::Changed(if fits && !first_ever { seen.last.seq } else { expected }, None));
+        if first_ever {
+            return Err(Fault::Changed(expected, None));
+        }
+        if is_signed(&record, trust) == Signed::Well {
+            return Err(Fault::Changed(seen.last.seq, None));
+        }
+        return Err(match follows(rest, record.seq, link) {
+            // This one is as it was made, so it is the one before that is not.
+            Some(true) => Fault::Changed(seen.last.seq, None),
+            Some(false) => Fault::Changed(expected, None),
+            None => Fault::AtOrBefore(expected),
+        });
     }
     Ok((record, link))
 }
@@ -131,10 +143,10 @@ fn whole(line: &[u8]) -> Result<(Record, Link), BadLine> {
     Ok((Record::read(line)?, Link::of(line)))
 }
 
-/// Whether the next line is a record that was made behind this one.
-fn follows<I: Iterator<Item = Vec<u8>>>(rest: &mut Peekable<I>, seq: u64, link: Link) -> bool {
-    let next = rest.peek().and_then(|line| whole(line).ok());
-    next.is_some_and(|(next, _)| next.seq.checked_sub(1) == Some(seq) && next.prev == link)
+/// Whether the next line is a record that was made behind this one; `None`: there is none that could tell.
+fn follows<I: Iterator<Item = Vec<u8>>>(rest: &mut Peekable<I>, seq: u64, link: Link) -> Option<bool> {
+    let (next, _) = rest.peek().and_then(|line| whole(line).ok())?;
+    (next.seq.checked_sub(1) == Some(seq)).then_some(next.prev == link)
 }
 
 /// A record stands where another one should.
@@ -164,9 +176,12 @@ fn signed<I: Iterator<Item = Vec<u8>>>(
         Signed::ByAnother => {
             Err(Fault::Foreign(record.seq, record.text("key").unwrap_or_default().to_owned()))
         }
-        // Who forges what comes before it makes what comes after it anew, too.
-        Signed::Badly if follows(rest, record.seq, link) => Err(Fault::Forged(seen.signed, record.seq)),
-        Signed::Badly => Err(Fault::Changed(record.seq, None)),
+        Signed::Badly => Err(match follows(rest, record.seq, link) {
+            // Who forges what comes before it makes what comes after it anew, too.
+            Some(true) => Fault::Forged(seen.signed, record.seq),
+            None if seen.records > 0 => Fault::AtOrBefore(record.seq),
+            Some(false) | None => Fault::Changed(record.seq, None),
+        }),
     }
 }
 
@@ -194,6 +209,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Changed(seq, None) => write!(f, "record {seq} was changed"),
             Fault::Changed(seq, Some(bad)) => write!(f, "record {seq} was changed: {bad}"),
+            Fault::AtOrBefore(seq) => write!(f, "record {seq}, or one before it, was changed"),
             Fault::Removed(from, to) if from == to => write!(f, "record {from} was removed"),
             Fault::Removed(from, to) => write!(f, "records {from} to {to} were removed"),
             Fault::Inserted(seq) => write!(f, "a record with the number {seq} was inserted"),
