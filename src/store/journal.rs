@@ -54,8 +54,10 @@ pub struct Journal {
     all_missed: u64,
     /// Lines that the store has and the file has not, as long as they are few: they need not be read again.
     fresh: Vec<Line>,
-    /// The last record that is signed.
+    /// The last record that is signed, or was there at the start.
     signed: u64,
+    /// Whether what was there at the start is not.
+    left: bool,
     /// Whether the store may hold more than it said.
     ending: Ending,
     /// Holds the folder's lock, where the store does not.
@@ -153,9 +155,9 @@ impl Journal {
         self.committed(result, chain, lines)
     }
 
-    /// Whether there are enough records to be signed, whatever the time.
+    /// Whether there are enough records to be signed, or old ones, whatever the time.
     pub(super) fn is_due(&self) -> bool {
-        self.unsigned() >= self.keeping.checkpoint_records
+        self.left || self.unsigned() >= self.keeping.checkpoint_records
     }
 
     /// Signs what is not signed, and has all of it on the disk before the head is told; `None`: there is nothing new.
@@ -173,7 +175,7 @@ impl Journal {
         let lines = vec![chain.checkpoint(millis(wall), &self.key, self.keeping.server)];
         let result = store.append(wall, &lines, Sync::Now);
         self.committed(result, chain, lines)?;
-        self.signed = self.chain.head().seq;
+        (self.signed, self.left) = (self.chain.head().seq, false);
         Ok(Some(self.chain.head()))
     }
 

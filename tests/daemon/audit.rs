@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
+use siglatch::audit::{Chain, Entry, Event, Head, Link};
 
 use crate::common::{Site, field, knock, until};
 
@@ -402,6 +403,66 @@ fn a_third_party_verifies_a_bundle_with_either_program() {
     fs::write(&bundle, changed).unwrap();
     let refused = wrong(&nowhere, &["audit", "verify", bundle.to_str().unwrap()]);
     assert!(refused.contains("is not what its manifest says"), "{refused}");
+}
+
+#[test]
+fn a_trail_that_was_made_without_the_key_is_not_proven() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let key = said(&site, &["audit", "key"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let whole = fs::read_to_string(trail(&site)).unwrap();
+    let last = Link::of(whole.lines().next_back().unwrap().as_bytes());
+    let end = Head { seq: whole.lines().count() as u64, link: last };
+    let forged = |before: &str, behind: Head, records: u64, from: std::time::Duration, took: std::time::Duration| {
+        let mut chain = Chain::behind(behind);
+        let mut text = before.to_owned();
+        for number in 0..records {
+            let entry = Entry::new(from + took * number as u32 / records as u32, Event::Stopped);
+            text += &format!("{}\n", chain.append(&entry).text);
+        }
+        text
+    };
+    let (file, zero) = (site.path("forged.jsonl"), std::time::Duration::ZERO);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify_audit.py");
+    let verified = |text: String| {
+        fs::write(&file, text).unwrap();
+        let output = ctl(&site, &["audit", "verify", file.to_str().unwrap()]);
+        let python = Command::new("python3").arg(&script).arg(key.trim()).arg(&file).output().unwrap();
+        assert_eq!(output.status.code(), python.status.code(), "{output:?} {python:?}");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (text, why) in [
+        (String::new(), "there are no records"),
+        (forged("", Head::NONE, 169, now - hour, zero), "records 1 to 169 are whole, but none of them is signed"),
+        (forged("", Head::NONE, 20_000, now, zero), "none of them is signed"),
+        (forged(&whole, end, 5_000, now, hour), "the last 5000 are not signed, and were made in 59m"),
+        (forged(&whole, end, 15_001, now, zero), "and siglatchd leaves no more than 15000 of 11m unsigned"),
+    ] {
+        let (code, said) = verified(text);
+        assert!(code == 65 && said.starts_with("error: the trail is not proven: ") && said.contains(why), "{code} {said}");
+    }
+    // What siglatchd leaves when it is killed.
+    for young in [forged("", Head::NONE, 169, now, zero), forged(&whole, end, 100, now, zero)] {
+        assert_eq!(verified(young), (0, String::new()));
+    }
+}
+
+#[test]
+fn what_a_kill_left_unsigned_is_signed_soon_after_the_next_start() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.kill();
+    assert_eq!(ctl(&site, &["audit", "head"]).status.code(), Some(75), "nothing is signed yet");
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.wait("a signature", |line| line.contains("code=audit-head"));
+    daemon.stop();
+    whole(&site);
 }
 
 #[test]

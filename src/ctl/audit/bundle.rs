@@ -50,7 +50,7 @@ struct Manifest {
 /// The bytes of a bundle with these lines.
 pub(super) fn write(lines: &[Vec<u8>], key: TrailKey) -> Result<Vec<u8>, Failure> {
     let checkpoint = |line: &&Vec<u8>| {
-        Record::read(line.trim_ascii_end()).is_ok_and(|record| record.kind() == "checkpoint")
+        Record::read(line.trim_ascii_end()).is_ok_and(|record| record.is_checkpoint())
     };
     let checkpoints: Vec<&[u8]> = lines.iter().filter(checkpoint).map(Vec::as_slice).collect();
     let files = [
