@@ -19,6 +19,8 @@ pub enum Exit {
     NotNow,
     /// The command line is wrong (EX_USAGE): 64.
     Usage,
+    /// An audit trail is whole, and not proven (EX_DATAERR): 65.
+    NotProven,
     /// Something inside went wrong (EX_SOFTWARE): 70.
     Internal,
     /// May work when tried again (EX_TEMPFAIL): 75.
@@ -39,6 +41,7 @@ impl Exit {
             Exit::NoAnswer => 3,
             Exit::NotNow => 4,
             Exit::Usage => 64,
+            Exit::NotProven => 65,
             Exit::Internal => 70,
             Exit::TryAgain => 75,
             Exit::Permission => 77,

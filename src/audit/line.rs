@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::chain::Link;
+use super::chain::{CHECKPOINT, Link};
 
 /// Bytes of a line at most, its newline not counted.
 pub const LINE_MAX: usize = 64 * 1024;
@@ -79,6 +79,11 @@ impl Record {
     /// What kind of event it is.
     pub fn kind(&self) -> &str {
         self.text("kind").unwrap_or_default()
+    }
+
+    /// Whether it signs what comes before it. One that is called something else does all the same.
+    pub fn is_checkpoint(&self) -> bool {
+        self.kind() == CHECKPOINT || self.text("signature").is_some()
     }
 
     /// A field that is a text.

@@ -18,7 +18,7 @@ pub use chain::{Chain, Head, Link};
 pub use event::{Door, Ended, Entry, Event, Knock, Payload};
 pub use key::{AuditKey, BadAuditKey, PayloadKey, TrailKey};
 pub use line::{BadLine, LINE_MAX, Line, Record};
-pub use verify::{Broken, Fault, Trust, Verified, verify};
+pub use verify::{Bounds, Broken, Fault, Tail, Trust, Verified, verify};
 
 #[cfg(test)]
 mod tests;

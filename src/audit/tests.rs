@@ -110,6 +110,50 @@ fn a_whole_trail_is_whole_from_any_record_on() {
 }
 
 #[test]
+fn what_anybody_could_have_made_is_not_proven() {
+    let bounds = Bounds::new(10, Duration::from_secs(60));
+    assert_eq!(bounds, Bounds { records: 5_010, time: Duration::from_secs(180) });
+    let now = Duration::from_millis(NOON + 200_000);
+    // Behind so many signed ones, so many more, each so much later than the one before.
+    let proven = |signed: u64, more: u64, apart: u64, now: Duration, kept: Option<u64>| {
+        let mut chain = Chain::behind(Head::NONE);
+        let mut lines: Vec<String> = (0..signed).map(|at| chain.append(&entry(at, Event::Stopped)).text).collect();
+        if signed > 0 {
+            lines.push(chain.checkpoint(NOON, &key(), None).text);
+        }
+        let mut heads = Vec::new();
+        for number in 0..more {
+            lines.push(chain.append(&entry(number * apart, Event::Stopped)).text);
+            heads.extend(kept.filter(|kept| *kept == number).map(|_| chain.head()));
+        }
+        let trust = Trust { heads, ..trust() };
+        let lines = lines.into_iter().map(|line| format!("{line}\n").into_bytes());
+        verify(lines, &trust).unwrap().is_proven(bounds, now)
+    };
+    let noon = Duration::from_millis(NOON);
+    for (signed, more, apart, now, kept, expected) in [
+        (3, 0, 0, now, None, true),
+        (3, 5_010, 0, now, None, true),
+        (3, 5_011, 0, now, None, false),
+        (3, 181, 1000, now, None, true),
+        (3, 182, 1000, now, None, false),
+        // When that was says nothing: it is a file from the archive, or siglatchd was killed.
+        (3, 10, 1, now * 2, None, true),
+        // Nothing is signed at all.
+        (0, 0, 0, noon, None, false),
+        (0, 10, 1, noon, None, true),
+        (0, 10, 1, now, None, false),
+        (0, 182, 1000, noon, None, false),
+        // What was kept elsewhere proves as a signature does.
+        (0, 10, 1, now, Some(9), true),
+        (3, 5_020, 1000, now, Some(5_015), true),
+        (0, 5_020, 1000, now, Some(4_000), false),
+    ] {
+        assert_eq!(proven(signed, more, apart, now, kept), expected, "{signed} {more} {apart} {now:?} {kept:?}");
+    }
+}
+
+#[test]
 fn every_change_of_a_byte_of_two_hundred_records_is_found_and_its_record_named() {
     let lines = trail(200);
     verified(&lines).unwrap();
@@ -131,7 +175,8 @@ fn every_change_of_a_byte_of_two_hundred_records_is_found_and_its_record_named()
                 let found = verify(before.chain(changed).chain(behind), &trust());
                 let fault = found.expect_err("a change was not found").fault;
                 let named = match fault {
-                    Fault::Changed(seq, _) | Fault::Inserted(seq) | Fault::Foreign(seq, _) => seq,
+                    Fault::Changed(seq, _) | Fault::AtOrBefore(seq) | Fault::Inserted(seq) => seq,
+                    Fault::Foreign(seq, _) => seq,
                     Fault::Removed(seq, _) | Fault::Reordered(seq) => seq,
                     Fault::Forged(..) | Fault::OtherHead(_) | Fault::NotHere(_) | Fault::CutOff(_) => {
                         panic!("{fault} for a change of record {}", at + 1)
@@ -183,6 +228,23 @@ fn what_was_done_to_a_trail_is_said() {
         assert_eq!(said, meant, "case {number}");
     }
     assert_eq!(cases.len(), 11);
+}
+
+#[test]
+fn the_place_that_is_named_is_where_the_record_stands_that_was_changed() {
+    let changed = |at: usize, of: usize| {
+        let mut lines = trail(40);
+        lines.truncate(of);
+        lines[at] = String::from_utf8(lines[at].clone()).unwrap().replace("alice", "mallo").into_bytes();
+        verify(lines.into_iter(), &trust()).unwrap_err()
+    };
+    for at in [0, 1, 6, 8, 10, 37] {
+        assert_eq!(changed(at, 40), Broken { line: at, fault: Fault::Changed(at as u64 + 1, None) });
+    }
+    // Behind the changed one there is one more, and nothing that says which of the two it was.
+    let either = changed(6, 8);
+    assert_eq!(either, Broken { line: 7, fault: Fault::AtOrBefore(8) });
+    assert_eq!(either.to_string(), "record 8, or one before it, was changed");
 }
 
 #[test]

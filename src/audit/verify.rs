@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::iter::Peekable;
+use std::time::Duration;
 
-use super::chain::{CHECKPOINT, Head, Link, message};
+use super::chain::{Head, Link, message};
 use super::key::TrailKey;
 use super::line::{BadLine, Record, canonical};
 use crate::wire::ServerId;
@@ -30,13 +31,55 @@ pub struct Verified {
     pub checkpoints: u64,
     /// The last of these. What comes after it is chained, and not signed yet.
     pub signed: u64,
+    /// What comes after it, and after the last head that was kept: it may be anybody's.
+    pub open: Tail,
+}
+
+/// Records at the end of a trail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// How many.
+    pub records: u64,
+    /// When the earliest of them was, in milliseconds since the Unix epoch.
+    pub from: u64,
+    /// And the latest.
+    pub to: u64,
+}
+
+/// The longest tail that a siglatchd leaves unsigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Records.
+    pub records: u64,
+    /// From the first to the last of them.
+    pub time: Duration,
+}
+
+impl Bounds {
+    /// Of one that signs after so many records, or after this time: what waited for a store that failed comes at once, and who is busy
+    /// signs the next time.
+    pub fn new(records: u64, every: Duration) -> Bounds {
+        let time = every.saturating_mul(2).saturating_add(Duration::from_mins(1));
+        Bounds { records: records.saturating_add(BURST), time }
+    }
+}
+
+impl Verified {
+    /// Whether there are records, and no more of them are without a signature than must be. `now`: since the Unix epoch.
+    pub fn is_proven(&self, bounds: Bounds, now: Duration) -> bool {
+        let Tail { records, from, to } = self.open;
+        // Where nothing is signed, not even the times of the records say how long that has been so.
+        let until = if records == self.records { Duration::from_millis(to).max(now) } else { Duration::from_millis(to) };
+        let time = until.saturating_sub(Duration::from_millis(from));
+        self.records > 0 && records <= bounds.records && time <= bounds.time
+    }
 }
 
 /// A trail that is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct Broken {
-    /// The line where it shows, counted from 0.
+    /// The line of the record that was changed, where that is known, else the one where it shows; counted from 0.
     pub line: usize,
     /// What is wrong.
     pub fault: Fault,
@@ -47,6 +90,8 @@ pub struct Broken {
 pub enum Fault {
     /// This record's line is none, or not the one that the next record was made behind.
     Changed(u64, Option<BadLine>),
+    /// This record does not belong behind those before it, and nothing comes after it that tells which of them was changed.
+    AtOrBefore(u64),
     /// These are missing.
     Removed(u64, u64),
     /// A record with this number does not belong there.
@@ -72,24 +117,30 @@ pub enum Fault {
 /// [`Broken`] with the first record that was changed, removed, inserted, reordered or cut off.
 pub fn verify(lines: impl Iterator<Item = Vec<u8>>, trust: &Trust) -> Result<Verified, Broken> {
     let mut rest = lines.peekable();
-    let mut seen = Verified { records: 0, first: 0, last: Head::NONE, checkpoints: 0, signed: 0 };
+    let open = Tail::default();
+    let mut seen = Verified { records: 0, first: 0, last: Head::NONE, checkpoints: 0, signed: 0, open };
     for line in 0_usize.. {
         let Some(bytes) = rest.next() else { break };
-        let broken = |fault| Broken { line, fault };
+        let before = Fault::Changed(seen.last.seq, None);
+        let broken = |fault| Broken { line: line.saturating_sub(usize::from(fault == before)), fault };
         let (record, link) = next(&seen, &bytes, &mut rest, trust).map_err(broken)?;
-        // A checkpoint that is called something else is one all the same.
-        if record.kind() == CHECKPOINT || record.text("signature").is_some() {
+        seen.open.add(record.at);
+        if record.is_checkpoint() {
             signed(&seen, &record, link, &mut rest, trust).map_err(broken)?;
             seen.checkpoints = seen.checkpoints.saturating_add(1);
             seen.signed = record.seq;
+            seen.open = Tail::default();
         }
         if seen.records == 0 {
             seen.first = record.seq;
         }
         seen.records = seen.records.saturating_add(1);
         seen.last = Head { seq: record.seq, link };
-        if trust.heads.iter().any(|head| head.seq == record.seq && head.link != link) {
-            return Err(broken(Fault::OtherHead(record.seq)));
+        for head in trust.heads.iter().filter(|head| head.seq == record.seq) {
+            if head.link != link {
+                return Err(broken(Fault::OtherHead(record.seq)));
+            }
+            seen.open = Tail::default();
         }
     }
     let end = |fault| Broken { line: usize::try_from(seen.records).unwrap_or(usize::MAX), fault };
@@ -97,6 +148,15 @@ pub fn verify(lines: impl Iterator<Item = Vec<u8>>, trust: &Trust) -> Result<Ver
         Some(head) if head.seq > seen.last.seq => Err(end(Fault::CutOff(seen.last.seq.saturating_add(1)))),
         Some(head) => Err(end(Fault::NotHere(head.seq))),
         None => Ok(seen),
+    }
+}
+
+impl Tail {
+    fn add(&mut self, at: u64) {
+        let is_first = self.records == 0;
+        self.records = self.records.saturating_add(1);
+        self.from = if is_first { at } else { self.from.min(at) };
+        self.to = self.to.max(at);
     }
 }
 
@@ -118,9 +178,18 @@ fn next<I: Iterator<Item = Vec<u8>>>(
     }
     let first_ever = expected == 1;
     if (seen.records > 0 || first_ever) && record.prev != seen.last.link {
-        // If this one is as it was made, it is the one before that is another than it was.
-        let fits = follows(rest, record.seq, link) || is_signed(&record, trust) == Signed::Well;
-        return Err(Fault::Changed(if fits && !first_ever { seen.last.seq } else { expected }, None));
+        if first_ever {
+            return Err(Fault::Changed(expected, None));
+        }
+        if is_signed(&record, trust) == Signed::Well {
+            return Err(Fault::Changed(seen.last.seq, None));
+        }
+        return Err(match follows(rest, record.seq, link) {
+            // This one is as it was made, so it is the one before that is not.
+            Some(true) => Fault::Changed(seen.last.seq, None),
+            Some(false) => Fault::Changed(expected, None),
+            None => Fault::AtOrBefore(expected),
+        });
     }
     Ok((record, link))
 }
@@ -131,10 +200,10 @@ fn whole(line: &[u8]) -> Result<(Record, Link), BadLine> {
     Ok((Record::read(line)?, Link::of(line)))
 }
 
-/// Whether the next line is a record that was made behind this one.
-fn follows<I: Iterator<Item = Vec<u8>>>(rest: &mut Peekable<I>, seq: u64, link: Link) -> bool {
-    let next = rest.peek().and_then(|line| whole(line).ok());
-    next.is_some_and(|(next, _)| next.seq.checked_sub(1) == Some(seq) && next.prev == link)
+/// Whether the next line is a record that was made behind this one; `None`: there is none that could tell.
+fn follows<I: Iterator<Item = Vec<u8>>>(rest: &mut Peekable<I>, seq: u64, link: Link) -> Option<bool> {
+    let (next, _) = rest.peek().and_then(|line| whole(line).ok())?;
+    (next.seq.checked_sub(1) == Some(seq)).then_some(next.prev == link)
 }
 
 /// A record stands where another one should.
@@ -164,9 +233,12 @@ fn signed<I: Iterator<Item = Vec<u8>>>(
         Signed::ByAnother => {
             Err(Fault::Foreign(record.seq, record.text("key").unwrap_or_default().to_owned()))
         }
-        // Who forges what comes before it makes what comes after it anew, too.
-        Signed::Badly if follows(rest, record.seq, link) => Err(Fault::Forged(seen.signed, record.seq)),
-        Signed::Badly => Err(Fault::Changed(record.seq, None)),
+        Signed::Badly => Err(match follows(rest, record.seq, link) {
+            // Who forges what comes before it makes what comes after it anew, too.
+            Some(true) => Fault::Forged(seen.signed, record.seq),
+            None if seen.records > 0 => Fault::AtOrBefore(record.seq),
+            Some(false) | None => Fault::Changed(record.seq, None),
+        }),
     }
 }
 
@@ -189,11 +261,15 @@ fn is_signed(record: &Record, trust: &Trust) -> Signed {
     if key.signed(&message, signature) { Signed::Well } else { Signed::Badly }
 }
 
+/// Records that come at once, when a store works again that has failed.
+const BURST: u64 = 5_000;
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Changed(seq, None) => write!(f, "record {seq} was changed"),
             Fault::Changed(seq, Some(bad)) => write!(f, "record {seq} was changed: {bad}"),
+            Fault::AtOrBefore(seq) => write!(f, "record {seq}, or one before it, was changed"),
             Fault::Removed(from, to) if from == to => write!(f, "record {from} was removed"),
             Fault::Removed(from, to) => write!(f, "records {from} to {to} were removed"),
             Fault::Inserted(seq) => write!(f, "a record with the number {seq} was inserted"),

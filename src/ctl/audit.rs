@@ -3,6 +3,7 @@
 //! Reads files and the store, whether siglatchd runs or not, and changes neither.
 
 mod bundle;
+mod proof;
 mod source;
 
 use std::fs::File;
@@ -24,18 +25,18 @@ use crate::config;
 use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use bundle::Bundle;
+pub(super) use proof::{bounds, not_proven};
 pub(super) use source::Source;
 
 /// Says whether a trail is whole.
 pub(super) fn verify(args: &Verify) -> Result<(), Failure> {
     let mut keys = args.keys.clone();
-    let mut heads = args.heads.clone();
-    let mut from_bundle = None;
+    let (mut from_bundle, mut end) = (None, None);
     let mut source = match args.files.as_slice() {
         [] => Source::of_server(&state_dir(&args.at.config)?)?,
         [only] if Bundle::is_one(only)? => {
             let bundle = Bundle::read(only)?;
-            heads.push(bundle.head);
+            end = Some(bundle.head);
             from_bundle = Some(bundle.key).filter(|_| keys.is_empty());
             keys.extend(from_bundle);
             Source::of_bundle(only, bundle)
@@ -50,13 +51,22 @@ pub(super) fn verify(args: &Verify) -> Result<(), Failure> {
             ..failure
         })?);
     }
-    let verified = check(&mut source, &Trust { keys, heads });
+    let verified = check(&mut source, &Trust { keys, heads: args.heads.clone() });
     source.failed()?;
     let verified = verified.map_err(|broken| {
         let place = source.place(broken.line);
         Failure::new(Exit::Config, format!("the trail is not whole: {broken} ({place})"))
             .hint("keep these files as they are: they are the evidence")
     })?;
+    // Who made the bundle says where it ends, which proves nothing.
+    if let Some(end) = end.filter(|end| *end != verified.last) {
+        let what = format!("its records end at {}, and by its manifest they should at {end}", verified.last);
+        return Err(Failure::new(Exit::Config, what).hint("it was cut off: ask for it once more"));
+    }
+    let bounds = bounds(&args.at.config);
+    if !verified.is_proven(bounds, clock::wall()) {
+        return Err(not_proven(&verified, bounds));
+    }
     exit::say(&said(&verified))?;
     if let Some(key) = from_bundle {
         exit::note(&format!(
@@ -67,10 +77,7 @@ pub(super) fn verify(args: &Verify) -> Result<(), Failure> {
 }
 
 fn said(verified: &Verified) -> String {
-    let Verified { records, first, last, checkpoints, signed } = verified;
-    if *records == 0 {
-        return "no records\n".to_owned();
-    }
+    let Verified { first, last, checkpoints, signed, .. } = verified;
     let unsigned = match last.seq.saturating_sub(*signed) {
         0 => "all of it is signed".to_owned(),
         _ if *checkpoints == 0 => "none of it is signed yet".to_owned(),
@@ -89,8 +96,7 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
     let mut source = Source::of_server(&state_dir(&args.at.config)?)?;
     let id = args.trace.map(|id| id.to_string());
     let mut text = String::new();
-    for line in &mut source {
-        let Ok(record) = Record::read(line.trim_ascii_end()) else { continue };
+    for (record, line) in source.records() {
         let of = |field| record.text(field).is_some_and(|text| Some(text) == id.as_deref());
         if record.at < args.since.unwrap_or(0) || id.is_some() && !of("knock") && !of("lease") {
             continue;
@@ -104,17 +110,19 @@ pub(super) fn show(args: &Show) -> Result<(), Failure> {
             exit::say(&std::mem::take(&mut text))?;
         }
     }
-    source.failed()?;
-    exit::say(&text)
+    exit::say(&text)?;
+    source.end()
 }
 
-/// Kind and fields, but for those that every record has.
+/// Kind and fields, but for those that every record has. What is in them may come from far away, or be forged: nothing of it
+/// steers the terminal or turns what stands beside it.
 pub(super) fn words(record: &Record) -> String {
-    let mut words = record.kind().to_owned();
-    for (name, value) in record.fields() {
-        if !["at", "kind", "prev", "seq"].contains(&name) {
-            words += &format!(" {name}={value}");
-        }
+    let mut words = record.kind().escape_debug().to_string();
+    for (name, value) in record.fields().filter(|(name, _)| !["at", "kind", "prev", "seq"].contains(name)) {
+        words += &match value.as_str() {
+            Some(text) => format!(" {}={text:?}", name.escape_debug()),
+            None => format!(" {}={}", name.escape_debug(), value.to_string().escape_debug()),
+        };
     }
     words
 }
@@ -144,13 +152,10 @@ pub(super) fn export(args: &Export) -> Result<(), Failure> {
 /// Prints the last head that is signed.
 pub(super) fn head(config: &Path) -> Result<(), Failure> {
     let mut source = Source::of_server(&state_dir(config)?)?;
-    let signed = |line: Vec<u8>| {
-        let line = line.trim_ascii_end();
-        let record = Record::read(line).ok().filter(|record| record.kind() == "checkpoint")?;
-        Some(Head { seq: record.seq, link: Link::of(line) })
-    };
-    let last = (&mut source).filter_map(signed).last();
-    source.failed()?;
+    let signed = source.records().filter(|(record, _)| record.is_checkpoint());
+    let last =
+        signed.last().map(|(record, line)| Head { seq: record.seq, link: Link::of(line.trim_ascii_end()) });
+    source.end()?;
     let last = last.ok_or_else(|| {
         Failure::new(Exit::TryAgain, "nothing is signed yet")
             .hint("siglatchd signs every few minutes, and when it stops")

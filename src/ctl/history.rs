@@ -30,8 +30,7 @@ pub(super) fn history(args: &History) -> Result<(), Failure> {
     let mut source = Source::of_server(&state_dir(&args.at.config)?)?;
     let mut knocks: Vec<Knock> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for line in &mut source {
-        let Ok(record) = Record::read(line.trim_ascii_end()) else { continue };
+    for (record, _) in source.records() {
         let (Some(id), Some(result)) = (record.text("knock"), result(&record)) else { continue };
         let text = |field| record.text(field).unwrap_or("-").to_owned();
         let differs = |field, wanted: &Option<Name>| {
@@ -56,7 +55,7 @@ pub(super) fn history(args: &History) -> Result<(), Failure> {
             }
         }
     }
-    source.failed()?;
+    source.end()?;
     if args.json {
         let json = serde_json::to_string_pretty(&knocks).map_err(|error| internal(&error))?;
         return exit::say(&format!("{json}\n"));
@@ -64,7 +63,7 @@ pub(super) fn history(args: &History) -> Result<(), Failure> {
     let mut rows = vec![["TIME", "KNOCK", "USER", "ACTION", "FROM", "RESULT"].map(str::to_owned)];
     rows.extend(knocks.into_iter().map(|knock| {
         let Knock { at, knock, user, action, from, result } = knock;
-        [moment(at), knock, user, action, from, result]
+        [moment(at), knock, user, action, from, result].map(|cell| cell.escape_debug().to_string())
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -95,8 +94,7 @@ pub(super) fn explain(config: &Path, knock: KnockId) -> Result<(), Failure> {
     let mut source = Source::of_server(&state_dir(config)?)?;
     let id = knock.to_string();
     let mut text = String::new();
-    for line in &mut source {
-        let Ok(record) = Record::read(line.trim_ascii_end()) else { continue };
+    for (record, _) in source.records() {
         if ![record.text("knock"), record.text("lease")].contains(&Some(&id)) {
             continue;
         }
@@ -105,7 +103,7 @@ pub(super) fn explain(config: &Path, knock: KnockId) -> Result<(), Failure> {
             text += &format!("    {why}\n");
         }
     }
-    source.failed()?;
+    source.end()?;
     if text.is_empty() {
         return Err(Failure::new(Exit::TryAgain, format!("the trail knows no knock {id}")).hint(
             "a datagram that is not authentic has no record, nor has the twenty-first refusal of a kind in a minute",

@@ -132,7 +132,7 @@ impl Report {
             latest: self.latest.iter().rev().cloned().collect(),
             scripts: Scripts { running: 0, ended: self.ended.clone() },
             doors: Doors { undo_failed: self.undo_failed, ..Doors::default() },
-            audit: Audit { missed: self.trail.all_missed(), ..self.audit.clone() },
+            audit: Audit { missed: self.all_missed(), ..self.audit.clone() },
             store: Store { failing: self.store.clone(), claims: self.claims, ..Store::default() },
             ..Status::default()
         }
@@ -277,7 +277,7 @@ impl Report {
             ("scripts-timed-out", scripts(|ended| ended.timed_out)),
             ("undo-failed", self.undo_failed),
             ("audit-seq", self.audit.seq),
-            ("audit-missed", self.trail.all_missed()),
+            ("audit-missed", self.all_missed()),
         ];
         let more = more.map(|(name, count)| (name, Value::from(count)));
         speak("stopped", "stopped", &self.counts, &Counts::ZERO, &more);

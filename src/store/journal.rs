@@ -48,12 +48,16 @@ pub struct Journal {
     file: TrailFile,
     /// Without a record yet.
     pending: VecDeque<Entry>,
-    /// Events for which there was no room.
+    /// Events for which there was no room, since that was last recorded.
     missed: u64,
+    /// And since the start.
+    all_missed: u64,
     /// Lines that the store has and the file has not, as long as they are few: they need not be read again.
     fresh: Vec<Line>,
-    /// The last record that is signed.
+    /// The last record that is signed, or was there at the start.
     signed: u64,
+    /// Whether what was there at the start is not.
+    left: bool,
     /// Whether the store may hold more than it said.
     ending: Ending,
     /// Holds the folder's lock, where the store does not.
@@ -102,8 +106,20 @@ impl Journal {
                 self.pending.push_back(entry);
             } else {
                 self.missed = self.missed.saturating_add(1);
+                self.all_missed = self.all_missed.saturating_add(1);
             }
         }
+    }
+
+    /// Events that have no record of their own and never will.
+    pub(super) fn all_missed(&self) -> u64 {
+        self.all_missed
+    }
+
+    /// Nothing is written any more: what waits has no record.
+    pub(super) fn give_up(&mut self) {
+        self.all_missed = self.all_missed.saturating_add(self.pending.len() as u64);
+        self.pending.clear();
     }
 
     /// [`Store::claim`], with a record for each claim that is new.
@@ -139,9 +155,9 @@ impl Journal {
         self.committed(result, chain, lines)
     }
 
-    /// Whether there are enough records to be signed, whatever the time.
+    /// Whether there are enough records to be signed, or old ones, whatever the time.
     pub(super) fn is_due(&self) -> bool {
-        self.unsigned() >= self.keeping.checkpoint_records
+        self.left || self.unsigned() >= self.keeping.checkpoint_records
     }
 
     /// Signs what is not signed, and has all of it on the disk before the head is told; `None`: there is nothing new.
@@ -159,7 +175,7 @@ impl Journal {
         let lines = vec![chain.checkpoint(millis(wall), &self.key, self.keeping.server)];
         let result = store.append(wall, &lines, Sync::Now);
         self.committed(result, chain, lines)?;
-        self.signed = self.chain.head().seq;
+        (self.signed, self.left) = (self.chain.head().seq, false);
         Ok(Some(self.chain.head()))
     }
 

@@ -53,6 +53,8 @@ pub enum Reply<T> {
     FileFailing(StoreError),
     /// The trail's file is whole again.
     FileRecovered,
+    /// So many events have no record, since the start: there was no room for them while the engine failed.
+    Missed(u64),
 }
 
 /// The claim or door could not be recorded: it must not run.
@@ -285,6 +287,8 @@ struct Worker<T> {
     failing: Option<String>,
     /// What was said last, while the trail's file cannot be written.
     file_failing: Option<String>,
+    /// Events without a record, as was said last.
+    missed: u64,
     refused: u64,
     noting: Arc<AtomicBool>,
 }
@@ -303,8 +307,8 @@ impl<T> Worker<T> {
         noting: Arc<AtomicBool>,
     ) -> (Worker<T>, Receiver<Reply<T>>) {
         let (outbox, replies) = channel();
-        let worker = Worker { store, journal, outbox, failing: None, file_failing: None, refused: 0, noting };
-        (worker, replies)
+        let (failing, file_failing) = (None, None);
+        (Worker { store, journal, outbox, failing, file_failing, missed: 0, refused: 0, noting }, replies)
     }
 
     fn run(mut self, queue: &Receiver<Request<T>>, wall: impl Fn() -> u64, wake: impl Fn()) {
@@ -325,7 +329,7 @@ impl<T> Worker<T> {
                 }
             }
         }
-        self.checkpoint(wall());
+        self.end(wall());
         if let Err(error) = self.store.close(wall()) {
             say(&self.outbox, Reply::Failing(error));
             wake();

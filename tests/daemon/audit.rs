@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
+use siglatch::audit::{Chain, Entry, Event, Head, Link};
 
 use crate::common::{Site, field, knock, until};
 
@@ -340,7 +341,7 @@ fn who_changes_the_trail_is_found_out() {
     };
     let other = lines[3].replace("alice", "malory");
     let changed = verify(&[&lines[..3], &[other.as_str()], &lines[4..]].concat());
-    assert!(changed.contains("record 4 was changed") && changed.contains("changed.jsonl, line"), "{changed}");
+    assert!(changed.contains("record 4 was changed (") && changed.contains("changed.jsonl, line 4)"), "{changed}");
     assert!(verify(&[&lines[..3], &lines[4..]].concat()).contains("record 4 was removed"));
     assert!(verify(&[&lines[..5], &lines[2..]].concat()).contains("a record with the number 3 was inserted"));
     let swapped = [&lines[..3], &[lines[4], lines[3]], &lines[5..]].concat();
@@ -405,6 +406,66 @@ fn a_third_party_verifies_a_bundle_with_either_program() {
 }
 
 #[test]
+fn a_trail_that_was_made_without_the_key_is_not_proven() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let key = said(&site, &["audit", "key"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    let whole = fs::read_to_string(trail(&site)).unwrap();
+    let last = Link::of(whole.lines().next_back().unwrap().as_bytes());
+    let end = Head { seq: whole.lines().count() as u64, link: last };
+    let forged = |before: &str, behind: Head, records: u64, from: std::time::Duration, took: std::time::Duration| {
+        let mut chain = Chain::behind(behind);
+        let mut text = before.to_owned();
+        for number in 0..records {
+            let entry = Entry::new(from + took * number as u32 / records as u32, Event::Stopped);
+            text += &format!("{}\n", chain.append(&entry).text);
+        }
+        text
+    };
+    let (file, zero) = (site.path("forged.jsonl"), std::time::Duration::ZERO);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify_audit.py");
+    let verified = |text: String| {
+        fs::write(&file, text).unwrap();
+        let output = ctl(&site, &["audit", "verify", file.to_str().unwrap()]);
+        let python = Command::new("python3").arg(&script).arg(key.trim()).arg(&file).output().unwrap();
+        assert_eq!(output.status.code(), python.status.code(), "{output:?} {python:?}");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (text, why) in [
+        (String::new(), "there are no records"),
+        (forged("", Head::NONE, 169, now - hour, zero), "records 1 to 169 are whole, but none of them is signed"),
+        (forged("", Head::NONE, 20_000, now, zero), "none of them is signed"),
+        (forged(&whole, end, 5_000, now, hour), "the last 5000 are not signed, and were made in 59m"),
+        (forged(&whole, end, 15_001, now, zero), "and siglatchd leaves no more than 15000 of 11m unsigned"),
+    ] {
+        let (code, said) = verified(text);
+        assert!(code == 65 && said.starts_with("error: the trail is not proven: ") && said.contains(why), "{code} {said}");
+    }
+    // What siglatchd leaves when it is killed.
+    for young in [forged("", Head::NONE, 169, now, zero), forged(&whole, end, 100, now, zero)] {
+        assert_eq!(verified(young), (0, String::new()));
+    }
+}
+
+#[test]
+fn what_a_kill_left_unsigned_is_signed_soon_after_the_next_start() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.kill();
+    assert_eq!(ctl(&site, &["audit", "head"]).status.code(), Some(75), "nothing is signed yet");
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.wait("a signature", |line| line.contains("code=audit-head"));
+    daemon.stop();
+    whole(&site);
+}
+
+#[test]
 fn a_file_that_cannot_be_written_stops_no_knock_and_is_whole_later() {
     let mut site = Site::new().with_run();
     site.tables += "\n[audit]\ncheckpoint_every = \"1s\"\n";
@@ -440,4 +501,83 @@ fn with_a_store_in_memory_the_file_alone_has_the_trail() {
     whole(&site);
     assert_eq!(kinds(&site).iter().filter(|kind| *kind == "claimed").count(), 2);
     assert!(!site.path("state/claims.db").exists());
+}
+
+#[test]
+fn what_could_not_be_recorded_is_counted_when_the_daemon_stops() {
+    let site = Site::new().with_run();
+    let daemon = site.start();
+    let store = rusqlite::Connection::open(site.path("state/claims.db")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    store.execute_batch(full).unwrap();
+    drop(store);
+    said(&site, &["ban", "198.51.100.0/24"]);
+    let stopped = daemon.stop();
+    assert_eq!(stopped.count("audit-missed"), 2, "the administrator's request, and the end: {:?}", stopped.log);
+}
+
+#[test]
+fn lines_that_are_no_records_are_told_by_whatever_reads_the_trail() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let text = fs::read_to_string(trail(&site)).unwrap();
+    let knock = records(&site)[2]["knock"].as_str().unwrap().to_owned();
+    fs::write(trail(&site), text.replacen("\n", "\nno record\n{}\n", 1)).unwrap();
+    for args in [&["history"][..], &["explain", &knock], &["audit", "show"], &["audit", "head"]] {
+        let output = ctl(&site, args);
+        let (out, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success() && !out.is_empty(), "{args:?}: {told}");
+        assert!(told.starts_with("warning: lines that are no records, and left out here: 2\n"), "{args:?}: {told}");
+    }
+    assert!(wrong(&site, &["audit", "verify"]).contains("audit.jsonl, line 2)"));
+}
+
+#[test]
+fn nothing_in_a_record_steers_the_terminal_that_it_is_shown_on() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let text = fs::read_to_string(trail(&site)).unwrap();
+    let knock = records(&site)[2]["knock"].as_str().unwrap().to_owned();
+    let hostile = "al\u{9b}31m\u{202e}ice\u{2066}";
+    fs::write(trail(&site), text.replace("alice", hostile).replace("\"lane\"", "\"la\u{85}ne\"")).unwrap();
+    for args in [&["history"][..], &["explain", &knock], &["audit", "show"]] {
+        let said = said(&site, args);
+        assert!(said.contains(r"al\u{9b}31m\u{202e}ice\u{2066}"), "{args:?}: {said:?}");
+        let steers = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2066}".contains(c);
+        assert!(!said.contains(steers), "{args:?}: {said:?}");
+    }
+    for args in [&["history", "--json"][..], &["audit", "show", "--json"]] {
+        assert!(said(&site, args).contains(hostile), "{args:?}: programs get it as it is");
+    }
+}
+
+#[test]
+fn a_bundle_that_unfolds_to_more_than_it_is_is_refused_unread() {
+    let site = Site::new();
+    site.write_config();
+    let bundle = site.path("bundle.tar");
+    let refused = |kind: tar::EntryType, name: &str, len: u64| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_path(name).unwrap();
+        header.set_size(len);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.resize(4096, 0);
+        fs::write(&bundle, bytes).unwrap();
+        wrong(&site, &["audit", "verify", bundle.to_str().unwrap()])
+    };
+    use tar::EntryType as Kind;
+    for kind in [Kind::GNUSparse, Kind::GNULongName, Kind::XHeader, Kind::Symlink, Kind::Directory] {
+        let said = refused(kind, "records.jsonl", 1 << 30);
+        assert!(said.contains("\"records.jsonl\" in it is no regular file"), "{kind:?}: {said}");
+    }
+    for name in ["records.jsonl", "another"] {
+        assert!(refused(Kind::Regular, name, (4 << 30) + 1).contains("holds more than 4 GiB"));
+    }
+    assert!(refused(Kind::Regular, "records.jsonl", 1 << 30).contains("ends in the middle of records.jsonl"));
 }

@@ -50,6 +50,12 @@ fn kinds(folder: &Path) -> Vec<String> {
     text.lines().filter_map(kind).collect()
 }
 
+/// How many events have no record, as was said last.
+fn missed(replies: Vec<Reply<u32>>) -> Option<u64> {
+    let said = |reply| if let Reply::Missed(events) = reply { Some(events) } else { None };
+    replies.into_iter().filter_map(said).next_back()
+}
+
 fn claim(thread: &StoreThread<u32>, challenge: u32) {
     thread.submit_telling(record(NOON + 1, challenge), Some(intent(challenge)), challenge).unwrap();
 }
@@ -83,6 +89,7 @@ fn a_record_that_cannot_be_written_lets_nothing_run() {
     claim(&thread, 1);
     let replies = thread.close();
     assert!(matches!(replies[..], [Reply::Failing(_), Reply::Claimed(1, Err(_)), ..]), "{replies:?}");
+    assert!(!replies.iter().any(|reply| matches!(reply, Reply::Missed(_))), "it was refused: {replies:?}");
     super::edit(&made.folder, "DROP TRIGGER full");
     // It was not claimed either.
     let (mut store, _) = open(&made.folder, WALL);
@@ -108,18 +115,36 @@ fn what_waited_for_a_store_that_failed_is_recorded_and_what_had_no_room_counted(
     while thread.forget(NOON - 1).is_err() {}
     let deadline = Duration::from_secs(20);
     let mut waited = Duration::ZERO;
-    while !matches!(thread.try_recv(), Some(Reply::Forgotten(_))) {
+    let mut replies = Vec::new();
+    while !matches!(replies.last(), Some(Reply::Forgotten(_))) {
         std::thread::sleep(Duration::from_millis(5));
         waited += Duration::from_millis(5);
         assert!(waited < deadline);
+        replies.extend(std::iter::from_fn(|| thread.try_recv()));
     }
+    assert_eq!(missed(replies), Some(904));
     super::edit(&made.folder, "DROP TRIGGER full");
-    thread.close();
+    assert_eq!(missed(thread.close()), None, "none since");
     let kinds = kinds(&made.folder);
     assert_eq!(kinds.iter().filter(|kind| *kind == "ran").count(), 4096);
     assert_eq!(kinds[kinds.len() - 2..], ["missed", "checkpoint"]);
     let text = fs::read_to_string(made.folder.join("audit.jsonl")).unwrap();
     assert!(text.contains(r#""count":"904""#));
+}
+
+#[test]
+fn what_still_waits_when_the_daemon_stops_is_counted() {
+    let made = made();
+    let (mut store, _) = open(&made.folder, WALL);
+    let journal = journal(&made.folder, &mut store, WALL);
+    super::edit(
+        &made.folder,
+        "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    );
+    let thread = StoreThread::<u32>::start_telling(Box::new(store), Some(journal), || WALL, || {}).unwrap();
+    thread.note(vec![intent(1), intent(2)]).unwrap();
+    let replies = thread.close_telling(vec![Entry::new(Duration::from_secs(WALL), Event::Stopped)]);
+    assert_eq!(missed(replies), Some(3));
 }
 
 #[test]

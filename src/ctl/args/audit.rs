@@ -24,7 +24,8 @@ pub(in crate::ctl) enum Audit {
 /// Says whether the audit trail is whole, or which record was changed, removed, inserted, moved or cut off first
 ///
 /// Needs the public key alone. Who has the private one, as root of the server has, can write another trail: give a head that
-/// was kept elsewhere, and that shows, too. Exit code 78 if the trail is not whole.
+/// was kept elsewhere, and that shows, too. Exit code 78 if the trail is not whole, 65 if it is whole, but less of it is signed than
+/// siglatchd signs: who has no key at all can have made it.
 #[derive(Args, Debug)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(in crate::ctl) struct Verify {

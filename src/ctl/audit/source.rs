@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::bundle::Bundle;
 use crate::audit::{LINE_MAX, Record};
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::store::journal;
 
 /// Lines with their newlines.
@@ -17,6 +17,8 @@ pub(in crate::ctl) struct Source {
     store: Option<PathBuf>,
     /// The last line that was seen.
     last: Vec<u8>,
+    /// Lines that are no records.
+    strange: u64,
     failed: Option<Failure>,
 }
 
@@ -53,15 +55,38 @@ impl Source {
 
     pub(super) fn of_bundle(path: &Path, bundle: Bundle) -> Source {
         let name = format!("{} in {}", super::bundle::RECORDS, path.display());
-        Source::new(vec![Part::new(name, Cursor::new(bundle.records))])
+        Source::new(vec![Part::new(name, bundle.records)])
     }
 
     fn new(parts: Vec<Part>) -> Source {
-        Source { parts, at: 0, store: None, last: Vec::new(), failed: None }
+        Source { parts, at: 0, store: None, last: Vec::new(), strange: 0, failed: None }
+    }
+
+    /// The records, each with its line; what is none is left out, and told at the [`end`](Self::end).
+    pub(in crate::ctl) fn records(&mut self) -> impl Iterator<Item = (Record, Vec<u8>)> {
+        std::iter::from_fn(|| {
+            loop {
+                let line = self.next()?;
+                match Record::read(line.trim_ascii_end()) {
+                    Ok(record) => return Some((record, line)),
+                    Err(_) => self.strange = self.strange.saturating_add(1),
+                }
+            }
+        })
+    }
+
+    /// Whether all of it could be read; says how many lines were no records.
+    pub(in crate::ctl) fn end(mut self) -> Result<(), Failure> {
+        if self.strange > 0 {
+            let strange = self.strange;
+            exit::note(&format!("warning: lines that are no records, and left out here: {strange}"));
+            exit::note(" hint: `siglatchctl audit verify` says where the first one is");
+        }
+        self.failed()
     }
 
     /// Whether it ended because it could not be read.
-    pub(in crate::ctl) fn failed(&mut self) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self) -> Result<(), Failure> {
         self.failed.take().map_or(Ok(()), Err)
     }
 

@@ -30,6 +30,16 @@ impl Report {
         log::info!(code = "audit-head", head:%; "audit trail signed");
     }
 
+    /// So many events have no record, for the store could not take them.
+    pub(in crate::keeper) fn audit_missed(&mut self, events: u64) {
+        self.audit.missed = events;
+    }
+
+    /// Events that have no record, since the start.
+    pub(super) fn all_missed(&self) -> u64 {
+        self.audit.missed.saturating_add(self.trail.all_missed())
+    }
+
     /// The public key that it is signed with, in hex.
     pub(in crate::keeper) fn audit_key(&self) -> &str {
         &self.audit.public_key

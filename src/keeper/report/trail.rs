@@ -37,7 +37,7 @@ impl Trail {
         Trail { payloads, ..Trail::default() }
     }
 
-    /// Events that were never recorded.
+    /// Events that the store never got.
     pub(super) fn all_missed(&self) -> u64 {
         self.all_missed
     }

@@ -163,7 +163,8 @@ impl Keeper {
                 | Reply::KeptHook(..)
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
-                | Reply::FileRecovered => {}
+                | Reply::FileRecovered
+                | Reply::Missed(_) => {}
             }
         }
         self.carry_out(now);

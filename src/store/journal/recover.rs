@@ -84,6 +84,8 @@ pub(super) fn open(
     };
     let last = filed.iter().chain(&stored).max_by_key(|line| line.seq);
     let head = last.map_or(Head::NONE, Head::from);
+    let record = last.and_then(|line| Record::read(line.text.as_bytes()).ok());
+    let left = record.is_some_and(|record| !record.is_checkpoint());
     let first = first(&tail.file);
     let file = TrailFile::new(folder, tail.file, tail.len, first.as_ref(), filed.map_or(0, |line| line.seq));
     let mut journal = Journal {
@@ -93,8 +95,10 @@ pub(super) fn open(
         file,
         pending: Default::default(),
         missed: 0,
+        all_missed: 0,
         fresh: Vec::new(),
         signed: head.seq,
+        left,
         ending: Ending::Known,
         _folder: held,
     };

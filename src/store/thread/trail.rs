@@ -1,6 +1,6 @@
 //! The trail, as the store's thread looks after it: when nobody waits for a claim.
 
-use super::{NotRecorded, Reply, StoreError, Worker, say};
+use super::{Journal, NotRecorded, Reply, StoreError, Worker, say};
 use crate::audit::Entry;
 use crate::crash;
 
@@ -30,6 +30,25 @@ impl<T> Worker<T> {
     pub(super) fn note(&mut self, entries: Vec<Entry>) {
         if let Some(journal) = &mut self.journal {
             journal.note(entries);
+            self.count();
+        }
+    }
+
+    /// Signs all of it. What cannot be written by now never is.
+    pub(super) fn end(&mut self, wall: u64) {
+        self.checkpoint(wall);
+        if let Some(journal) = &mut self.journal {
+            journal.give_up();
+            self.count();
+        }
+    }
+
+    /// Reports that there are more events without a record.
+    fn count(&mut self) {
+        let missed = self.journal.as_ref().map_or(0, Journal::all_missed);
+        if missed > self.missed {
+            self.missed = missed;
+            say(&self.outbox, Reply::Missed(missed));
         }
     }
 
