@@ -117,7 +117,8 @@ fn what_anybody_could_have_made_is_not_proven() {
     // Behind so many signed ones, so many more, each so much later than the one before.
     let proven = |signed: u64, more: u64, apart: u64, now: Duration, kept: Option<u64>| {
         let mut chain = Chain::behind(Head::NONE);
-        let mut lines: Vec<String> = (0..signed).map(|at| chain.append(&entry(at, Event::Stopped)).text).collect();
+        let mut lines: Vec<String> =
+            (0..signed).map(|at| chain.append(&entry(at, Event::Stopped)).text).collect();
         if signed > 0 {
             lines.push(chain.checkpoint(NOON, &key(), None).text);
         }
@@ -149,7 +150,11 @@ fn what_anybody_could_have_made_is_not_proven() {
         (3, 5_020, 1000, now, Some(5_015), true),
         (0, 5_020, 1000, now, Some(4_000), false),
     ] {
-        assert_eq!(proven(signed, more, apart, now, kept), expected, "{signed} {more} {apart} {now:?} {kept:?}");
+        assert_eq!(
+            proven(signed, more, apart, now, kept),
+            expected,
+            "{signed} {more} {apart} {now:?} {kept:?}"
+        );
     }
 }
 

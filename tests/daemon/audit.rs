@@ -341,7 +341,10 @@ fn who_changes_the_trail_is_found_out() {
     };
     let other = lines[3].replace("alice", "malory");
     let changed = verify(&[&lines[..3], &[other.as_str()], &lines[4..]].concat());
-    assert!(changed.contains("record 4 was changed (") && changed.contains("changed.jsonl, line 4)"), "{changed}");
+    assert!(
+        changed.contains("record 4 was changed (") && changed.contains("changed.jsonl, line 4)"),
+        "{changed}"
+    );
     assert!(verify(&[&lines[..3], &lines[4..]].concat()).contains("record 4 was removed"));
     assert!(verify(&[&lines[..5], &lines[2..]].concat()).contains("a record with the number 3 was inserted"));
     let swapped = [&lines[..3], &[lines[4], lines[3]], &lines[5..]].concat();
@@ -417,15 +420,16 @@ fn a_trail_that_was_made_without_the_key_is_not_proven() {
     let whole = fs::read_to_string(trail(&site)).unwrap();
     let last = Link::of(whole.lines().next_back().unwrap().as_bytes());
     let end = Head { seq: whole.lines().count() as u64, link: last };
-    let forged = |before: &str, behind: Head, records: u64, from: std::time::Duration, took: std::time::Duration| {
-        let mut chain = Chain::behind(behind);
-        let mut text = before.to_owned();
-        for number in 0..records {
-            let entry = Entry::new(from + took * number as u32 / records as u32, Event::Stopped);
-            text += &format!("{}\n", chain.append(&entry).text);
-        }
-        text
-    };
+    let forged =
+        |before: &str, behind: Head, records: u64, from: std::time::Duration, took: std::time::Duration| {
+            let mut chain = Chain::behind(behind);
+            let mut text = before.to_owned();
+            for number in 0..records {
+                let entry = Entry::new(from + took * number as u32 / records as u32, Event::Stopped);
+                text += &format!("{}\n", chain.append(&entry).text);
+            }
+            text
+        };
     let (file, zero) = (site.path("forged.jsonl"), std::time::Duration::ZERO);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify_audit.py");
     let verified = |text: String| {
@@ -437,13 +441,19 @@ fn a_trail_that_was_made_without_the_key_is_not_proven() {
     };
     for (text, why) in [
         (String::new(), "there are no records"),
-        (forged("", Head::NONE, 169, now - hour, zero), "records 1 to 169 are whole, but none of them is signed"),
+        (
+            forged("", Head::NONE, 169, now - hour, zero),
+            "records 1 to 169 are whole, but none of them is signed",
+        ),
         (forged("", Head::NONE, 20_000, now, zero), "none of them is signed"),
         (forged(&whole, end, 5_000, now, hour), "the last 5000 are not signed, and were made in 59m"),
         (forged(&whole, end, 15_001, now, zero), "and siglatchd leaves no more than 15000 of 11m unsigned"),
     ] {
         let (code, said) = verified(text);
-        assert!(code == 65 && said.starts_with("error: the trail is not proven: ") && said.contains(why), "{code} {said}");
+        assert!(
+            code == 65 && said.starts_with("error: the trail is not proven: ") && said.contains(why),
+            "{code} {said}"
+        );
     }
     // What siglatchd leaves when it is killed.
     for young in [forged("", Head::NONE, 169, now, zero), forged(&whole, end, 100, now, zero)] {
@@ -513,7 +523,12 @@ fn what_could_not_be_recorded_is_counted_when_the_daemon_stops() {
     drop(store);
     said(&site, &["ban", "198.51.100.0/24"]);
     let stopped = daemon.stop();
-    assert_eq!(stopped.count("audit-missed"), 2, "the administrator's request, and the end: {:?}", stopped.log);
+    assert_eq!(
+        stopped.count("audit-missed"),
+        2,
+        "the administrator's request, and the end: {:?}",
+        stopped.log
+    );
 }
 
 #[test]
@@ -527,9 +542,13 @@ fn lines_that_are_no_records_are_told_by_whatever_reads_the_trail() {
     fs::write(trail(&site), text.replacen("\n", "\nno record\n{}\n", 1)).unwrap();
     for args in [&["history"][..], &["explain", &knock], &["audit", "show"], &["audit", "head"]] {
         let output = ctl(&site, args);
-        let (out, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let (out, told) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         assert!(output.status.success() && !out.is_empty(), "{args:?}: {told}");
-        assert!(told.starts_with("warning: lines that are no records, and left out here: 2\n"), "{args:?}: {told}");
+        assert!(
+            told.starts_with("warning: lines that are no records, and left out here: 2\n"),
+            "{args:?}: {told}"
+        );
     }
     assert!(wrong(&site, &["audit", "verify"]).contains("audit.jsonl, line 2)"));
 }
