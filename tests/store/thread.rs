@@ -193,7 +193,8 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 | Reply::KeptHook(..)
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
-                | Reply::FileRecovered => panic!(),
+                | Reply::FileRecovered
+                | Reply::Missed(_) => panic!(),
             }
         }
     }
