@@ -69,7 +69,11 @@ impl Verified {
     pub fn is_proven(&self, bounds: Bounds, now: Duration) -> bool {
         let Tail { records, from, to } = self.open;
         // Where nothing is signed, not even the times of the records say how long that has been so.
-        let until = if records == self.records { Duration::from_millis(to).max(now) } else { Duration::from_millis(to) };
+        let until = if records == self.records {
+            Duration::from_millis(to).max(now)
+        } else {
+            Duration::from_millis(to)
+        };
         let time = until.saturating_sub(Duration::from_millis(from));
         self.records > 0 && records <= bounds.records && time <= bounds.time
     }

@@ -128,7 +128,9 @@ fn the_thread_answers_for_each_door_among_claims() {
             | Reply::Recovered { .. }
             | Reply::Head(_)
             | Reply::FileFailing(_)
-            | Reply::FileRecovered => {}
+            | Reply::FileRecovered
+            | Reply::FileBroken(_)
+            | Reply::Missed(_) => {}
         }
     }
     let sources: Vec<std::net::IpAddr> = (0..100).map(|host| ip(&format!("192.0.2.{host}"))).collect();

@@ -193,7 +193,9 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 | Reply::KeptHook(..)
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
-                | Reply::FileRecovered => panic!(),
+                | Reply::FileRecovered
+                | Reply::FileBroken(_)
+                | Reply::Missed(_) => panic!(),
             }
         }
     }

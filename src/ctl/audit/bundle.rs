@@ -49,9 +49,8 @@ struct Manifest {
 
 /// The bytes of a bundle with these lines.
 pub(super) fn write(lines: &[Vec<u8>], key: TrailKey) -> Result<Vec<u8>, Failure> {
-    let checkpoint = |line: &&Vec<u8>| {
-        Record::read(line.trim_ascii_end()).is_ok_and(|record| record.is_checkpoint())
-    };
+    let checkpoint =
+        |line: &&Vec<u8>| Record::read(line.trim_ascii_end()).is_ok_and(|record| record.is_checkpoint());
     let checkpoints: Vec<&[u8]> = lines.iter().filter(checkpoint).map(Vec::as_slice).collect();
     let files = [
         (KEY, format!("{key}\n").into_bytes()),
@@ -107,8 +106,8 @@ impl Bundle {
             if error.kind() == io::ErrorKind::Other { bad(&error.to_string()) } else { unreadable(error) }
         })?;
         let manifest = members.remove(MANIFEST).ok_or_else(|| bad("there is no manifest in it"))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&manifest.start).map_err(|error| bad(&format!("its manifest: {error}")))?;
+        let manifest: Manifest = serde_json::from_slice(&manifest.start)
+            .map_err(|error| bad(&format!("its manifest: {error}")))?;
         if manifest.siglatch != FORM {
             return Err(bad("it is of a form that this siglatch does not know"));
         }
@@ -151,7 +150,8 @@ fn members(file: &File) -> io::Result<BTreeMap<String, Member>> {
         if ![MANIFEST, KEY, CHECKPOINTS, RECORDS].contains(&name.as_str()) {
             continue;
         }
-        let mut member = Member { at: entry.raw_file_position(), len: 0, hash: Link([0; 32]), start: Vec::new() };
+        let mut member =
+            Member { at: entry.raw_file_position(), len: 0, hash: Link([0; 32]), start: Vec::new() };
         let (mut hasher, mut piece) = (Sha256::new(), vec![0; SMALL]);
         loop {
             let read = entry.read(&mut piece)?;
