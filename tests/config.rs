@@ -712,6 +712,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("keys/alice.pub.pem", 0o644, public.as_bytes());
     folder.write("keys/alice.totp", 0o600, b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n");
     folder.write("keys/ssh.webhook", 0o600, &[7; 32]);
+    folder.write("keys/audit.webhook", 0o600, &[7; 32]);
     folder.write("keys/internal-ca.pem", 0o644, CERTIFICATE);
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
@@ -726,6 +727,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         let mut config = loaded.config;
         config.server_id = None;
+        config.audit.webhook = None;
         config.limits.workers = 0;
         controls.borrow_mut().push(std::mem::take(&mut config.control));
         let users = std::mem::take(&mut config.users);

@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
+use toml_edit::{Decor, DocumentMut, Item, RawString, Table, TableLike, Value};
 
 use super::resolved::Role;
 use super::shape::{closest, dotted};
@@ -96,12 +96,17 @@ impl Change {
     ///
     /// [`BadChange::NoSetting`].
     pub fn takes(&self) -> Result<Takes, BadChange> {
-        self.setting().map(|setting| setting.takes)
+        self.setting().map(|(setting, _)| setting.takes)
     }
 
     /// The least that one must be to ask for it.
     pub fn role(&self) -> Role {
-        self.setting().map_or(Role::Operator, |setting| setting.role)
+        let role = self.setting().map_or(Role::Operator, |(setting, _)| setting.role);
+        match (self.key.as_str(), self.value.as_deref()) {
+            // Nobody hides by it what he does.
+            ("log.level", Some("\"info\"" | "\"debug\"" | "\"trace\"") | None) => Role::Operator,
+            _ => role,
+        }
     }
 
     /// Writes it into a configuration.
@@ -110,9 +115,8 @@ impl Change {
     ///
     /// [`BadChange`]: the text is as it was.
     pub fn apply(&self, document: &mut DocumentMut) -> Result<Applied, BadChange> {
-        self.setting()?;
+        let (_, path) = self.setting()?;
         let value = self.value.as_deref().map(|text| self.value_of(text)).transpose()?;
-        let path: Vec<&str> = self.key.split('.').collect();
         let Some((last, tables)) = path.split_last() else {
             return Ok(Applied::NotHere);
         };
@@ -129,8 +133,10 @@ impl Change {
         })
     }
 
-    fn setting(&self) -> Result<&'static Setting, BadChange> {
-        SETTINGS.iter().find(|setting| fits(setting.key, &self.key)).ok_or_else(|| {
+    /// Which it is, and where it stands.
+    fn setting(&self) -> Result<(&'static Setting, Vec<&str>), BadChange> {
+        let found = SETTINGS.iter().find_map(|setting| Some((setting, path(setting.key, &self.key)?)));
+        found.ok_or_else(|| {
             let hint = match self.meant() {
                 Some(key) => format!("did you mean `{key}`?"),
                 None => "edit the file, then `siglatchctl reload`".to_owned(),
@@ -144,7 +150,11 @@ impl Change {
         let split = |key: &'static str| key.rsplit_once('.').unwrap_or(("", key));
         let (table, name) = self.key.rsplit_once('.').unwrap_or(("", &self.key));
         let there = SETTINGS.iter().map(|setting| split(setting.key));
-        let names = there.filter(|(other, _)| fits(other, table)).map(|(_, name)| name);
+        let same = |other: &str| match other.strip_suffix('*') {
+            Some(tables) => table.strip_prefix(tables).is_some_and(|name| !name.is_empty()),
+            None => other == table,
+        };
+        let names = there.filter(|(other, _)| same(other)).map(|(_, name)| name);
         closest(name, names).map(|name| dotted(table, name))
     }
 }
@@ -186,7 +196,7 @@ fn put(table: &mut dyn TableLike, key: &str, value: Option<Value>) -> Applied {
     let plain = |item: &Item| item.as_value().map(|value| value.clone().decorated("", "").to_string());
     let old = table.get(key).and_then(plain);
     let Some(value) = value else {
-        table.remove(key);
+        take_out(table, key);
         return if old.is_some() { Applied::Changed } else { Applied::Same };
     };
     if old == Some(value.clone().decorated("", "").to_string()) {
@@ -206,16 +216,38 @@ fn put(table: &mut dyn TableLike, key: &str, value: Option<Value>) -> Applied {
     Applied::Changed
 }
 
-fn fits(pattern: &str, key: &str) -> bool {
-    let (mut pattern, mut key) = (pattern.split('.'), key.split('.'));
-    loop {
-        match (pattern.next(), key.next()) {
-            (None, None) => return true,
-            (Some("*"), Some(name)) if !name.is_empty() => {}
-            (Some(wanted), Some(name)) if wanted == name => {}
-            (Some(_) | None, Some(_)) | (Some(_), None) => return false,
-        }
+/// What stands above it as a comment goes to what comes next.
+fn take_out(table: &mut dyn TableLike, key: &str) {
+    let text = |decor: &Decor| decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned();
+    let above = table.key(key).map(|key| text(key.leaf_decor())).unwrap_or_default();
+    let next = table.iter().map(|(name, _)| name.to_owned()).skip_while(|name| name != key).nth(1);
+    table.remove(key);
+    let Some(next) = next.filter(|_| above.contains('#')) else { return };
+    if let Some(next) = table.get_mut(&next).and_then(first_header) {
+        let prefix = above + &text(next.decor());
+        next.decor_mut().set_prefix(prefix);
+    } else if let Some(mut next) = table.key_mut(&next) {
+        let prefix = above + &text(next.leaf_decor());
+        next.leaf_decor_mut().set_prefix(prefix);
     }
+}
+
+/// The first table at or below this that has a header of its own.
+fn first_header(item: &mut Item) -> Option<&mut Table> {
+    let table = item.as_table_mut()?;
+    if !table.is_implicit() {
+        return Some(table);
+    }
+    table.iter_mut().find_map(|(_, item)| first_header(item))
+}
+
+/// The tables and the name that a key is made of, if it is of this kind. The names of users and actions may have dots.
+fn path<'a>(pattern: &'a str, key: &'a str) -> Option<Vec<&'a str>> {
+    let Some((table, last)) = pattern.split_once(".*.") else {
+        return (pattern == key).then(|| key.split('.').collect());
+    };
+    let name = key.strip_prefix(table)?.strip_prefix('.')?.strip_suffix(last)?.strip_suffix('.')?;
+    (!name.is_empty()).then(|| vec![table, name, last])
 }
 
 /// One that is changed by name.
@@ -241,7 +273,7 @@ const fn at_restart(key: &'static str) -> Setting {
 pub const SETTINGS: &[Setting] = &[
     live("users.*.enabled", Role::Operator),
     live("actions.*.enabled", Role::Operator),
-    live("log.level", Role::Operator),
+    live("log.level", Role::Admin),
     live("log.summary", Role::Operator),
     live("log.refused_per_minute", Role::Operator),
     live("deny_from", Role::Operator),

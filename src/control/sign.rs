@@ -9,18 +9,34 @@ use serde_json::Value;
 use super::nonces::Nonces;
 use super::{BadLine, Envelope, Hello, Hex, Refused, Request, Signed};
 use crate::clock::Now;
-use crate::config::resolved::{Admin, Control};
+use crate::config::resolved::{Admin, Control, Role};
 
 /// How far a request's time may be from the daemon's clock.
 pub const FRESHNESS: Duration = Duration::from_secs(300);
 
-/// A request that an administrator of this role may ask.
+/// A request that an administrator has signed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Whose signature it has.
     pub admin: String,
     /// What he asks.
     pub request: Request,
+    /// Whether his role is enough for it.
+    pub may: May,
+}
+
+/// Whether a role is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// It is.
+    Yes,
+    /// It takes this one.
+    No {
+        /// The least one.
+        wanted: Role,
+        /// His.
+        his: Role,
+    },
 }
 
 /// Signs one request for one connection.
@@ -34,7 +50,8 @@ pub fn sign(signed: &Signed, hello: &Hello, key: &SigningKey) -> Result<Envelope
     Ok(Envelope { signed, signature: Hex(signature) })
 }
 
-/// Checks one line: form, signature, time, whether it is new, and role, in this order. Only what is signed is remembered.
+/// Checks one line: form, signature, time, whether it is new, in this order. Only what is signed is remembered. Whether his role is
+/// enough is the answer's.
 ///
 /// # Errors
 ///
@@ -57,12 +74,10 @@ pub fn verify(
     if apart > FRESHNESS.as_secs() {
         return Err(Refused::Stale(apart));
     }
-    nonces.take(now, signed.nonce)?;
+    nonces.take(now, &signed.admin, signed.nonce)?;
     let wanted = signed.request.role();
-    if admin.role < wanted {
-        return Err(Refused::Role { wanted: wanted.to_string(), yours: admin.role.to_string() });
-    }
-    Ok(Asked { admin: signed.admin, request: signed.request })
+    let may = if admin.role < wanted { May::No { wanted, his: admin.role } } else { May::Yes };
+    Ok(Asked { admin: signed.admin, request: signed.request, may })
 }
 
 fn check(envelope: &Envelope, hello: &Hello, admin: &Admin) -> Result<(), Refused> {

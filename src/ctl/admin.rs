@@ -36,7 +36,7 @@ pub(super) fn add(args: &AdminAdd) -> Result<(), Failure> {
     document.set_admin(&args.name, &key.to_string(), &role)?;
     document.save()?;
     exit::say(&format!(
-        "{} may ask as {role}, when siglatchd has read it: pkill -HUP -x siglatchd\n",
+        "{} may ask as {role}, when siglatchd has read it: siglatchctl reload, or send it SIGHUP\n",
         args.name
     ))
 }
@@ -100,8 +100,9 @@ pub(super) fn name_of(document: &Document, key: &SigningKey, file: &Path) -> Res
     name.ok_or_else(|| {
         let what =
             format!("{}: no administrator in {} has this key", file.display(), document.path().display());
-        Failure::new(Exit::Permission, what)
-            .hint("enrol it: siglatchctl admin add NAME --role admin; then pkill -HUP -x siglatchd")
+        Failure::new(Exit::Permission, what).hint(
+            "enrol it: siglatchctl admin add NAME --role admin; then siglatchctl reload, or send it SIGHUP",
+        )
     })
 }
 

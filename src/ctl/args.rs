@@ -33,6 +33,7 @@ pub(super) enum Command {
     Status(StatusOf),
     #[cfg(feature = "top")]
     Top(Top),
+    /// Has the daemon read its configuration again
     Reload(Way),
     Set(SetOne),
     Apply(Apply),

@@ -18,6 +18,7 @@ use crate::config::files::{self, Secrecy};
 use crate::control::sign::sign;
 use crate::control::{self, Bearer, Hello, Hex, REPLY_MAX, Refused, Reply, Request, SOCKET, Signed, VERSION};
 use crate::exit::{Exit, Failure};
+use crate::wire::ServerId;
 
 /// A connection to the daemon, and in whose name it is used.
 pub(super) struct Daemon {
@@ -43,12 +44,18 @@ impl Daemon {
     ///
     /// As [`ask`].
     pub(super) fn connect(way: &Way) -> Result<Daemon, Failure> {
-        let (at, admin, key) = signer(way)?;
+        let (at, admin, key, server) = signer(way)?;
         let mut stream = at.connect().map_err(|error| unreachable(&at, &error))?;
         let hello: Hello = stream.hear().map_err(|error| unreachable(&at, &error))?;
         if hello.siglatch != VERSION {
             let what = format!("siglatchd {} speaks {}, not {VERSION}", hello.version, hello.siglatch);
             return Err(Failure::new(Exit::Config, what).hint("use the siglatchctl of its version"));
+        }
+        if let Some(server) = server.filter(|server| hello.server_id != Hex(server.0)) {
+            let what =
+                format!("who answers is server {}, and the configuration is {server}'s", hello.server_id);
+            return Err(Failure::new(Exit::Permission, what)
+                .hint("nothing was asked: see --config, --socket and --tcp"));
         }
         Ok(Daemon { stream, hello, admin, key })
     }
@@ -105,7 +112,7 @@ pub(super) fn folder(document: &Document, key: &str, default: &str) -> PathBuf {
 }
 
 /// Where the daemon is, and who asks with which key.
-fn signer(way: &Way) -> Result<(Place, String, SigningKey), Failure> {
+fn signer(way: &Way) -> Result<(Place, String, SigningKey, Option<ServerId>), Failure> {
     let told = match (&way.tcp, &way.token, &way.socket) {
         (Some(address), Some(token), _) => Some(Place::Tcp(*address, self::token(token)?)),
         (_, _, Some(socket)) => Some(Place::Unix(socket.clone())),
@@ -113,9 +120,12 @@ fn signer(way: &Way) -> Result<(Place, String, SigningKey), Failure> {
     };
     if let (Some(place), Some(admin), Some(key)) = (&told, &way.admin, &way.admin_key) {
         // Who asks from elsewhere need not be able to read the configuration.
-        return Ok((place.clone(), admin.to_string(), admin::read(key)?));
+        return Ok((place.clone(), admin.to_string(), admin::read(key)?, None));
     }
-    let document = Document::open(&way.config)?;
+    let document = Document::open(&way.config).map_err(|failure| match failure.hint {
+        None => failure.hint("with --socket, --as and --admin-key none is read"),
+        Some(_) => failure,
+    })?;
     let place =
         told.unwrap_or_else(|| Place::Unix(folder(&document, "runtime_dir", "/run/siglatch").join(SOCKET)));
     let (key, file) = admin::own(&document, way.admin_key.as_deref())?;
@@ -123,7 +133,8 @@ fn signer(way: &Way) -> Result<(Place, String, SigningKey), Failure> {
         Some(name) => name.to_string(),
         None => admin::name_of(&document, &key, &file)?,
     };
-    Ok((place, name, key))
+    let server = document.text("server_id").and_then(ServerId::parse);
+    Ok((place, name, key, server))
 }
 
 fn token(file: &Path) -> Result<Zeroizing<String>, Failure> {
@@ -226,7 +237,7 @@ fn refusal(refused: &Refused, admin: &str) -> Failure {
     let what = format!("siglatchd refuses: {refused}");
     match refused {
         Refused::NotSigned => Failure::new(Exit::Permission, what).hint(format!(
-            "it knows no `{admin}` with this key: was he added since it read its configuration? pkill -HUP -x siglatchd"
+            "it knows no `{admin}` with this key: was he added since it read its configuration? siglatchctl reload, or send it SIGHUP"
         )),
         Refused::Role { .. } => {
             Failure::new(Exit::Permission, what).hint("somebody with that role can ask, or give it to you in [admins]")

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
@@ -228,7 +229,7 @@ pub(super) enum Standing {
     Nowhere,
 }
 
-/// Holds off other editors of this configuration until it is dropped.
+/// Holds off other editors of this configuration until it is dropped; waits some seconds for one who is at it.
 pub(super) fn lock(config: &Path) -> Result<File, Failure> {
     let failed = |error: &std::io::Error| {
         let what = format!("{}: cannot be locked: {error}", config.display());
@@ -236,7 +237,15 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
     };
     let real = config.canonicalize().map_err(|error| missing(config, &error))?;
     let folder = File::open(folder_of(&real)).map_err(|error| failed(&error))?;
-    match folder.try_lock() {
+    let mut locked = folder.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        locked = folder.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(folder),
         Err(TryLockError::WouldBlock) => {
             let what = format!("{}: another siglatchctl is changing it", config.display());
@@ -245,6 +254,10 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
         Err(TryLockError::Error(error)) => Err(failed(&error)),
     }
 }
+
+/// Ten seconds.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 fn replace(file: &Path, document: &DocumentMut) -> Result<(), Failure> {
     let mode = file.metadata().map_err(|error| {

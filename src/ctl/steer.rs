@@ -50,7 +50,7 @@ pub(super) fn apply(args: &Apply) -> Result<(), Failure> {
     let document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| wrong(error.to_string()))?;
     let mut changes = Vec::new();
-    flatten("", document.as_table(), &mut changes);
+    flatten("", document.as_table(), &mut changes).map_err(|key| wrong(format!("`{key}` is no setting")))?;
     if changes.is_empty() {
         return Err(wrong("holds no settings".to_owned()));
     }
@@ -115,21 +115,15 @@ fn change_all(way: &Way, changes: Vec<Change>, how: How, save: Save) -> Result<(
 fn settle(way: &Way, request: &Request, how: How, save: Save) -> Result<(), Failure> {
     let saving = save == Save::Yes && how == How::Apply;
     // Nobody else may write between the daemon's yes and the file.
-    let mut open = match saving {
-        true => Some((lock(&way.config)?, Document::open(&way.config)?)),
-        false => None,
-    };
+    let _locked = if saving { Some(lock(&way.config)?) } else { None };
     let mut daemon = Daemon::connect(way)?;
     let reply = daemon.ask(request)?;
     let Reply::Set(taken) = reply else { return Err(nothing(&reply)) };
-    let saved = match &mut open {
-        Some((_, document)) => write_down(document, &taken)?,
-        None => false,
-    };
-    if saved {
-        // It forgets that they were in no file.
-        let reply = daemon.ask(&Request::Reload)?;
-        let Reply::Reloaded { .. } = reply else { return Err(nothing(&reply)) };
+    if saving && let Err(failure) = keep(way, &taken, &mut daemon) {
+        let list = taken.iter().map(|taken| taken.change.to_string()).collect::<Vec<_>>().join(", ");
+        let what =
+            format!("{list}: in force until siglatchd ends, but not in the configuration: {}", failure.what);
+        return Err(Failure { what, ..failure });
     }
     let words = |taken: &Taken| match (how, taken.takes, save) {
         (How::Try, Takes::Live, _) => "would be in force at once",
@@ -141,31 +135,42 @@ fn settle(way: &Way, request: &Request, how: How, save: Save) -> Result<(), Fail
     exit::say(&taken.iter().map(|taken| format!("{}: {}\n", taken.change, words(taken))).collect::<String>())
 }
 
-/// Writes what is in force into the files; what waits for a start is with the daemon. Returns whether anything was to be written.
-fn write_down(document: &mut Document, taken: &[Taken]) -> Result<bool, Failure> {
+/// Writes what is in force into the files; what waits for a start is with the daemon.
+fn keep(way: &Way, taken: &[Taken], daemon: &mut Daemon) -> Result<(), Failure> {
     let live: Vec<&Taken> = taken.iter().filter(|taken| taken.takes == Takes::Live).collect();
     if live.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
+    let mut document = Document::open(&way.config)?;
     live.iter().try_for_each(|taken| document.make(&taken.change))?;
     document.save()?;
-    Ok(true)
+    // It forgets that they were in no file.
+    let reply = daemon.ask(&Request::Reload)?;
+    if let Reply::Failed(why) = &reply {
+        exit::note(&format!("warning: the configuration has it, but siglatchd cannot use that: {why}"));
+        return Ok(());
+    }
+    let Reply::Reloaded { .. } = reply else { return Err(nothing(&reply)) };
+    Ok(())
 }
 
 fn how(dry_run: bool) -> How {
     if dry_run { How::Try } else { How::Apply }
 }
 
-fn flatten(prefix: &str, table: &dyn TableLike, changes: &mut Vec<Change>) {
+/// The key that is none, if there is one.
+fn flatten(prefix: &str, table: &dyn TableLike, changes: &mut Vec<Change>) -> Result<(), String> {
     for (name, item) in table.iter() {
         let key = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         match item {
-            Item::Table(table) => flatten(&key, table, changes),
+            Item::Table(table) => flatten(&key, table, changes)?,
             Item::Value(value) => {
                 let value = value.clone().decorated("", "").to_string();
                 changes.push(Change { key, value: Some(value) });
             }
-            Item::None | Item::ArrayOfTables(_) => {}
+            Item::None => {}
+            Item::ArrayOfTables(_) => return Err(key),
         }
     }
+    Ok(())
 }

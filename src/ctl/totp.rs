@@ -61,7 +61,7 @@ pub(super) fn totp(args: &UserTotp) -> Result<(), Failure> {
     begun.done();
     exit::note(&format!(
         "this is shown once: have {name} read it with an authenticator now\n\
-         next: totp = true in the actions that are to ask for it, then: pkill -HUP -x siglatchd"
+         next: totp = true in the actions that are to ask for it, then: siglatchctl reload"
     ));
     Ok(())
 }

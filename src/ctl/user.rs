@@ -58,7 +58,7 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
 fn report(document: &Document, invite: &Invite, file: &Path) -> Result<(), Failure> {
     let Invite { user, user_id, .. } = invite;
     let config = document.path().display();
-    let reload = "next: if siglatchd runs, have it read that: pkill -HUP -x siglatchd";
+    let reload = "next: if siglatchd runs, have it read that: siglatchctl reload";
     let added = format!("added {user} ({user_id}) to {config}\n{reload}");
     if file == Path::new("-") {
         exit::note(&added);

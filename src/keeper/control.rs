@@ -7,7 +7,7 @@
 //!
 //! The socket is in a folder that only its owner (and one group, if the configuration names it) can enter, and its mode is right
 //! from its first moment. Over it only root, the daemon's own user and that group are heard; over TCP, where nobody knows who
-//! speaks, a token is asked for before anything is said. What is asked has to be signed all the same. Whoever says nothing, or too much, or
+//! speaks, a token is asked for before anything is said, and who has not shown it takes nobody's place. What is asked has to be signed all the same. Whoever says nothing, or too much, or
 //! does not read, has one of a few places, and loses it to the next who comes.
 
 mod connection;
@@ -49,6 +49,10 @@ pub(super) struct Control {
     group: Option<u32>,
     unix: UnixListener,
     tcp: Option<TcpListener>,
+    /// Who has somebody at the door that was not let in yet.
+    waiting: Waiting,
+    /// When (monotonic) the next ones of TCP are.
+    tcp_at: Duration,
     server_id: Hex<16>,
     nonces: Nonces,
     connections: [Option<Connection>; CONNECTIONS],
@@ -56,6 +60,13 @@ pub(super) struct Control {
     unread: BTreeSet<usize>,
     /// Connections so far.
     accepted: u64,
+}
+
+/// Where somebody may still wait to be accepted: readiness is told once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    unix: bool,
+    tcp: bool,
 }
 
 /// Who waits for a reply.
@@ -86,6 +97,8 @@ impl Control {
             group,
             unix,
             tcp,
+            waiting: Waiting::default(),
+            tcp_at: Duration::ZERO,
             server_id: Hex(config.server_id.map_or([0; 16], |id| id.0)),
             nonces: Nonces::default(),
             connections: Default::default(),
@@ -109,8 +122,8 @@ impl Control {
         mut serve: impl FnMut(Ticket, Asked) -> Option<Reply>,
     ) {
         match token.0.checked_sub(self.first_token) {
-            Some(0) => self.accept_unix(now, config, &mut serve),
-            Some(1) => self.accept_tcp(now, config, &mut serve),
+            Some(0) => self.waiting.unix = true,
+            Some(1) => self.waiting.tcp = true,
             Some(at) => self.turn(now, at.saturating_sub(2), config, &mut serve),
             None => {}
         }
@@ -118,16 +131,18 @@ impl Control {
 
     /// Whether somebody has more to say than was heard: [`Control::hear`] it.
     pub(super) fn more(&self) -> Drained {
-        if self.unread.is_empty() { Drained::All } else { Drained::More }
+        if self.unread.is_empty() && !self.waiting.unix { Drained::All } else { Drained::More }
     }
 
-    /// Hears on those that were cut short.
+    /// Lets in who waits, and hears on those that were cut short.
     pub(super) fn hear(
         &mut self,
         now: Now,
         config: &resolved::Control,
         mut serve: impl FnMut(Ticket, Asked) -> Option<Reply>,
     ) {
+        self.accept_unix(now, config, &mut serve);
+        self.accept_tcp(now, config, &mut serve);
         for at in self.unread.clone() {
             self.turn(now, at, config, &mut serve);
         }
@@ -159,7 +174,8 @@ impl Control {
 
     /// When (monotonic) [`Control::due`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.connections.iter().flatten().map(|connection| connection.until).min()
+        let tcp_at = self.waiting.tcp.then_some(self.tcp_at);
+        self.connections.iter().flatten().map(|connection| connection.until).chain(tcp_at).min()
     }
 
     fn accept_unix(
@@ -168,10 +184,16 @@ impl Control {
         config: &resolved::Control,
         serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
     ) {
-        // Until there is nobody: readiness is told once.
-        while let Ok((stream, _)) = self.unix.accept() {
-            if may_ask(&stream, self.group) {
-                self.take(now, Stream::Unix(stream), config, serve);
+        for _ in 0..BUDGET {
+            if !self.waiting.unix {
+                return;
+            }
+            match self.unix.accept() {
+                Ok((stream, _)) if may_ask(&stream, self.group) => {
+                    self.take(now, Stream::Unix(stream), config, serve);
+                }
+                Ok(_) => {}
+                Err(_) => self.waiting.unix = false,
             }
         }
     }
@@ -182,12 +204,22 @@ impl Control {
         config: &resolved::Control,
         serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
     ) {
-        while let Some(Ok((stream, _))) = self.tcp.as_ref().map(TcpListener::accept) {
-            self.take(now, Stream::Tcp(stream), config, serve);
+        if now.mono < self.tcp_at {
+            return;
         }
+        for _ in 0..BUDGET {
+            match self.tcp.as_ref().filter(|_| self.waiting.tcp).map(TcpListener::accept) {
+                Some(Ok((stream, _))) => self.take(now, Stream::Tcp(stream), config, serve),
+                Some(Err(_)) => self.waiting.tcp = false,
+                None => return,
+            }
+        }
+        // Whoever can reach the port may knock there without end: it is no more than so many a second.
+        self.tcp_at = now.mono.saturating_add(PAUSE);
     }
 
-    /// Gives it a place: a free one, or that of who has been idle for longest.
+    /// Gives it a place: a free one, or that of who has been idle for longest, those first who have not shown the token. Of these there
+    /// are few, and none of them takes the place of who has a right to it.
     fn take(
         &mut self,
         now: Now,
@@ -195,13 +227,17 @@ impl Control {
         config: &resolved::Control,
         serve: &mut impl FnMut(Ticket, Asked) -> Option<Reply>,
     ) {
-        let idle = |place: &Option<Connection>| match place {
-            None => Some(Duration::ZERO),
-            Some(connection) if connection.is_idle() => Some(connection.until),
-            Some(_) => None,
+        let is_stranger = |place: &Option<Connection>| place.as_ref().is_some_and(Connection::is_unknown);
+        let strangers = self.connections.iter().filter(|place| is_stranger(place)).count();
+        let rank = |place: &Option<Connection>| match (place, &stream) {
+            (None, Stream::Tcp(_)) if strangers >= STRANGERS => None,
+            (None, _) => Some((0, Duration::ZERO)),
+            (Some(connection), _) if connection.is_unknown() => Some((1, connection.until)),
+            (Some(connection), Stream::Unix(_)) if connection.is_idle() => Some((2, connection.until)),
+            (Some(_), _) => None,
         };
         let places = self.connections.iter().enumerate();
-        let Some((_, at)) = places.filter_map(|(at, place)| Some((idle(place)?, at))).min() else {
+        let Some((_, at)) = places.filter_map(|(at, place)| Some((rank(place)?, at))).min() else {
             return;
         };
         self.accepted = self.accepted.saturating_add(1);
@@ -293,17 +329,19 @@ fn enter(folder: &Path, group: Option<u32>) -> Result<(), Failure> {
         Ok(()) | Err(_) => {}
     }
     let meta = folder.symlink_metadata().map_err(|error| fail(&error))?;
-    let others = if group.is_some() { 0o007 } else { 0o077 };
+    // A group may have been let in before, to pass through it.
+    let others = if group.is_some() { 0o007 } else { 0o067 };
     if !meta.is_dir() || meta.uid() != geteuid().as_raw() || meta.mode() & others != 0 {
         let (folder, me) = (folder.display(), geteuid());
         let what = format!("{folder}: is not a folder of uid {me} alone");
-        return Err(Failure::new(Exit::Config, what).hint(format!("chown {me} {folder}; chmod 700 {folder}")));
+        return Err(Failure::new(Exit::Config, what)
+            .hint("name one in `runtime_dir` that is not there yet: siglatchd makes it for itself"));
     }
+    let mode = if group.is_some() { 0o710 } else { 0o700 };
     if group.is_some() {
         std::os::unix::fs::chown(folder, None, group).map_err(|error| fail(&error))?;
-        std::fs::set_permissions(folder, Permissions::from_mode(0o710)).map_err(|error| fail(&error))?;
     }
-    Ok(())
+    std::fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(|error| fail(&error))
 }
 
 /// Root, who runs the daemon, or whoever the modes let in if that is a group.
@@ -314,3 +352,12 @@ fn may_ask(stream: &UnixStream, group: Option<u32>) -> bool {
 
 /// At once.
 const CONNECTIONS: usize = 16;
+
+/// Of these, over TCP and without the token yet.
+const STRANGERS: usize = 4;
+
+/// Newcomers per wake.
+const BUDGET: usize = 16;
+
+/// Between so many and the next, over TCP.
+const PAUSE: Duration = Duration::from_millis(20);

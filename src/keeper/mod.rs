@@ -23,8 +23,10 @@ mod stamps;
 mod start;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
+use listenfd::ListenFd;
 use nix::sys::signal::SigSet;
 
 use crate::config;
@@ -71,7 +73,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if let Err(error) = logging::start(loaded.config.log) {
         return end(Err(cannot("start the log", &error)));
     }
-    let code = match start::start(loaded, taken_over, inherited).and_then(run::run) {
+    let staged = taken_over.staged();
+    let served = match start::start(loaded, taken_over, inherited).map_err(Fallen::Early).and_then(run::run) {
+        Err(Fallen::Early(failure)) => match (staged, bind) {
+            (Some(folder), pending::Bind::Own) => again(&args.config, &failure, &folder),
+            (Some(folder), pending::Bind::Inherited) => {
+                // Who has the sockets starts it again.
+                drop(pending::TakenOver::roll_back(&failure, &folder).tell());
+                Err(failure)
+            }
+            (None, _) => Err(failure),
+        },
+        Err(Fallen::Late(failure)) => Err(failure),
+        Ok(()) => Ok(()),
+    };
+    let code = match served {
         Ok(()) => Exit::Ok,
         Err(Failure { exit, what, hint }) => {
             log::error!(code = "failed", what, hint = hint.unwrap_or_default(); "failed");
@@ -80,6 +96,23 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     logging::finish();
     code.into()
+}
+
+/// Why it does not run any more.
+enum Fallen {
+    /// It never received anything.
+    Early(Failure),
+    Late(Failure),
+}
+
+/// Without what waited in `folder` for this start, which failed so.
+fn again(path: &Path, failure: &Failure, folder: &Path) -> Result<(), Failure> {
+    let rolled_back = pending::TakenOver::roll_back(failure, folder);
+    let loaded = config::load_telling(path)?;
+    match start::start(loaded, rolled_back, ListenFd::empty()).map_err(Fallen::Early).and_then(run::run) {
+        Ok(()) => Ok(()),
+        Err(Fallen::Early(failure) | Fallen::Late(failure)) => Err(failure),
+    }
 }
 
 /// The machine gave no thread, descriptor or the like.

@@ -42,23 +42,36 @@ pub(super) fn read(state_dir: &Path) -> Result<Vec<Change>, Failure> {
 /// What became of what waited for this start.
 #[derive(Debug)]
 pub(super) enum TakenOver {
-    /// These are in force.
-    These(Vec<Change>),
+    /// These, from this folder, are in force.
+    These(Vec<Change>, PathBuf),
     /// They cannot be used, and were put aside there.
     PutAside(String, PathBuf),
 }
 
 impl TakenOver {
-    /// Those in force, and a line in the log if there might have been others.
-    pub(super) fn tell(self) -> Vec<Change> {
+    /// Where they are from, if there are any.
+    pub(super) fn staged(&self) -> Option<PathBuf> {
         match self {
-            TakenOver::These(changes) => changes,
+            TakenOver::These(changes, folder) if !changes.is_empty() => Some(folder.clone()),
+            TakenOver::These(..) | TakenOver::PutAside(..) => None,
+        }
+    }
+
+    /// The daemon did not come to receive anything with those in `folder`.
+    pub(super) fn roll_back(failure: &Failure, folder: &Path) -> TakenOver {
+        TakenOver::PutAside(failure.what.clone(), put_aside(folder))
+    }
+
+    /// Those in force, and where they are from; and a line in the log if there might have been others.
+    pub(super) fn tell(self) -> (Vec<Change>, PathBuf) {
+        match self {
+            TakenOver::These(changes, folder) => (changes, folder),
             TakenOver::PutAside(what, aside) => {
                 log::error!(
                     code = "pending-rolled-back", what, aside:% = aside.display();
                     "settings that waited for this start cannot be used, it goes on without them"
                 );
-                Vec::new()
+                (Vec::new(), PathBuf::new())
             }
         }
     }
@@ -80,8 +93,8 @@ pub(super) fn take_over(loaded: Loaded, bind: Bind) -> (Loaded, TakenOver) {
         Ok(Some((with, changes)))
     });
     match tried {
-        Ok(Some((with, changes))) => (with, TakenOver::These(changes)),
-        Ok(None) => (loaded, TakenOver::These(Vec::new())),
+        Ok(Some((with, changes))) => (with, TakenOver::These(changes, state_dir)),
+        Ok(None) => (loaded, TakenOver::These(Vec::new(), state_dir)),
         Err(Failure { what, .. }) => {
             let aside = put_aside(&state_dir);
             (loaded, TakenOver::PutAside(what, aside))
@@ -119,22 +132,24 @@ pub(super) fn write(state_dir: &Path, changes: &[Change]) -> Result<(), Failure>
     Ok(files::write(&path, text.as_bytes(), 0o600, Existing::Replace)?)
 }
 
-/// The daemon has started with them: they become part of the configuration. Users and actions in included files aside, since none of them
+/// The daemon has started with them, from `folder`: they become part of the configuration. Users and actions in included files aside, since none of them
 /// takes effect at a start only.
 ///
 /// # Errors
 ///
 /// The configuration cannot be written: they wait on, and are in force all the same.
-pub(super) fn keep(config: &Config, changes: &[Change]) -> Result<PathBuf, Failure> {
+pub(super) fn keep(config: &Config, changes: &[Change], folder: &Path) -> Result<PathBuf, Failure> {
     let bytes = files::read(&config.path, Secrecy::Public, TEXT_MAX)?;
     let wrong = |what: &dyn std::fmt::Display| {
         Failure::new(Exit::Config, format!("{}: {what}", config.path.display()))
     };
     let text = std::str::from_utf8(&bytes).map_err(|error| wrong(&error))?;
     let mut document: DocumentMut = text.parse().map_err(|error| wrong(&error))?;
+    let mut differs = false;
     for change in changes {
         match change.apply(&mut document).map_err(|bad| wrong(&bad))? {
-            Applied::Changed | Applied::Same | Applied::NotHere => {}
+            Applied::Changed => differs = true,
+            Applied::Same | Applied::NotHere => {}
         }
     }
     let mode = std::os::unix::fs::PermissionsExt::mode(
@@ -143,10 +158,13 @@ pub(super) fn keep(config: &Config, changes: &[Change]) -> Result<PathBuf, Failu
     let mut backup = config.path.clone().into_os_string();
     backup.push(".before-pending");
     let backup = PathBuf::from(backup);
-    files::write(&backup, &bytes, mode, Existing::Replace)?;
-    let real = config.path.canonicalize().map_err(|error| wrong(&error))?;
-    files::write(&real, document.to_string().as_bytes(), mode, Existing::Replace)?;
-    write(&config.state_dir, &[])?;
+    // The same text is there if this was cut short before: the backup is of what was there first.
+    if differs {
+        files::write(&backup, &bytes, mode, Existing::Replace)?;
+        let real = config.path.canonicalize().map_err(|error| wrong(&error))?;
+        files::write(&real, document.to_string().as_bytes(), mode, Existing::Replace)?;
+    }
+    write(folder, &[])?;
     Ok(backup)
 }
 

@@ -126,6 +126,15 @@ impl Receipts {
         }
     }
 
+    /// A granted knock asked the daemon for something that it did not do.
+    pub(super) fn failed(&mut self, now: Now, knock: KnockId, why: &str) -> Option<channel::Reply> {
+        let Open { letter, .. } = self.open.remove(&knock)?;
+        match &letter.form {
+            Form::Receipt => letter.receipt(now, Status::Failed, 0, why),
+            Form::V1(_) => letter.v1(Outcome::Error, &format!("ERROR {why}")),
+        }
+    }
+
     /// A granted knock holds a door that another one opens: it is answered as that one is.
     pub(super) fn follows(&mut self, knock: KnockId, door: DoorKey) {
         if let Some(open) = self.open.get_mut(&knock) {

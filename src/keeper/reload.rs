@@ -4,10 +4,12 @@
 //! neither a knock nor the stop.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
+use ipnet::IpNet;
 use mio::Waker;
 
 use super::control::Ticket;
@@ -15,8 +17,9 @@ use super::dry::{self, Dry};
 use super::pending;
 use crate::clock::Now;
 use crate::config::change::{BadChange, Change, Taken, Takes, merge};
+use crate::config::resolved::Enabled;
 use crate::config::{self, Config, Loaded, Problems};
-use crate::control::{How, Reply, Set, status};
+use crate::control::{Ban, How, Reply, Set, status};
 use crate::wire::KnockId;
 
 /// Reads one configuration at a time.
@@ -67,6 +70,8 @@ pub(super) enum Wish {
     Reload,
     /// To be another one.
     Set(Set),
+    /// To hear nobody from a network, or to hear it again.
+    Ban(Ban),
     /// That nothing waits for the next start.
     Discard,
     /// A datagram to be opened, by the configuration in force.
@@ -94,7 +99,7 @@ enum Read {
 }
 
 /// Settings that may be changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ready {
     /// With those that are live; none: there is none of these, or nothing is to be done.
     loaded: Option<Box<Loaded>>,
@@ -112,7 +117,7 @@ impl Reload {
     }
 
     /// Begins to read `path`, or does so when what is read now, which may be older than the wish, is read.
-    pub(super) fn begin(&mut self, now: Now, path: PathBuf, asker: Option<Asker>, wish: Wish) {
+    pub(super) fn begin(&mut self, now: Now, config: &Arc<Config>, asker: Option<Asker>, wish: Wish) {
         if self.under_way.is_some() {
             let reloads =
                 |(asker, wish): &(Option<Asker>, Wish)| asker.is_none() && matches!(wish, Wish::Reload);
@@ -123,16 +128,19 @@ impl Reload {
         }
         let (sender, receiver) = channel();
         let waker = Arc::clone(&self.waker);
-        let (unsaved, pending, state_dir) =
-            (self.unsaved.clone(), self.pending.clone(), self.state_dir.clone());
+        let (unsaved, pending) = (self.unsaved.clone(), self.pending.clone());
+        let setup = Setup { old: Arc::clone(config), unsaved, pending, state_dir: self.state_dir.clone() };
         let read = move || {
             let read = match wish {
-                Wish::Reload => Read::Config(config::load_with(&path, &unsaved).map(Box::new)),
-                Wish::Set(set) => Read::Set(set_up(&path, &set, &unsaved, &pending, &state_dir)),
+                Wish::Reload => {
+                    Read::Config(config::load_with(&setup.old.path, &setup.unsaved).map(Box::new))
+                }
+                Wish::Set(set) => Read::Set(setup.set(&set)),
+                Wish::Ban(ban) => Read::Set(setup.ban(&ban)),
                 Wish::Open(config, dry) => Read::Opened(dry.open(now, &config)),
                 Wish::Discard => {
-                    let done = pending::write(&state_dir, &[]).map_err(|failure| failure.what);
-                    Read::Set(done.map(|()| Ready { loaded: None, pending: Vec::new(), taken: Vec::new() }))
+                    let done = pending::write(&setup.state_dir, &[]).map_err(|failure| failure.what);
+                    Read::Set(done.map(|()| Ready::default()))
                 }
             };
             // Nobody listens any more when the daemon stops; the loop's next wake sees what a failed one tells.
@@ -150,6 +158,14 @@ impl Reload {
     /// What waited for this start is part of the files now.
     pub(super) fn taken_over(&mut self) {
         self.pending.clear();
+        self.unsaved.clear();
+    }
+
+    /// How much this administrator waits for.
+    pub(super) fn asked_by(&self, admin: &str) -> usize {
+        let under_way = self.under_way.iter().map(|(asker, _)| asker);
+        let askers = self.queue.iter().map(|(asker, _)| asker).chain(under_way).flatten();
+        askers.filter(|asker| asker.act.as_ref().is_some_and(|act| act.admin == admin)).count()
     }
 
     /// Whether one is read.
@@ -158,7 +174,7 @@ impl Reload {
     }
 
     /// What came of the one that was read, where that is known.
-    pub(super) fn finished(&mut self, now: Now, old: &Config) -> Option<Finished> {
+    pub(super) fn finished(&mut self, now: Now, old: &Arc<Config>) -> Option<Finished> {
         let (_, receiver) = self.under_way.as_ref()?;
         let read = match receiver.try_recv() {
             Ok(read) => Some(read),
@@ -182,13 +198,13 @@ impl Reload {
             Some(Read::Opened(Err(why))) => (None, Reply::Failed(why)),
             None => (None, Reply::Failed("the thread that read the configuration is gone".to_owned())),
         };
-        self.go_on(now, old);
+        self.go_on(now, config.as_ref().unwrap_or(old));
         Some(Finished { config, failed, reply: asker.map(|asker| (asker, reply)), opened: None })
     }
 
-    fn go_on(&mut self, now: Now, old: &Config) {
+    fn go_on(&mut self, now: Now, config: &Arc<Config>) {
         if let Some((asker, wish)) = self.queue.pop_front() {
-            self.begin(now, old.path.clone(), asker, wish);
+            self.begin(now, config, asker, wish);
         }
     }
 
@@ -216,7 +232,9 @@ impl Reload {
     ) -> (Option<Arc<Config>>, Reply) {
         let at = now.unix();
         match read.map_err(|problems| tell(&problems)).and_then(|loaded| accept(old, *loaded)) {
-            Ok(Accepted { config, unsaved, warnings, warned }) => {
+            Ok(Accepted { config, unsaved, mut warnings, warned }) => {
+                let hides = |change| format!("{change} was set by hand, and hides what the files say");
+                warnings.extend(unsaved.iter().map(hides));
                 self.unsaved = unsaved;
                 self.reloads = self.reloads.saturating_add(1);
                 self.last = Some(status::Reload { at, failed: None });
@@ -250,35 +268,118 @@ impl Reload {
     }
 }
 
-/// Checks all of it; writes down what waits for a start.
-fn set_up(
-    path: &std::path::Path,
-    set: &Set,
-    unsaved: &[Change],
-    pending: &[Change],
-    state_dir: &std::path::Path,
-) -> Result<Ready, String> {
-    let taken = set.changes.iter().map(|change| Ok(Taken { change: change.clone(), takes: change.takes()? }));
-    let taken = taken.collect::<Result<Vec<_>, BadChange>>().map_err(|bad| bad.to_string())?;
-    let of = |takes: Takes| -> Vec<Change> {
-        taken.iter().filter(|taken| taken.takes == takes).map(|taken| taken.change.clone()).collect()
-    };
-    let (live, waits) = (of(Takes::Live), of(Takes::AtRestart));
-    let load = |changes: &[Change]| config::load_with(path, changes).map_err(|problems| problems.summary());
-    let all = merge(pending, &waits);
-    if !waits.is_empty() {
-        load(&merge(unsaved, &merge(&all, &live)))?;
-    }
-    let loaded = if live.is_empty() { None } else { Some(Box::new(load(&merge(unsaved, &live))?)) };
-    match set.how {
-        How::Try => Ok(Ready { loaded: None, pending: pending.to_vec(), taken }),
-        How::Apply => {
-            if !waits.is_empty() {
-                pending::write(state_dir, &all).map_err(|failure| failure.what)?;
+/// What a change is made to.
+struct Setup {
+    /// In force.
+    old: Arc<Config>,
+    unsaved: Vec<Change>,
+    pending: Vec<Change>,
+    state_dir: PathBuf,
+}
+
+impl Setup {
+    /// Checks all of it; writes down what waits for a start.
+    fn set(self, set: &Set) -> Result<Ready, String> {
+        let taken =
+            set.changes.iter().map(|change| Ok(Taken { change: change.clone(), takes: change.takes()? }));
+        let taken = taken.collect::<Result<Vec<_>, BadChange>>().map_err(|bad| bad.to_string())?;
+        let of = |takes: Takes| -> Vec<Change> {
+            taken.iter().filter(|taken| taken.takes == takes).map(|taken| taken.change.clone()).collect()
+        };
+        let (live, waits) = (of(Takes::Live), of(Takes::AtRestart));
+        let all = merge(&self.pending, &waits);
+        if !waits.is_empty() {
+            self.load(&merge(&all, &live))?;
+        }
+        let loaded = match self.live(&live) {
+            Ok(loaded) => loaded,
+            Err(why) if waits.is_empty() => Some(Box::new(self.patched(&live).ok_or(why)?)),
+            Err(why) => return Err(why),
+        };
+        match set.how {
+            How::Try => Ok(Ready { loaded: None, pending: self.pending, taken }),
+            How::Apply => {
+                if !waits.is_empty() {
+                    pending::write(&self.state_dir, &all).map_err(|failure| failure.what)?;
+                }
+                Ok(Ready { loaded, pending: all, taken })
             }
-            Ok(Ready { loaded, pending: all, taken })
         }
     }
+
+    /// To the networks that the files name, with what was set by hand; if they cannot be read, to those in force.
+    fn ban(self, ban: &Ban) -> Result<Ready, String> {
+        let mut list = match self.load(&[]) {
+            Ok(loaded) => loaded.config.deny_from.0,
+            Err(_) => self.old.deny_from.0.clone(),
+        };
+        let (Ban::On(text) | Ban::Off(text)) = ban;
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let net = net.map_err(|_| format!("{text} is neither an address nor a network"))?.trunc();
+        let before = list.len();
+        list.retain(|other| *other != net);
+        match ban {
+            Ban::On(_) => list.push(net),
+            Ban::Off(_) if list.len() == before => return Err(format!("{net} is not banned")),
+            Ban::Off(_) => {}
+        }
+        let list: toml_edit::Array = list.iter().map(ToString::to_string).collect();
+        let change = Change { key: DENY_FROM.to_owned(), value: Some(list.to_string()) };
+        self.set(&Set { changes: vec![change], how: How::Apply })
+    }
+
+    fn load(&self, changes: &[Change]) -> Result<Loaded, String> {
+        let changes = merge(&self.unsaved, changes);
+        config::load_with(&self.old.path, &changes).map_err(|problems| problems.summary())
+    }
+
+    /// With changes that are in force at once, if there are any.
+    fn live(&self, changes: &[Change]) -> Result<Option<Box<Loaded>>, String> {
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let loaded = self.load(changes)?;
+        match self.old.restart_changes(&loaded.config).as_slice() {
+            [] => Ok(Some(Box::new(loaded))),
+            fixed => Err(waits_for_start(fixed)),
+        }
+    }
+
+    /// The configuration in force with nothing but these, where files that cannot be used must not keep somebody in: `None` if
+    /// they are about more than who is heard.
+    fn patched(&self, changes: &[Change]) -> Option<Loaded> {
+        let mut config = Config::clone(&self.old);
+        changes.iter().try_for_each(|change| patch(&mut config, change))?;
+        let unsaved = merge(&self.unsaved, changes);
+        Some(Loaded { config, warnings: Problems::default(), unsaved })
+    }
+}
+
+fn patch(config: &mut Config, change: &Change) -> Option<()> {
+    let value = change.value.as_deref()?;
+    if change.key == DENY_FROM {
+        let list: toml_edit::Value = value.parse().ok()?;
+        let nets = list.as_array()?.iter().map(|net| net.as_str()?.parse().ok());
+        config.deny_from.0 = nets.collect::<Option<_>>()?;
+        return Some(());
+    }
+    let enabled = if value.parse().ok()? { Enabled::Yes } else { Enabled::No };
+    let name = change.key.strip_suffix(".enabled")?;
+    if let Some(name) = name.strip_prefix("users.") {
+        let user = config.users.values_mut().find(|user| user.name == name)?;
+        Arc::make_mut(user).enabled = enabled;
+    } else {
+        let name = name.strip_prefix("actions.")?;
+        let action = config.actions.values_mut().find(|action| action.name == name)?;
+        Arc::make_mut(action).enabled = enabled;
+    }
+    Some(())
+}
+
+const DENY_FROM: &str = "deny_from";
+
+fn waits_for_start(fixed: &[&str]) -> String {
+    format!("{} changed in the files, and takes effect at a restart only", fixed.join(", "))
 }
 
 /// A configuration to go on with.
@@ -301,12 +402,11 @@ fn accept(old: &Config, loaded: Loaded) -> Result<Accepted, String> {
         let Loaded { config, unsaved, warnings: all } = loaded;
         return Ok(Accepted { config: Arc::new(config), unsaved, warnings, warned: all.len() });
     }
-    let restart = fixed.join(", ");
     log::error!(
-        code = "reload-failed", restart;
+        code = "reload-failed", restart = fixed.join(", ");
         "not reloaded, the old configuration stays: these change at restart only"
     );
-    Err(format!("{restart} changed in the files, and takes effect at a restart only"))
+    Err(waits_for_start(&fixed))
 }
 
 fn tell(problems: &Problems) -> String {

@@ -3,6 +3,7 @@
 //! One wake: read the clock once; then signals and child exits, deadlines, the listener, the store, the scripts' pipes,
 //! each with a budget, in this order. What a budget cut short makes the next poll return at once.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::reload::{Finished, Reload, Wish};
 use super::report::{Report, Trail};
 use super::sockets::Origin;
 use super::start::Started;
-use super::{cannot, logging};
+use super::{Fallen, cannot, logging};
 use crate::audit::Event;
 use crate::clock::{self, Clock, Now};
 use crate::config::Config;
@@ -60,7 +61,7 @@ struct Keeper {
     control: Option<Control>,
     reload: Reload,
     /// Settings that waited for this start, until they are written into the configuration.
-    taken_over: Vec<change::Change>,
+    taken_over: (Vec<change::Change>, PathBuf),
     /// When (monotonic) it began.
     started: Duration,
     report: Report,
@@ -91,11 +92,12 @@ enum Phase {
 }
 
 /// Runs until a signal ends it.
-pub(super) fn run(started: Started) -> Result<(), Failure> {
-    let mut keeper = Keeper::new(started)?;
+pub(super) fn run(started: Started) -> Result<(), Fallen> {
+    let mut keeper = Keeper::new(started).map_err(Fallen::Early)?;
     let served = keeper.serve();
+    let fallen = if keeper.listener.has_begun() { Fallen::Late } else { Fallen::Early };
     keeper.finish();
-    served
+    served.map_err(fallen)
 }
 
 impl Keeper {
@@ -109,7 +111,7 @@ impl Keeper {
         registry.register(&mut signals, SIGNALS, Interest::READABLE).map_err(io)?;
         let waker = Arc::new(Waker::new(registry, THREADS).map_err(io)?);
         let state_dir = config.state_dir.clone();
-        let reload = Reload::new(Arc::clone(&waker), state_dir, taken_over.clone());
+        let reload = Reload::new(Arc::clone(&waker), state_dir, taken_over.0.clone());
         // A wake that fails leaves the reply to the next one.
         let wake = move || drop(waker.wake());
         let trail = Trail::new(match config.audit.payload {
@@ -168,8 +170,8 @@ impl Keeper {
             self.listener(now)?;
             self.claimed(now);
             events.iter().for_each(|event| self.runner.ready(event.token()));
-            self.hear_control(now);
             events.iter().for_each(|event| self.control(now, event.token()));
+            self.hear_control(now);
             self.runner.read();
             self.scripts(now);
             self.report.trail.tend(now, &self.store);
@@ -221,7 +223,7 @@ impl Keeper {
                 SIGXFSZ => {}
                 SIGHUP => {
                     self.notify.reloading();
-                    self.reload.begin(now, self.config.path.clone(), None, Wish::Reload);
+                    self.reload.begin(now, &self.config, None, Wish::Reload);
                 }
                 _ => self.stop(now, signal),
             }
@@ -348,12 +350,12 @@ impl Keeper {
 
     /// The daemon has started with what waited for it.
     fn keep_taken_over(&mut self) {
-        let changes = std::mem::take(&mut self.taken_over);
+        let (changes, folder) = std::mem::take(&mut self.taken_over);
         if changes.is_empty() {
             return;
         }
         let settings = changes.iter().map(change::Change::to_string).collect::<Vec<_>>().join(", ");
-        match pending::keep(&self.config, &changes) {
+        match pending::keep(&self.config, &changes, &folder) {
             Ok(backup) => {
                 self.reload.taken_over();
                 let before = backup.display();
@@ -374,6 +376,7 @@ impl Keeper {
         let now = self.clock.now();
         let restarts = self.listener.status(now).restarts;
         self.report.kernel_drops(self.listener.drops());
+        self.remove_status();
         drop(self.listener);
         self.report.record_muted(now);
         self.report.trail.note(now, Event::Stopped);

@@ -1,6 +1,7 @@
 //! From a checked configuration to everything that the loop needs, in an order in which nothing is half open: addresses,
 //! store. The loop starts the listener.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
@@ -37,8 +38,8 @@ pub(super) struct Started {
     pub(super) leases: Leases,
     pub(super) hooks: Hooks,
     pub(super) sockets: Sockets,
-    /// Settings that waited for this start.
-    pub(super) taken_over: Vec<Change>,
+    /// Settings that waited for this start, and in which folder.
+    pub(super) taken_over: (Vec<Change>, PathBuf),
 }
 
 pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) -> Result<Started, Failure> {

@@ -49,8 +49,8 @@ fn a_server_that_works_is_good_in_every_section() {
     }
     assert!(said.contains("\nclock\n"));
     daemon.stop();
-    finds(&site, "look  siglatchd cannot be asked: cannot ask siglatchd at ", "does it run");
-    assert_eq!(doctor(&site).1, Some(0), "it may be meant");
+    finds(&site, "BAD   siglatchd cannot be asked: cannot ask siglatchd at ", "does it run");
+    assert_eq!(doctor(&site).1, Some(78));
 }
 
 #[test]

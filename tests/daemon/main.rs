@@ -41,6 +41,7 @@ mod sandbox;
 mod soak;
 mod sources;
 mod ssh;
+mod steering;
 mod supervision;
 mod time;
 #[cfg(feature = "top")]

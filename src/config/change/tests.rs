@@ -29,13 +29,36 @@ fn a_value_is_changed_in_its_place_and_comments_stay() {
             Some("debug"),
             "# top\nlisten = [\"[::]:1\"] # here\n\n[users.alice]\nid = 1 # she\n\n[log]\nlevel = \"debug\"\n",
         ),
-        ("listen", None, "\n[users.alice]\nid = 1 # she\n"),
+        ("listen", None, "# top\n\n[users.alice]\nid = 1 # she\n"),
     ];
+    let two = "# of a\na = 1\n# of b\nb = 2\n";
+    let mut document: DocumentMut = two.parse().unwrap();
+    take_out(document.as_table_mut(), "a");
+    assert_eq!(document.to_string(), "# of a\n# of b\nb = 2\n");
     for (key, value, wanted) in cases {
         assert_eq!(applied(text, key, value), (wanted.to_owned(), Applied::Changed), "{key}");
     }
     assert_eq!(applied(text, "listen", Some("[\"[::]:1\"]")), (text.to_owned(), Applied::Same));
     assert_eq!(applied(text, "users.bob.enabled", Some("true")), (text.to_owned(), Applied::NotHere));
+}
+
+#[test]
+fn names_with_dots_are_names() {
+    let text = "[users.\"bob.smith\"]\nid = 1\n";
+    let (text, applied) = applied(text, "users.bob.smith.enabled", Some("false"));
+    assert_eq!(
+        (text.as_str(), applied),
+        ("[users.\"bob.smith\"]\nid = 1\nenabled = false\n", Applied::Changed)
+    );
+    let meant = Change::parse("users.bob.smith.enable", "true").unwrap_err().to_string();
+    assert!(meant.contains("`users.bob.smith.enabled`"), "{meant}");
+}
+
+#[test]
+fn an_operator_makes_the_log_say_more_and_never_less() {
+    let role = |level: &str| Change::parse("log.level", level).unwrap().role();
+    assert_eq!(["debug", "info", "trace"].map(role), [Role::Operator; 3]);
+    assert_eq!(["off", "error", "warn", "'off'", "nonsense"].map(role), [Role::Admin; 5]);
 }
 
 #[test]

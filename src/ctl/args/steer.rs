@@ -167,7 +167,7 @@ pub(in crate::ctl) struct AdminAdd {
     /// His name
     #[arg(value_name = "NAME", value_parser = name)]
     pub(in crate::ctl) name: Name,
-    /// viewer (looks), operator (ends leases, reloads, bans, turns users off), admin (changes every setting)
+    /// viewer (looks), operator (ends leases, reloads, bans, turns users off, has the log say more), admin (changes every setting)
     #[arg(long, value_name = "ROLE", value_parser = role)]
     pub(in crate::ctl) role: Role,
     /// His public key, as his `siglatchctl admin key` prints it [default: yours]

@@ -70,7 +70,7 @@ pub(super) fn write(lines: &[Vec<u8>], key: TrailKey) -> Result<Vec<u8>, Failure
     let mut manifest = serde_json::to_vec_pretty(&manifest).map_err(|error| internal(&error))?;
     manifest.push(b'\n');
     let all = files.iter().map(|(_, bytes)| bytes.len() as u64).fold(0, u64::saturating_add);
-    if all > MAX - SMALL as u64 {
+    if all.saturating_add(SMALL as u64) > MAX {
         return Err(Failure::new(Exit::Config, "a bundle holds 4 GiB at most, and this is more")
             .hint("--since leaves out what is older; or copy the files of the trail as they are"));
     }

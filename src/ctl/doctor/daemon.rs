@@ -9,10 +9,11 @@ use crate::config::show_duration;
 use crate::control::status::{Phase, Reload, Status};
 use crate::ctl::admin;
 use crate::ctl::args::Way;
+use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
 use crate::ctl::steer;
 
-/// Asks it. That it cannot be asked may be meant; a key to ask with is not made here.
+/// Asks it. A key to ask with is not made here.
 pub(super) fn ask(way: &Way, document: &Document) -> Vec<Finding> {
     let key = way.admin_key.clone().unwrap_or_else(|| document.folder().join(admin::FILE));
     if let Err(error) = key.symlink_metadata() {
@@ -25,13 +26,22 @@ pub(super) fn ask(way: &Way, document: &Document) -> Vec<Finding> {
             let mut findings = examine(&status);
             findings.extend(same(&status, document));
             findings.extend(drops(&status, room_errors()));
+            findings.extend(put_aside(document));
             findings
         }
         Err(failure) => {
             let mend = failure.hint.unwrap_or_else(|| "siglatchctl status".to_owned());
-            vec![Finding::doubt(format!("siglatchd cannot be asked: {}", failure.what), mend)]
+            vec![Finding::bad(format!("siglatchd cannot be asked: {}", failure.what), mend)]
         }
     }
+}
+
+/// Settings that waited for a start which failed with them.
+fn put_aside(document: &Document) -> Option<Finding> {
+    let file = folder(document, "state_dir", "/var/lib/siglatch").join("pending.failed.toml");
+    let what = format!("settings could not be used at a start, and were put aside: {}", file.display());
+    file.exists()
+        .then(|| Finding::doubt(what, "set what is still wanted as it is to be, then remove the file"))
 }
 
 /// What it does and has done.

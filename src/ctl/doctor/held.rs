@@ -18,7 +18,7 @@ pub(super) fn compare(set: &NftSet, held: &BTreeMap<IpAddr, Duration>) -> Vec<Fi
         held.iter().filter(|(address, _)| !elements.contains_key(address)).map(|(address, left)| {
             let left = show_duration(*left);
             let what = format!("{address} has a lease for {left}, and {} does not have it", name(address));
-            Finding::bad(what, "reload siglatchd, which puts it back: pkill -HUP -x siglatchd")
+            Finding::bad(what, "reload siglatchd, which puts it back: siglatchctl reload")
         });
     let strange =
         elements.iter().filter(|(address, _)| !held.contains_key(address)).map(|(address, left)| {

@@ -74,6 +74,11 @@ impl Connection {
         }
     }
 
+    /// Whether it has not shown the token.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.phase == Phase::Unknown
+    }
+
     /// Whether nobody waits for its reply.
     pub(super) fn is_idle(&self) -> bool {
         self.phase != Phase::Waits

@@ -1,6 +1,7 @@
 //! What is said of doors: their leases, and what closes them.
 
-use super::{Report, decision};
+use super::Report;
+use super::knocks::decision;
 use crate::audit::Event;
 use crate::clock::Now;
 use crate::keeper::logging;

@@ -1,19 +1,16 @@
 //! What administrators ask: carried out, answered, and told to the log.
 
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use mio::Token;
 
 use super::{Keeper, Phase};
 use crate::channel::Lane;
 use crate::clock::Now;
-use crate::config::change::Change;
-use crate::control::sign::Asked;
-use crate::control::{Ban, Datagram, Explained, How, Known, Reply, Request, Set, status};
-use crate::judge;
+use crate::control::sign::{Asked, May};
+use crate::control::{Datagram, Explained, Known, Refused, Reply, Request, status};
+use crate::judge::{self, DropReason};
 use crate::keeper::control::{Control, Ticket};
 use crate::keeper::dry::{self, Dry};
 use crate::keeper::reload::{Act, Asker, Who, Wish};
@@ -58,9 +55,13 @@ impl Keeper {
         }
     }
 
-    fn asked(&mut self, now: Now, ticket: Ticket, Asked { admin, request }: Asked) -> Option<Reply> {
+    fn asked(&mut self, now: Now, ticket: Ticket, Asked { admin, request, may }: Asked) -> Option<Reply> {
         let act = act(&request).map(|what| Act { admin, what });
         let asker = Asker { who: Who::Control(ticket), act };
+        if let Some(refusal) = self.refuse(&asker, may) {
+            self.report.refused_admin(now, &asker, &refusal);
+            return Some(refusal);
+        }
         self.tell_act(&asker);
         match self.do_now(now, request) {
             Course::Done(reply) => {
@@ -68,10 +69,25 @@ impl Keeper {
                 Some(reply)
             }
             Course::Wish(wish) => {
-                self.reload.begin(now, self.config.path.clone(), Some(asker), wish);
+                self.reload.begin(now, &self.config, Some(asker), wish);
                 None
             }
         }
+    }
+
+    /// Why nothing is done.
+    fn refuse(&self, asker: &Asker, may: May) -> Option<Reply> {
+        if let May::No { wanted, his } = may {
+            let (wanted, yours) = (wanted.to_string(), his.to_string());
+            return Some(Reply::Refused(Refused::Role { wanted, yours }));
+        }
+        let Act { admin, what } = asker.act.as_ref()?;
+        if what.len() > ACT_MAX {
+            let what = format!("a request of more than {ACT_MAX} bytes has no whole record: make it several");
+            return Some(Reply::Failed(what));
+        }
+        let many = self.reload.asked_by(admin) >= WISHES;
+        many.then(|| Reply::Failed("others that you asked for are not done yet: try again".to_owned()))
     }
 
     fn do_now(&mut self, now: Now, request: Request) -> Course {
@@ -91,12 +107,7 @@ impl Keeper {
                 let dry = bytes(&hex).map(|datagram| Dry::new(datagram, from));
                 return self.dry(dry.ok_or_else(|| "this is no datagram in hex digits".to_owned()));
             }
-            Request::Ban(ban) => match self.deny_from(&ban) {
-                Ok(change) => {
-                    return Course::Wish(Wish::Set(Set { changes: vec![change], how: How::Apply }));
-                }
-                Err(why) => Reply::Failed(why),
-            },
+            Request::Ban(ban) => return Course::Wish(Wish::Ban(ban)),
         })
     }
 
@@ -124,10 +135,14 @@ impl Keeper {
 
     /// Judges what was in a datagram that is only looked at.
     pub(super) fn explain(&mut self, now: Now, asker: Asker, out: dry::Out) {
-        let judged = match out {
+        let mut judged = match out {
             Ok(opened) => self.judge.explain(now, &opened),
             Err(reason) => judge::Explained { verified: None, refused: Some(reason) },
         };
+        // Whoever makes datagrams learns nothing here of how near they come.
+        if judged.verified.is_none() {
+            judged.refused = Some(DropReason::NotAuthentic);
+        }
         let why = match judged.refused {
             Some(reason) => reason.meaning().to_owned(),
             None => "it would run, unless its nonce is claimed, or quota or cooldown forbid it".to_owned(),
@@ -144,23 +159,6 @@ impl Keeper {
         self.replied(now, asker, &Reply::Explained(Explained { knock, refused, why }));
     }
 
-    /// `deny_from` as it is to be.
-    fn deny_from(&self, ban: &Ban) -> Result<Change, String> {
-        let mut list = self.config.deny_from.0.clone();
-        let (Ban::On(text) | Ban::Off(text)) = ban;
-        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let net = net.map_err(|_| format!("{text} is neither an address nor a network"))?.trunc();
-        let before = list.len();
-        list.retain(|other| *other != net);
-        match ban {
-            Ban::On(_) => list.push(net),
-            Ban::Off(_) if list.len() == before => return Err(format!("{net} is not banned")),
-            Ban::Off(_) => {}
-        }
-        let list: toml_edit::Array = list.iter().map(ToString::to_string).collect();
-        Ok(Change { key: "deny_from".to_owned(), value: Some(list.to_string()) })
-    }
-
     /// `status.json`, for who polls files. It is as good as the next one: nobody waits for a disk.
     pub(super) fn write_status(&mut self, now: Now) {
         let status = self.status(now);
@@ -173,6 +171,11 @@ impl Keeper {
         if let Err(error) = written {
             log::debug!(code = "status-failed", error:%; "status.json cannot be written");
         }
+    }
+
+    /// Nobody is to take for running what has ended.
+    pub(super) fn remove_status(&self) {
+        std::fs::remove_file(self.config.runtime_dir.join(STATUS)).unwrap_or_default();
     }
 
     /// The daemon as it is now.
@@ -283,6 +286,12 @@ fn warnings(status: &status::Status) -> Vec<status::Warning> {
     }
     warnings
 }
+
+/// Bytes of a request that does something: what has none of its own in the trail is not done.
+const ACT_MAX: usize = 4096;
+
+/// Requests of one administrator that are not done yet.
+const WISHES: usize = 4;
 
 /// Longer ones are none: with an RSA key of 8192 bits and a stamp one has 1056 bytes.
 const DATAGRAM_MAX: usize = 2048;

@@ -26,11 +26,15 @@ impl Keeper {
             Remote::EnableUser => enabled(true),
             Remote::DisableUser => enabled(false),
         };
-        let act = Act { admin: user.name.clone(), what: format!("{what:?} {argument}") };
+        // No administrator has such a name.
+        let act = Act {
+            admin: format!("user {}", user.name),
+            what: format!("{what:?} {argument}, by knock {knock}"),
+        };
         let asker = Asker { who: Who::Knock(knock), act: Some(act) };
         self.tell_act(&asker);
         match wish {
-            Ok(wish) => self.reload.begin(now, self.config.path.clone(), Some(asker), wish),
+            Ok(wish) => self.reload.begin(now, &self.config, Some(asker), wish),
             Err(why) => self.replied(now, asker, &Reply::Failed(why)),
         }
     }
@@ -38,11 +42,14 @@ impl Keeper {
     /// What became of something that took time.
     pub(super) fn told(&mut self, now: Now, knock: KnockId, reply: &Reply) {
         let text = match reply {
+            Reply::Failed(why) => {
+                let reply = self.receipts.failed(now, knock, why);
+                return self.answer(reply);
+            }
             Reply::Reloaded { users, actions, .. } => format!("reloaded: users: {users}, actions: {actions}"),
             Reply::Set(taken) => {
                 taken.iter().map(|taken| format!("{}, until siglatchd ends", taken.change)).collect()
             }
-            Reply::Failed(why) => format!("failed: {why}"),
             Reply::Status(_)
             | Reply::Revoked(_)
             | Reply::Webhooks(_)
