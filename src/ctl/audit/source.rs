@@ -159,15 +159,15 @@ impl Part {
 
 /// All lines of the store, a piece of them at a time.
 pub(in crate::ctl) fn stored(folder: &Path) -> impl Iterator<Item = Result<Line, Failure>> {
-    let (mut behind, mut lines) = (0, Vec::new().into_iter());
+    let (mut behind, mut lines) = (0, Vec::<Line>::new().into_iter());
     std::iter::from_fn(move || {
-        if lines.len() == 0 {
+        if lines.as_slice().is_empty() {
             lines = match piece(folder, behind, PIECE) {
                 Ok(lines) => lines.into_iter(),
                 Err(failure) => return Some(Err(failure)),
             };
         }
-        let line: Line = lines.next()?;
+        let line = lines.next()?;
         behind = line.seq;
         Some(Ok(line))
     })
