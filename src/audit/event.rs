@@ -46,6 +46,13 @@ pub enum Event<'a> {
         /// How many there are now.
         actions: usize,
     },
+    /// `audit.key` is not the one that signed the trail until now.
+    KeyChanged {
+        /// Its public half, in hex.
+        key: &'a str,
+        /// And that of the one until now.
+        before: &'a str,
+    },
     /// It was read again, and the one before it stays.
     ReloadFailed {
         /// Why.

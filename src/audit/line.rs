@@ -86,6 +86,11 @@ impl Record {
         self.kind() == CHECKPOINT || self.text("signature").is_some()
     }
 
+    /// The public key that it says it is signed with.
+    pub fn signer(&self) -> Option<&str> {
+        self.text("key").filter(|_| self.is_checkpoint())
+    }
+
     /// A field that is a text.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field)?.as_str()

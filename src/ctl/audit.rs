@@ -26,7 +26,7 @@ use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use bundle::Bundle;
 pub(super) use proof::{bounds, not_proven};
-pub(super) use source::Source;
+pub(super) use source::{Source, stored};
 
 /// Says whether a trail is whole.
 pub(super) fn verify(args: &Verify) -> Result<(), Failure> {
@@ -173,7 +173,7 @@ pub(super) fn state_dir(config: &Path) -> Result<PathBuf, Failure> {
     Ok(folder(&Document::open(config)?, "state_dir", "/var/lib/siglatch"))
 }
 
-fn public_key(config: &Path) -> Result<TrailKey, Failure> {
+pub(super) fn public_key(config: &Path) -> Result<TrailKey, Failure> {
     let path = state_dir(config)?.join("audit.key");
     // Not as the daemon reads it, which it has to belong to: who asks here may be root.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_MAX));

@@ -11,6 +11,7 @@ mod keys;
 mod machine;
 mod others;
 mod ruleset;
+mod trail;
 
 use super::args::Way;
 use super::document::Document;
@@ -25,6 +26,7 @@ pub(super) fn doctor(way: &Way) -> Result<(), Failure> {
     if let Some(document) = &document {
         sections.push(section("daemon", daemon::ask(way, document)));
         sections.push(section("keys", keys::look(document)));
+        sections.push(section("audit trail", trail::look(&way.config, document)));
     }
     sections.push(section("clock", vec![machine::clock()]));
     if let Ok(Loaded { config, .. }) = &loaded {

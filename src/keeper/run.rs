@@ -385,6 +385,7 @@ impl Keeper {
                 thread::Reply::Failing(error) => self.report.store_failing(&error),
                 thread::Reply::FileFailing(error) => self.report.audit_failing(&error),
                 thread::Reply::Head(head) => self.report.audit_head(head),
+                thread::Reply::FileBroken(broken) => self.report.audit_broken(&broken),
                 thread::Reply::Missed(events) => self.report.audit_missed(events),
                 thread::Reply::Claimed(..)
                 | thread::Reply::Kept(..)

@@ -188,14 +188,21 @@ fn open_journal(config: &Config, store: &mut dyn Store) -> Result<(Journal, Audi
     if found.cut > 0 {
         log::warn!(code = "audit-cut", bytes = found.cut; "half a line was cut off the audit file, as a crash leaves it");
     }
-    let broken = found.aside.as_ref().map(|file| format!("{}: is not what the store holds", file.display()));
-    if let Some(file) = found.aside {
-        log::error!(
-            code = "audit-broken", file:% = file.display();
-            "the audit file is not what the store holds: it was put aside, a new one begins"
-        );
-    }
     let public_key = journal.public().to_string();
+    let mut broken = Vec::new();
+    if let Some(file) = found.aside {
+        let (file, what) = (file.display().to_string(), "is not what the store holds");
+        log::error!(code = "audit-broken", file, what; "the audit file was put aside, a new one begins");
+        broken.push(format!("{file}: {what}"));
+    }
+    if let Some(before) = found.before {
+        log::warn!(
+            code = "audit-key-changed", key = public_key, before;
+            "another key signs the audit trail from here on: who verifies it needs both"
+        );
+        broken.push(format!("audit.key is not {before}, which signed the trail until this start"));
+    }
+    let broken = (!broken.is_empty()).then(|| broken.join("; "));
     Ok((journal, Audit { public_key, broken, ..Audit::default() }))
 }
 

@@ -13,11 +13,12 @@ mod file;
 mod recover;
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use file::TrailFile;
 pub use file::{FILE, files};
+use file::{Standing, TrailFile};
+use recover::{Fit, Longer};
 pub use recover::{Folder, Recovered};
 
 use super::{Outcome, Record, Store, StoreError, Sync};
@@ -54,6 +55,8 @@ pub struct Journal {
     all_missed: u64,
     /// Lines that the store has and the file has not, as long as they are few: they need not be read again.
     fresh: Vec<Line>,
+    /// What somebody did to the file, until it is told.
+    broken: Option<BrokenFile>,
     /// The last record that is signed, or was there at the start.
     signed: u64,
     /// Whether what was there at the start is not.
@@ -62,6 +65,15 @@ pub struct Journal {
     ending: Ending,
     /// Holds the folder's lock, where the store does not.
     _folder: Option<Folder>,
+}
+
+/// The trail's file was not as it was left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenFile {
+    /// What was wrong with it, for people.
+    pub what: String,
+    /// Where it is now, if it was put aside; else what it lacked was written to it.
+    pub aside: Option<PathBuf>,
 }
 
 /// What is known of the end of what the store holds.
@@ -179,8 +191,13 @@ impl Journal {
         Ok(Some(self.chain.head()))
     }
 
-    /// Copies to the file what it lacks.
+    /// Copies to the file what it lacks, whoever took that.
     pub(super) fn follow(&mut self, store: &mut dyn Store, wall: u64) -> Result<(), StoreError> {
+        if let Standing::Otherwise(what) = self.file.look()? {
+            let Fit { file, aside, .. } = recover::fit(self.file.folder(), store, wall, Longer::Foreign)?;
+            self.file = file;
+            self.broken = Some(BrokenFile { what, aside });
+        }
         while self.file.last() < self.chain.head().seq {
             let next = self.file.last().saturating_add(1);
             let mut lines = std::mem::take(&mut self.fresh);
@@ -204,6 +221,11 @@ impl Journal {
         let Some(keep) = self.keeping.keep else { return Ok(()) };
         let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
         store.trim(wall, self.file.last(), millis(wall).saturating_sub(keep))
+    }
+
+    /// What somebody did to the file; told once.
+    pub(super) fn broken(&mut self) -> Option<BrokenFile> {
+        self.broken.take()
     }
 
     /// Records that the file lacks.

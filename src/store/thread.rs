@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
+use super::journal::BrokenFile;
 use super::{Journal, Outcome, Record, Store, StoreError, Used};
 use crate::audit::{Entry, Head};
 use crate::crash;
@@ -53,6 +54,8 @@ pub enum Reply<T> {
     FileFailing(StoreError),
     /// The trail's file is whole again.
     FileRecovered,
+    /// The trail's file was not as it was left, and is what the store has again.
+    FileBroken(BrokenFile),
     /// So many events have no record, since the start: there was no room for them while the engine failed.
     Missed(u64),
 }

@@ -497,6 +497,114 @@ fn a_file_that_cannot_be_written_stops_no_knock_and_is_whole_later() {
 }
 
 #[test]
+fn who_writes_to_the_file_while_siglatchd_runs_is_noticed() {
+    type Change = fn(&Site, &str);
+    // What was done; what is said of it; whether the file was put aside; whether the trail is whole again.
+    let ways: [(&str, Change, &str, bool, bool); 6] = [
+        (
+            "cut at a line",
+            |site, text| write(site, &text[..=text.find('\n').unwrap()]),
+            "were written to it",
+            false,
+            true,
+        ),
+        (
+            "cut in a line",
+            |site, text| write(site, &text[..text.len() / 2]),
+            "were written to it",
+            false,
+            true,
+        ),
+        ("emptied", |site, _| write(site, ""), "were written to it", false, true),
+        ("longer", |site, text| write(site, &(text.to_owned() + "junk")), "were written to it", false, true),
+        (
+            "forged",
+            |site, text| {
+                let last = text.lines().next_back().unwrap().as_bytes();
+                let mut chain =
+                    Chain::behind(Head { seq: text.lines().count() as u64, link: Link::of(last) });
+                let forged = chain.append(&Entry::new(std::time::Duration::ZERO, Event::Stopped)).text;
+                write(site, &format!("{text}{forged}\n"));
+            },
+            "were written to it",
+            true,
+            true,
+        ),
+        (
+            "edited",
+            |site, text| {
+                fs::copy(trail(site), site.path("edited")).unwrap();
+                fs::write(site.path("edited"), text.replacen("alice", "malor", 1)).unwrap();
+                fs::rename(site.path("edited"), trail(site)).unwrap();
+            },
+            "is another file",
+            false,
+            false,
+        ),
+    ];
+    fn write(site: &Site, text: &str) {
+        let file = fs::OpenOptions::new().write(true).open(trail(site)).unwrap();
+        file.set_len(0).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), 0).unwrap();
+    }
+    for (way, change, what, is_aside, is_whole) in ways {
+        let mut site = Site::new().with_run();
+        site.tables += "\n[audit]\ncheckpoint_every = \"1s\"\n";
+        let mut daemon = site.start();
+        knocked(&site, &mut daemon, 2);
+        // Nothing more is written until the next knock.
+        daemon.wait("a signature", |line| line.contains("code=audit-head"));
+        let text = fs::read_to_string(trail(&site)).unwrap();
+        change(&site, &text);
+        let told = daemon.wait("the alarm", |line| line.contains("code=audit-broken"));
+        assert!(told.contains(what), "{way}: {told}");
+        assert_eq!(field(&told, "file").unwrap().contains("audit-aside-"), is_aside, "{way}: {told}");
+        assert!(said(&site, &["status"]).contains("WARNING        audit.jsonl "), "{way}");
+        knocked(&site, &mut daemon, 1);
+        let told = |line: &&String| line.contains("code=audit-broken");
+        assert_eq!(daemon.stop().log.iter().filter(told).count(), 1, "{way}: once");
+        assert!(!fs::read(trail(&site)).unwrap().contains(&0), "{way}");
+        if is_whole {
+            whole(&site);
+            assert_eq!(kinds(&site).iter().filter(|kind| *kind == "claimed").count(), 3, "{way}");
+        } else {
+            assert!(wrong(&site, &["audit", "verify"]).contains("record 3 was changed"), "{way}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_was_exchanged_is_recorded_and_told() {
+    let site = Site::new().with_run();
+    let mut daemon = site.start();
+    knocked(&site, &mut daemon, 1);
+    daemon.stop();
+    let before = said(&site, &["audit", "key"]);
+    fs::write(site.path("state/audit.key"), "5".repeat(64)).unwrap();
+    let mut daemon = site.start();
+    let now = said(&site, &["audit", "key"]);
+    let told = daemon.wait("an alarm", |line| line.contains("code=audit-key-changed"));
+    assert_eq!(
+        (field(&told, "key").unwrap(), field(&told, "before").unwrap()),
+        (now.trim().to_owned(), before.trim().to_owned())
+    );
+    assert!(said(&site, &["status"]).contains("which signed the trail until this start"));
+    daemon.stop();
+    let record = records(&site).into_iter().find(|record| record["kind"] == "key-changed").unwrap();
+    assert_eq!((&record["key"], &record["before"]), (&now.trim().into(), &before.trim().into()));
+    assert!(wrong(&site, &["audit", "verify"]).contains("is signed by a key that is not trusted"));
+    said(&site, &["audit", "verify", "--key", before.trim(), "--key", now.trim()]);
+    // It is gone: that another is made is a record anyway, and told as the exchange that it is.
+    fs::remove_file(site.path("state/audit.key")).unwrap();
+    let mut daemon = site.start();
+    daemon.wait("an alarm", |line| line.contains("code=audit-key-changed"));
+    daemon.stop();
+    assert_eq!(kinds(&site).iter().filter(|kind| *kind == "key-made").count(), 2);
+    let stopped = site.start().stop();
+    assert!(!stopped.log.iter().any(|line| line.contains("code=audit-key-changed")), "once");
+}
+
+#[test]
 fn with_a_store_in_memory_the_file_alone_has_the_trail() {
     let mut site = Site::new().with_run();
     site.top += "store = \"memory\"\n";
@@ -515,20 +623,24 @@ fn with_a_store_in_memory_the_file_alone_has_the_trail() {
 
 #[test]
 fn what_could_not_be_recorded_is_counted_when_the_daemon_stops() {
-    let site = Site::new().with_run();
-    let daemon = site.start();
-    let store = rusqlite::Connection::open(site.path("state/claims.db")).unwrap();
-    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END";
-    store.execute_batch(full).unwrap();
-    drop(store);
-    said(&site, &["ban", "198.51.100.0/24"]);
-    let stopped = daemon.stop();
-    assert_eq!(
-        stopped.count("audit-missed"),
-        2,
-        "the administrator's request, and the end: {:?}",
-        stopped.log
-    );
+    let banned = |breaks: fn(&Site)| {
+        let site = Site::new().with_run();
+        let daemon = site.start();
+        breaks(&site);
+        said(&site, &["ban", "198.51.100.0/24"]);
+        let stopped = daemon.stop();
+        (site, stopped)
+    };
+    let (site, _) = banned(|_| {});
+    // But for the first two, which were written, and the signature.
+    let events = kinds(&site).len() - 3;
+    let (site, stopped) = banned(|site| {
+        let store = rusqlite::Connection::open(site.path("state/claims.db")).unwrap();
+        let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END";
+        store.execute_batch(full).unwrap();
+    });
+    assert_eq!(kinds(&site), ["key-made", "started"]);
+    assert_eq!(stopped.count("audit-missed"), events as u64, "{:?}", stopped.log);
 }
 
 #[test]

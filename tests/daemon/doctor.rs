@@ -40,6 +40,7 @@ fn a_server_that_works_is_good_in_every_section() {
         "MiB free",
         "this kernel has every layer",
         "no action has `nft`",
+        "the audit trail is whole up to record 2, and signed up to 0",
     ] {
         assert!(
             said.lines().any(|line| line.starts_with("  good  ") && line.contains(good)),
@@ -86,4 +87,31 @@ fn what_is_wrong_is_told_with_its_remedy_and_nothing_is_changed() {
     finds(&site, "look  siglatchd cannot be asked: there is no key to sign with", "siglatchctl admin add");
     assert!(!site.path("admin.key").exists(), "none is made");
     daemon.stop();
+}
+
+#[test]
+fn a_trail_that_was_changed_is_found_in_its_file_and_in_the_store() {
+    let site = Site::new().with_run();
+    site.start().stop();
+    finds_bad(&site, None);
+    let text = fs::read_to_string(site.path("state/audit.jsonl")).unwrap();
+    fs::write(site.path("state/audit.jsonl"), text.replacen("\"version\":\"", "\"version\":\"7", 1)).unwrap();
+    finds_bad(&site, Some("the audit trail is not whole: record 2 was changed ("));
+    fs::write(site.path("state/audit.jsonl"), text).unwrap();
+    finds_bad(&site, None);
+    let store = rusqlite::Connection::open(site.path("state/claims.db")).unwrap();
+    store
+        .execute("UPDATE audit SET line = replace(line, 'version\":\"', 'version\":\"7') WHERE seq = 2", ())
+        .unwrap();
+    drop(store);
+    finds_bad(&site, Some("the audit trail is whole, but the store's record 2 is another"));
+}
+
+#[track_caller]
+fn finds_bad(site: &Site, finding: Option<&str>) {
+    let (said, code) = doctor(site);
+    assert_eq!(code, Some(if finding.is_some() { 78 } else { 0 }), "{said}");
+    let bad = |line: &&str| line.starts_with("  BAD ");
+    assert_eq!(said.lines().filter(bad).count(), usize::from(finding.is_some()), "{said}");
+    assert!(said.contains(finding.unwrap_or("the audit trail is whole up to record")), "{said}");
 }

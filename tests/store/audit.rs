@@ -45,7 +45,7 @@ fn kinds(folder: &Path) -> Vec<String> {
     let trust = Trust { keys: vec![key.public()], heads: Vec::new() };
     let lines = text.split_inclusive('\n').map(|line| line.as_bytes().to_vec());
     let verified = verify(lines, &trust).unwrap();
-    assert_eq!(read_lines(folder, verified.last.seq).unwrap(), [], "the file lacks something");
+    assert_eq!(read_lines(folder, verified.last.seq, usize::MAX).unwrap(), [], "the file lacks something");
     let kind = |line: &str| line.split("\"kind\":\"").nth(1)?.split('"').next().map(str::to_owned);
     text.lines().filter_map(kind).collect()
 }
@@ -177,7 +177,8 @@ fn old_records_leave_the_store_once_they_are_in_a_file() {
         thread.close();
     }
     assert_eq!(kinds(&made.folder).len(), 7);
-    let kept: Vec<u64> = read_lines(&made.folder, 0).unwrap().iter().map(|line| line.seq).collect();
+    let kept: Vec<u64> =
+        read_lines(&made.folder, 0, usize::MAX).unwrap().iter().map(|line| line.seq).collect();
     assert_eq!(kept, [4, 5, 6, 7], "those of 100 seconds");
 }
 
@@ -247,10 +248,10 @@ fn a_key_that_is_none_or_open_to_others_stops_the_start() {
 fn a_store_of_an_older_siglatch_has_no_trail_and_begins_one() {
     let made = made();
     super::edit(&made.folder, "DROP TABLE audit; PRAGMA user_version = 5");
-    assert_eq!(read_lines(&made.folder, 0).unwrap(), []);
+    assert_eq!(read_lines(&made.folder, 0, usize::MAX).unwrap(), []);
     let (mut store, _) = SqliteStore::open(&made.folder, 1000, WALL, &boot("a")).unwrap();
     drop(journal(&made.folder, &mut store, WALL));
-    assert_eq!(read_lines(&made.folder, 0).unwrap().len(), 2);
+    assert_eq!(read_lines(&made.folder, 0, usize::MAX).unwrap().len(), 2);
 }
 
 #[test]

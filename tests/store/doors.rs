@@ -129,6 +129,7 @@ fn the_thread_answers_for_each_door_among_claims() {
             | Reply::Head(_)
             | Reply::FileFailing(_)
             | Reply::FileRecovered
+            | Reply::FileBroken(_)
             | Reply::Missed(_) => {}
         }
     }

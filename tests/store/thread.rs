@@ -194,6 +194,7 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
                 | Reply::FileRecovered
+                | Reply::FileBroken(_)
                 | Reply::Missed(_) => panic!(),
             }
         }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::bundle::Bundle;
-use crate::audit::{LINE_MAX, Record};
+use crate::audit::{LINE_MAX, Line, Record};
 use crate::exit::{self, Exit, Failure};
 use crate::store::journal;
 
@@ -91,7 +91,7 @@ impl Source {
     }
 
     /// Where a line stood, counted from 0 over all of them.
-    pub(super) fn place(&self, line: usize) -> String {
+    pub(in crate::ctl) fn place(&self, line: usize) -> String {
         let mut left = line;
         for part in &self.parts {
             if left < part.lines {
@@ -107,8 +107,8 @@ impl Source {
     /// What the store has behind the files.
     fn go_on(&mut self, folder: &Path) -> Result<(), Failure> {
         let last = Record::read(self.last.trim_ascii_end()).map_or(0, |last| last.seq);
-        let lines = stored(folder, last)?;
-        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let lines = piece(folder, last, usize::MAX)?;
+        let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
         self.parts.push(Part::new("the store".to_owned(), Cursor::new(text)));
         Ok(())
     }
@@ -157,16 +157,35 @@ impl Part {
     }
 }
 
+/// All lines of the store, a piece of them at a time.
+pub(in crate::ctl) fn stored(folder: &Path) -> impl Iterator<Item = Result<Line, Failure>> {
+    let (mut behind, mut lines) = (0, Vec::<Line>::new().into_iter());
+    std::iter::from_fn(move || {
+        if lines.as_slice().is_empty() {
+            lines = match piece(folder, behind, PIECE) {
+                Ok(lines) => lines.into_iter(),
+                Err(failure) => return Some(Err(failure)),
+            };
+        }
+        let line = lines.next()?;
+        behind = line.seq;
+        Some(Ok(line))
+    })
+}
+
 /// The folder of a server with `store = "memory"` has none.
 #[cfg(feature = "sqlite")]
-fn stored(folder: &Path, behind: u64) -> Result<Vec<String>, Failure> {
-    Ok(crate::store::sqlite::read_lines(folder, behind)?.into_iter().map(|line| line.text).collect())
+fn piece(folder: &Path, behind: u64, most: usize) -> Result<Vec<Line>, Failure> {
+    Ok(crate::store::sqlite::read_lines(folder, behind, most)?)
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn stored(_folder: &Path, _behind: u64) -> Result<Vec<String>, Failure> {
+fn piece(_folder: &Path, _behind: u64, _most: usize) -> Result<Vec<Line>, Failure> {
     Ok(Vec::new())
 }
+
+/// Lines of the store at once.
+const PIECE: usize = 10_000;
 
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let failure = Failure::new(Exit::of_io(error), format!("{}: cannot be read: {error}", path.display()));

@@ -3,6 +3,7 @@
 use super::Report;
 use crate::audit::Head;
 use crate::store::StoreError;
+use crate::store::journal::{BrokenFile, FILE};
 
 impl Report {
     /// The store fails: knocks are refused.
@@ -28,6 +29,17 @@ impl Report {
         self.audit.seq = head.seq;
         self.audit.head = head.link.to_string();
         log::info!(code = "audit-head", head:%; "audit trail signed");
+    }
+
+    /// The trail's file was not as it was left.
+    pub(in crate::keeper) fn audit_broken(&mut self, broken: &BrokenFile) {
+        let BrokenFile { what, aside } = broken;
+        let file = aside.as_ref().map_or_else(|| FILE.to_owned(), |aside| aside.display().to_string());
+        self.audit.broken = Some(format!("{FILE} {what}"));
+        log::error!(
+            code = "audit-broken", file, what;
+            "somebody else wrote to the audit file: it is made what the store holds"
+        );
     }
 
     /// So many events have no record, for the store could not take them.

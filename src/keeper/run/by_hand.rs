@@ -164,6 +164,7 @@ impl Keeper {
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
                 | Reply::FileRecovered
+                | Reply::FileBroken(_)
                 | Reply::Missed(_) => {}
             }
         }

@@ -62,6 +62,7 @@ impl Keeper {
                 }
                 Some(thread::Reply::FileFailing(error)) => self.report.audit_failing(&error),
                 Some(thread::Reply::FileRecovered) => self.report.audit_recovered(),
+                Some(thread::Reply::FileBroken(broken)) => self.report.audit_broken(&broken),
                 Some(thread::Reply::Missed(events)) => self.report.audit_missed(events),
                 None => {
                     self.unheard = Drained::All;

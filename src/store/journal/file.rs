@@ -31,6 +31,14 @@ pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(full.into_iter().map(|(_, path)| path).chain(now.exists().then_some(now)).collect())
 }
 
+/// Whether the file is as it was left.
+#[derive(Debug)]
+pub(super) enum Standing {
+    AsWritten,
+    /// Somebody else wrote to it: what is seen of that.
+    Otherwise(String),
+}
+
 /// Written at its end, and nowhere else.
 #[derive(Debug)]
 pub(super) struct TrailFile {
@@ -38,6 +46,8 @@ pub(super) struct TrailFile {
     opened: File,
     /// Bytes of whole lines.
     len: u64,
+    /// Whether half a line may stand behind them.
+    torn: bool,
     /// Number and time (milliseconds) of its first record.
     first: Option<(u64, u64)>,
     /// The last record that is in a file.
@@ -48,7 +58,11 @@ impl TrailFile {
     /// A file with whole lines alone, `len` bytes. `last`: the last record in it, or in those before it.
     pub(super) fn new(folder: &Path, opened: File, len: u64, first: Option<&Record>, last: u64) -> TrailFile {
         let first = first.map(|first| (first.seq, first.at));
-        TrailFile { folder: folder.to_owned(), opened, len, first, last }
+        TrailFile { folder: folder.to_owned(), opened, len, torn: false, first, last }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The last record that is in a file.
@@ -56,17 +70,39 @@ impl TrailFile {
         self.last
     }
 
-    /// Writes lines that come next.
+    /// Looks at it as it is now. Who moves it away, to archive it, gets a new one in its place.
+    pub(super) fn look(&mut self) -> Result<Standing, StoreError> {
+        if self.torn {
+            self.torn = self.opened.set_len(self.len).is_err();
+        }
+        let path = self.path();
+        let ours = self.opened.metadata().map_err(|error| refused(&path, "inspect", &error))?;
+        let same = |there: &fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        Ok(match fs::symlink_metadata(&path) {
+            Ok(there) if same(&there) && (there.len() == self.len || self.torn) => Standing::AsWritten,
+            Ok(there) if same(&there) => {
+                Standing::Otherwise(format!("has {} bytes, and {} were written to it", there.len(), self.len))
+            }
+            Ok(there) if there.is_file() && there.len() > 0 => {
+                Standing::Otherwise("is another file than the one that was written to".to_owned())
+            }
+            Ok(_) | Err(_) => {
+                self.begin()?;
+                Standing::AsWritten
+            }
+        })
+    }
+
+    /// Writes lines that come next, to a file that was [looked](Self::look) at.
     pub(super) fn append(&mut self, lines: &[Line], keeping: Keeping) -> Result<(), StoreError> {
         let Some((first, last)) = lines.first().zip(lines.last()) else { return Ok(()) };
-        self.find_again()?;
         if self.is_full(first.at, keeping) {
             self.rotate()?;
         }
         let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
         if let Err(error) = self.opened.write_all_at(text.as_bytes(), self.len) {
             // Half a line must not stay; if it does the next one is written over it.
-            drop(self.opened.set_len(self.len));
+            self.torn = self.opened.set_len(self.len).is_err();
             return Err(refused(&self.path(), "write", &error));
         }
         self.len = self.len.saturating_add(text.len() as u64);
@@ -101,19 +137,10 @@ impl TrailFile {
         self.begin()
     }
 
-    /// Who moves the file away, to archive it, gets a new one in its place.
-    fn find_again(&mut self) -> Result<(), StoreError> {
-        let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        match (self.opened.metadata(), fs::symlink_metadata(self.path())) {
-            (Ok(ours), Ok(there)) if same(&ours, &there) => Ok(()),
-            (Ok(_) | Err(_), Ok(_) | Err(_)) => self.begin(),
-        }
-    }
-
     fn begin(&mut self) -> Result<(), StoreError> {
         self.opened = folder::open_file(&self.path())?;
         let meta = self.opened.metadata().map_err(|error| refused(&self.path(), "inspect", &error))?;
-        (self.len, self.first) = (meta.len(), None);
+        (self.len, self.torn, self.first) = (meta.len(), false, None);
         let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
         folder.map_err(|error| refused(&self.folder, "sync", &error))
     }

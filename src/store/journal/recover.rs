@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{FILE, TrailFile, files};
-use super::{Ending, Journal, Keeping, StoreError};
+use super::{Ending, Journal, Keeping, PIECE, StoreError};
 use crate::audit::{AuditKey, Chain, Entry, Event, Head, LINE_MAX, Line, Record};
 use crate::config::files::{self as keys, BadFile, Existing, Secrecy};
 use crate::exit::Exit;
@@ -31,6 +31,25 @@ pub struct Recovered {
     pub made: Option<String>,
     /// A file that does not belong to what the store holds: put aside.
     pub aside: Option<PathBuf>,
+    /// The public key that signed the trail until now, if that is another.
+    pub before: Option<String>,
+}
+
+/// The file, fit to be written to.
+pub(super) struct Fit {
+    pub(super) file: TrailFile,
+    /// The last line that is in a file.
+    last: Option<Line>,
+    cut: u64,
+    pub(super) aside: Option<PathBuf>,
+}
+
+/// What a file is that goes on where the store ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Longer {
+    /// The store's, which a crash of the machine took back.
+    Ours,
+    Foreign,
 }
 
 /// Whole lines at the end of a file.
@@ -63,11 +82,55 @@ pub(super) fn open(
     wall: u64,
 ) -> Result<(Journal, Recovered), StoreError> {
     let (key, made) = key(folder)?;
+    let public = key.public().to_string();
+    let before = signer(folder, store, wall)?.filter(|before| *before != public);
+    let Fit { file, last: filed, cut, aside } = fit(folder, store, wall, Longer::Ours)?;
+    let stored = store.last_line(wall)?;
+    let last = filed.iter().chain(&stored).max_by_key(|line| line.seq);
+    let head = last.map_or(Head::NONE, Head::from);
+    let record = last.and_then(|line| Record::read(line.text.as_bytes()).ok());
+    let left = record.is_some_and(|record| !record.is_checkpoint());
+    let mut journal = Journal {
+        chain: Chain::behind(head),
+        key,
+        keeping,
+        file,
+        pending: Default::default(),
+        missed: 0,
+        all_missed: 0,
+        broken: None,
+        fresh: Vec::new(),
+        signed: head.seq,
+        left,
+        ending: Ending::Known,
+        _folder: held,
+    };
+    let at = Duration::from_secs(wall);
+    let key = match (&made, &before) {
+        (Some(key), _) => Some(Event::KeyMade { key }),
+        (None, Some(before)) => Some(Event::KeyChanged { key: &public, before }),
+        (None, None) => None,
+    };
+    let key = key.map(|event| Entry::new(at, event));
+    let version = env!("CARGO_PKG_VERSION");
+    journal.note(key.into_iter().chain([Entry::new(at, Event::Started { version, cut })]));
+    journal.write(store, wall)?;
+    journal.follow(store, wall)?;
+    Ok((journal, Recovered { head, cut, made, aside, before }))
+}
+
+/// Puts the file aside if it is not of the store's trail, and cuts off what is half a line.
+pub(super) fn fit(
+    folder: &Path,
+    store: &mut dyn Store,
+    wall: u64,
+    longer: Longer,
+) -> Result<Fit, StoreError> {
     let path = folder.join(FILE);
     let mut tail = Tail::read(&path)?;
     let stored = store.last_line(wall)?;
     let mut aside = None;
-    if !tail.fits(&path, store, stored.as_ref(), wall)? {
+    if !tail.fits(&path, store, stored.as_ref(), wall, longer)? {
         let mut names = (wall..).map(|wall| folder.join(format!("audit-aside-{wall}.jsonl")));
         let away = names.find(|path| !path.exists()).unwrap_or_default();
         fs::rename(&path, &away).map_err(|error| refused(&path, "rename", &error))?;
@@ -78,37 +141,33 @@ pub(super) fn open(
     if cut > 0 {
         tail.file.set_len(tail.len).map_err(|error| refused(&path, "cut", &error))?;
     }
-    let filed = match &tail.last {
-        Some(last) => Some(last.clone()),
+    let last = match tail.last {
+        Some(last) => Some(last),
         None => last_full(folder)?,
     };
-    let last = filed.iter().chain(&stored).max_by_key(|line| line.seq);
-    let head = last.map_or(Head::NONE, Head::from);
-    let record = last.and_then(|line| Record::read(line.text.as_bytes()).ok());
-    let left = record.is_some_and(|record| !record.is_checkpoint());
-    let first = first(&tail.file);
-    let file = TrailFile::new(folder, tail.file, tail.len, first.as_ref(), filed.map_or(0, |line| line.seq));
-    let mut journal = Journal {
-        chain: Chain::behind(head),
-        key,
-        keeping,
-        file,
-        pending: Default::default(),
-        missed: 0,
-        all_missed: 0,
-        fresh: Vec::new(),
-        signed: head.seq,
-        left,
-        ending: Ending::Known,
-        _folder: held,
-    };
-    let at = Duration::from_secs(wall);
-    let key = made.as_ref().map(|key| Entry::new(at, Event::KeyMade { key }));
-    let version = env!("CARGO_PKG_VERSION");
-    journal.note(key.into_iter().chain([Entry::new(at, Event::Started { version, cut })]));
-    journal.write(store, wall)?;
-    journal.follow(store, wall)?;
-    Ok((journal, Recovered { head, cut, made, aside }))
+    let (first, seq) = (first(&tail.file), last.as_ref().map_or(0, |line| line.seq));
+    let file = TrailFile::new(folder, tail.file, tail.len, first.as_ref(), seq);
+    Ok(Fit { file, last, cut, aside })
+}
+
+/// The key of the last checkpoint in the store, or else in the file.
+fn signer(folder: &Path, store: &mut dyn Store, wall: u64) -> Result<Option<String>, StoreError> {
+    let key = |line: &[u8]| Record::read(line).ok()?.signer().map(str::to_owned);
+    let mut through = store.last_line(wall)?.map_or(0, |last| last.seq);
+    while through > 0 {
+        let behind = through.saturating_sub(PIECE as u64);
+        let lines = store.lines(wall, behind, PIECE)?;
+        let found = lines.iter().rev().find_map(|line| key(line.text.as_bytes()));
+        if found.is_some() {
+            return Ok(found);
+        }
+        if lines.is_empty() {
+            break;
+        }
+        through = behind;
+    }
+    let file = fs::read(folder.join(FILE)).unwrap_or_default();
+    Ok(file.split(|byte| *byte == b'\n').rev().find_map(key))
 }
 
 /// The key, and the public one if it was made now.
@@ -193,6 +252,7 @@ impl Tail {
         store: &mut dyn Store,
         stored: Option<&Line>,
         wall: u64,
+        longer: Longer,
     ) -> Result<bool, StoreError> {
         // More than one line's worth that is none: not what a crash leaves.
         if self.last.is_none() && self.torn > LINE_MAX as u64 {
@@ -201,6 +261,9 @@ impl Tail {
         let (Some(filed), Some(stored)) = (&self.last, stored) else {
             return Ok(true);
         };
+        if filed.seq > stored.seq && longer == Longer::Foreign {
+            return Ok(false);
+        }
         if filed.seq > stored.seq {
             return Ok(same(path, stored)?.is_none_or(|same| same));
         }

@@ -9,13 +9,13 @@ use super::{place, reader};
 use crate::audit::Line;
 use crate::store::StoreError;
 
-/// The lines behind the one with this number in the store in `folder`, whether or not a daemon has it open; none if there is
-/// no store. Changes nothing.
+/// The lines behind the one with this number in the store in `folder`, at most so many, whether or not a daemon has it open;
+/// none if there is no store. Changes nothing.
 ///
 /// # Errors
 ///
 /// [`StoreError`]: it cannot be read, or is none.
-pub fn read_lines(folder: &Path, behind: u64) -> Result<Vec<Line>, StoreError> {
+pub fn read_lines(folder: &Path, behind: u64, most: usize) -> Result<Vec<Line>, StoreError> {
     let file = place::file_in(folder);
     if file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Ok(Vec::new());
@@ -26,7 +26,7 @@ pub fn read_lines(folder: &Path, behind: u64) -> Result<Vec<Line>, StoreError> {
     let lines = tables.and_then(|tables| match tables {
         // An older siglatchd's, that the one to come will migrate.
         0 => Ok(Vec::new()),
-        _ => select(&connection, behind, usize::MAX),
+        _ => select(&connection, behind, most),
     });
     lines.map_err(|error| fault::sqlite(&file, Doing::Read, &error))
 }

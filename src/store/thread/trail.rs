@@ -24,7 +24,7 @@ impl<T> Worker<T> {
             return Said::Something;
         }
         let follows = self.follow(wall()).is_ok();
-        if follows == filed { said } else { Said::Something }
+        if self.broken() == Said::Nothing && follows == filed { said } else { Said::Something }
     }
 
     pub(super) fn note(&mut self, entries: Vec<Entry>) {
@@ -55,11 +55,12 @@ impl<T> Worker<T> {
     pub(super) fn checkpoint(&mut self, wall: u64) {
         let Some(journal) = &mut self.journal else { return };
         let signed = journal.checkpoint(&mut *self.store, wall);
-        let Some(Some(head)) = self.settle(signed, 0) else { return };
+        let Some(head) = self.settle(signed, 0) else { return };
         crash::point("audit-signed");
-        if self.follow(wall).is_err() {
-            return;
-        }
+        // Also where there is nothing new: who changes the file is not to wait for that.
+        let follows = self.follow(wall);
+        self.broken();
+        let (Some(head), Ok(())) = (head, follows) else { return };
         let settled = self.journal.as_mut().map_or(Ok(()), |journal| journal.settle(&mut *self.store, wall));
         if self.file(settled).is_ok() {
             say(&self.outbox, Reply::Head(head));
@@ -71,6 +72,13 @@ impl<T> Worker<T> {
         let followed = self.journal.as_mut().map_or(Ok(()), |journal| journal.follow(&mut *self.store, wall));
         crash::point("audit-after-file");
         self.file(followed)
+    }
+
+    /// Reports what somebody did to the trail's file.
+    fn broken(&mut self) -> Said {
+        let Some(broken) = self.journal.as_mut().and_then(Journal::broken) else { return Said::Nothing };
+        say(&self.outbox, Reply::FileBroken(broken));
+        Said::Something
     }
 
     /// Reports that the trail's file began to fail or to work again.
