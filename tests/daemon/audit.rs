@@ -421,11 +421,11 @@ fn a_trail_that_was_made_without_the_key_is_not_proven() {
     let last = Link::of(whole.lines().next_back().unwrap().as_bytes());
     let end = Head { seq: whole.lines().count() as u64, link: last };
     let forged =
-        |before: &str, behind: Head, records: u64, from: std::time::Duration, took: std::time::Duration| {
+        |before: &str, behind: Head, records: u32, from: std::time::Duration, took: std::time::Duration| {
             let mut chain = Chain::behind(behind);
             let mut text = before.to_owned();
             for number in 0..records {
-                let entry = Entry::new(from + took * number as u32 / records as u32, Event::Stopped);
+                let entry = Entry::new(from + took * number / records, Event::Stopped);
                 text += &format!("{}\n", chain.append(&entry).text);
             }
             text
@@ -497,6 +497,7 @@ fn a_file_that_cannot_be_written_stops_no_knock_and_is_whole_later() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of ways")]
 fn who_writes_to_the_file_while_siglatchd_runs_is_noticed() {
     type Change = fn(&Site, &str);
     // What was done; what is said of it; whether the file was put aside; whether the trail is whole again.

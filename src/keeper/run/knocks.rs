@@ -14,9 +14,12 @@ use crate::work::Drained;
 impl Keeper {
     pub(super) fn opened(&mut self, now: Now, opened: &Opened) {
         self.report.counts.opened(opened.lane);
-        // What came before is recorded before, and in the same transaction.
-        self.report.trail.hand_over(now, &self.store);
-        let intent = |claim: &Claim| Some(self.report.trail.intent(now, claim, &self.config));
+        let intent = |claim: &Claim| {
+            let intent = self.report.trail.intent(now, claim, &self.config);
+            // What came before is recorded before: at the last moment, so that it is one transaction, and the claim waits for no other.
+            self.report.trail.hand_over(now, &self.store);
+            Some(intent)
+        };
         match submit(&mut self.judge, &self.store, self.phase, now, opened, intent) {
             Ok(()) => self.claims = self.claims.saturating_add(1),
             Err(refusal) => {
