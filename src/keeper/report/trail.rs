@@ -214,7 +214,7 @@ fn door<'a>(lease: KnockId, user: &'a str, action: &'a str, opens_for: IpAddr) -
 }
 
 /// How long an event may wait. What starts for a knock has the processors meanwhile, and many events share a transaction.
-const DELAY: Duration = Duration::from_millis(50);
+const DELAY: Duration = Duration::from_millis(10);
 
 /// So many do not wait.
 const MANY: usize = 256;

@@ -119,5 +119,5 @@ pub(in crate::keeper) fn give_back(store: &StoreThread<Claim>, unused: Option<Us
 
 /// Replies of the store per wake: each may start a script, which takes half a millisecond.
 const STARTS: usize = 32;
-/// For a reply of the store before the loop goes to sleep: some 50 microseconds.
-const LOOKS: usize = 100;
+/// For a reply of the store before the loop goes to sleep: some 120 microseconds.
+const LOOKS: usize = 250;
