@@ -18,7 +18,9 @@ fn shipped(path: &str) -> PathBuf {
 
 /// Runs a program; what it said, when it succeeds and says nothing it should not.
 fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).env("XDG_RUNTIME_DIR", std::env::temp_dir()).output();
+    // systemd-analyze wants a user's to look at his units.
+    let runtime = tempfile::tempdir().unwrap();
+    let output = Command::new(program).args(args).env("XDG_RUNTIME_DIR", runtime.path()).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{program} {args:?}:\n{said}");
@@ -102,9 +104,12 @@ fn users_and_folders_that_the_units_name_are_made() {
         return;
     }
     run("systemd-tmpfiles", &["--create", &at, shipped("systemd/siglatchd.tmpfiles").to_str().unwrap()]);
-    for (folder, mode) in
-        [("etc/siglatch", 0o755), ("var/lib/siglatch", 0o700), ("etc/siglatch-exporter", 0o700)]
-    {
+    for (folder, mode) in [
+        ("etc/siglatch", 0o755),
+        ("var/lib/siglatch", 0o700),
+        ("run/siglatch", 0o700),
+        ("etc/siglatch-exporter", 0o755),
+    ] {
         use std::os::unix::fs::PermissionsExt as _;
         let found = fs::metadata(root.path().join(folder)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(found, mode, "{folder}");
