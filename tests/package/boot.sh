@@ -6,37 +6,6 @@
 # shellcheck source=tests/package/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-boot() {
-    local ended=133
-    # A machine without systemd of its own: no registration; a reboot ends nspawn with 133.
-    while [ "$ended" = 133 ]; do
-        ended=0
-        SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --register=no --keep-unit --directory="$debian" --machine=siglatch-test \
-            --private-network --kill-signal=SIGRTMIN+3 --console=pipe --boot </dev/null >>"$work/console" 2>&1 || ended=$?
-        touch "$work/ended"
-    done
-}
-nspawn() { pgrep -P "$booted" -x systemd-nspawn; }
-inside() { nsenter --target "$(pgrep -P "$(nspawn)")" -m -u -i -n -p -C /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
-sh_inside() { inside bash -c "set -e; $1"; }
-off() {
-    ! nspawn >/dev/null || kill "$(nspawn)" || true
-    wait "$booted" || true
-    leave
-}
-trap off EXIT
-
-# wait_for COMMAND...: at most 30 s.
-wait_for() {
-    for _ in $(seq 300); do
-        if "$@" >"$work/waited" 2>&1; then return; fi
-        sleep 0.1
-    done
-    cat "$work/waited"
-    inside journalctl --no-pager -n 60 || true
-    return 1
-}
-up() { inside sh -c 'systemctl is-system-running | grep -E "running|degraded"'; }
 active() { [ "$(inside systemctl is-active "$1")" = active ]; }
 inactive() { [ "$(inside systemctl is-active "$1")" = inactive ]; }
 main_pid() { inside systemctl show --value --property MainPID siglatchd; }
@@ -49,9 +18,7 @@ script() {
     printf '\n[actions.%s]\nid = %s\nrun = ["/etc/siglatch/actions/%s"]\n%s\n' "$1" "$2" "$1" "${3:-}" | append
 }
 
-boot &
-booted=$!
-wait_for up || fail "it does not boot"
+boot
 
 echo "install, init, start, knock:"
 promise "dpkg installs the packages" sh_inside 'dpkg --install /root/siglatchd_*-0~before_*.deb /root/siglatch_*.deb'

@@ -22,7 +22,7 @@ mount -t overlay -o "lowerdir=$base,upperdir=$work/layer/upper,workdir=$work/lay
 rm -f "$debian/etc/dpkg/dpkg.cfg.d/"*
 cp "$packages"/*.deb "$debian/root/"
 # What is upgraded: the same with an older number.
-(cd "$root" && cargo deb --quiet --no-build --no-strip --locked --deb-revision 0~before --output "$debian/root/")
+(cd "$root" && cargo deb --quiet --no-build --no-strip --locked --deb-revision 0~before --output "$debian/root/" >/dev/null)
 
 leave() {
     umount "$debian" || umount -l "$debian"
@@ -42,4 +42,42 @@ promise() {
         cat "$work/said"
         fail "that is not so: $*"
     }
+}
+
+# The Debian is booted by systemd-nspawn, in a network of its own.
+machine() {
+    local ended=133
+    # A machine without systemd of its own: no registration; a reboot ends nspawn with 133.
+    while [ "$ended" = 133 ]; do
+        ended=0
+        SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --register=no --keep-unit --directory="$debian" --machine=siglatch-test \
+            --private-network --kill-signal=SIGRTMIN+3 --console=pipe --boot </dev/null >>"$work/console" 2>&1 || ended=$?
+        touch "$work/ended"
+    done
+}
+nspawn() { pgrep -P "$booted" -x systemd-nspawn; }
+inside() { nsenter --target "$(pgrep -P "$(nspawn)")" -m -u -i -n -p -C /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
+sh_inside() { inside bash -c "set -e; $1"; }
+off() {
+    ! nspawn >/dev/null || kill "$(nspawn)" || true
+    wait "$booted" || true
+    leave
+}
+
+# wait_for COMMAND...: at most 30 s.
+wait_for() {
+    for _ in $(seq 300); do
+        if "$@" >"$work/waited" 2>&1; then return; fi
+        sleep 0.1
+    done
+    cat "$work/waited"
+    inside journalctl --no-pager -n 60 || true
+    return 1
+}
+up() { inside sh -c 'systemctl is-system-running | grep -E "running|degraded"'; }
+boot() {
+    machine &
+    booted=$!
+    trap off EXIT
+    wait_for up || fail "it does not boot"
 }
