@@ -14,6 +14,7 @@ podman=(podman)
 leave() {
     "${podman[@]}" rm --force --volumes "$net" >/dev/null 2>&1 || true
     "${podman[@]}" volume rm --force "$net" >/dev/null 2>&1 || true
+    "${podman[@]}" rmi --force "$image" >/dev/null 2>&1 || true
     ip netns del "$net" 2>/dev/null || true
     rm -rf "$work"
 }
