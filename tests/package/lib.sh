@@ -22,7 +22,7 @@ mount -t overlay -o "lowerdir=$base,upperdir=$work/layer/upper,workdir=$work/lay
 rm -f "$debian/etc/dpkg/dpkg.cfg.d/"*
 cp "$packages"/*.deb "$debian/root/"
 # What is upgraded: the same with an older number.
-(cd "$root" && cargo deb --quiet --no-build --no-strip --locked --deb-revision 0~before --output "$debian/root/" >/dev/null)
+(cd "$root" && cargo deb --quiet --fast --no-build --no-strip --locked --deb-revision 0~before --output "$debian/root/" >/dev/null)
 
 leave() {
     umount "$debian" || umount -l "$debian"
