@@ -23,7 +23,7 @@
 //! open no socket, read no clock, start no process and log nothing; `tests/layering.rs` holds them to it.
 //!
 //! [`client`] is the knock client, [`ctl`] the administrator's tool, [`control`] what it asks of the daemon, [`config`] what
-//! both and the daemon read. Any room may
+//! both and the daemon read. `pages` makes manual pages of what the three take on their command lines. Any room may
 //! use [`exit`]; [`clock`] alone reads clocks, and [`sys`] alone is `unsafe`.
 
 pub mod clock;
@@ -57,6 +57,8 @@ pub mod keeper;
 pub mod layers;
 #[cfg(feature = "server")]
 pub mod listener;
+#[cfg(feature = "pages")]
+pub mod pages;
 #[cfg(feature = "server")]
 pub mod reason;
 #[cfg(feature = "server")]

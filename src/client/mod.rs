@@ -55,6 +55,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Its command line.
+#[cfg(feature = "pages")]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 fn join(args: args::Join) -> Result<(), Failure> {
     let mut invite = if args.file == Path::new("-") {
         profile::parse("standard input", &read_stdin()?)?

@@ -98,6 +98,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Its command line.
+#[cfg(feature = "pages")]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Files of a command that is not done: taken away again, unless [`Begun::done`] is reached.
 #[derive(Default)]
 struct Begun {

@@ -115,6 +115,12 @@ fn again(path: &Path, failure: &Failure, folder: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Its command line.
+#[cfg(feature = "pages")]
+pub(crate) fn command() -> clap::Command {
+    <args::Args as clap::CommandFactory>::command()
+}
+
 /// The machine gave no thread, descriptor or the like.
 fn cannot(doing: &str, error: &std::io::Error) -> Failure {
     Failure::new(Exit::TryAgain, format!("cannot {doing}: {error}"))

@@ -68,7 +68,9 @@ fn the_readmes_table_has_every_key_of_the_documented_configuration() {
 #[test]
 fn the_documents_links_lead_somewhere() {
     let mut links = 0;
-    for document in ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/codes.md", "docs/metrics.md"] {
+    for document in
+        ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/codes.md", "docs/install.md", "docs/metrics.md"]
+    {
         let folder = Path::new(document).parent().unwrap();
         for target in
             read(document).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned())
