@@ -1,6 +1,7 @@
 //! The command line of `siglatchctl`.
 
 pub(super) mod audit;
+pub(super) mod import;
 mod steer;
 
 use std::net::SocketAddr;
@@ -75,6 +76,8 @@ pub(super) enum Command {
     #[command(subcommand)]
     Firewall(Firewall),
     Doctor(Doctor),
+    #[command(subcommand)]
+    Import(import::Import),
     Exporter(super::exporter::Exporter),
 }
 
@@ -371,9 +374,11 @@ const EXAMPLES: &str = "Examples:
   siglatchctl firewall snippet ssh --tcp 22 > doors.nft
   siglatchctl firewall try doors.nft
   siglatchctl doctor
+  siglatchctl import siglatch /etc/siglatch/server.conf --into /etc/siglatch-new
   siglatchctl exporter
 
-Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";
+Exit codes: 0 done, 1 imported, with something to decide, 64 usage, 70 internal, 75 try again, 77 permission,
+78 configuration";
 
 const USER_ADD_EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action ssh --action hello

@@ -27,6 +27,7 @@ mod flood;
 mod hardening;
 mod hostile;
 mod hosts;
+mod import;
 mod knock;
 mod leases;
 mod limits;
