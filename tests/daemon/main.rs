@@ -22,6 +22,7 @@ mod crash;
 mod doctor;
 mod documents;
 mod door;
+mod environment;
 mod field;
 mod flood;
 mod hardening;
