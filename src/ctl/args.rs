@@ -1,6 +1,8 @@
 //! The command line of `siglatchctl`.
 
 pub(super) mod audit;
+#[cfg(feature = "backup")]
+pub(super) mod backup;
 pub(super) mod import;
 mod steer;
 
@@ -78,6 +80,10 @@ pub(super) enum Command {
     Doctor(Doctor),
     #[command(subcommand)]
     Import(import::Import),
+    #[cfg(feature = "backup")]
+    Backup(backup::Backup),
+    #[cfg(feature = "backup")]
+    Restore(backup::Restore),
     Exporter(super::exporter::Exporter),
 }
 
@@ -375,6 +381,8 @@ const EXAMPLES: &str = "Examples:
   siglatchctl firewall try doors.nft
   siglatchctl doctor
   siglatchctl import siglatch /etc/siglatch/server.conf --into /etc/siglatch-new
+  siglatchctl backup siglatch.age --passphrase-file -
+  siglatchctl restore siglatch.age --passphrase-file -
   siglatchctl exporter
 
 Exit codes: 0 done, 1 imported, with something to decide, 64 usage, 70 internal, 75 try again, 77 permission,

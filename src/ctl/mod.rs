@@ -12,6 +12,8 @@ mod admin;
 mod args;
 mod ask;
 mod audit;
+#[cfg(feature = "backup")]
+mod backup;
 mod doctor;
 mod document;
 mod explain;
@@ -96,6 +98,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Doctor(args) => doctor::doctor(&args.way),
             Command::Import(Import::Siglatch(args)) => import::siglatch(&args),
             Command::Import(Import::Fwknop(args)) => import::fwknop(&args),
+            #[cfg(feature = "backup")]
+            Command::Backup(args) => backup::backup(&args),
+            #[cfg(feature = "backup")]
+            Command::Restore(args) => backup::restore(&args),
             Command::Exporter(args) => exporter::exporter(args),
         }),
         Err(code) => code,

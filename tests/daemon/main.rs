@@ -15,6 +15,8 @@ mod activation;
 mod admission;
 mod answers;
 mod audit;
+#[cfg(feature = "backup")]
+mod backup;
 mod common;
 mod control;
 #[cfg(feature = "crash-points")]
