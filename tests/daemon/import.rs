@@ -157,6 +157,7 @@ fn a_v1_client_knocks_the_imported_server_and_its_script_gets_the_seven_argument
         "server.conf:38: [action:kept back]: is called kept_back",
         "server.conf:38: [action:kept back]: switched off: it is not among the server's `actions`",
         "server.conf:49: [user:guest]: has no `enabled`",
+        "may run for 30s: `timeout`",
         "not in force: 0\n",
     ]);
     assert!(said.err.contains("left to decide: 1"), "{}", said.err);
@@ -244,6 +245,7 @@ fn what_cannot_be_in_force_is_written_as_a_comment_and_told() {
     old.0.file("old/open.key", &[7; 32], 0o644);
     let said = old.import("siglatch", "old/server.conf", &[]).code(1);
     said.reports(&[
+        ":1: [server:secure]: has no `secure`, which siglatch v1 takes for no",
         ":8: [action:gone] constructor: /nowhere/at is not there",
         ":11: [action:inside] handler: write builtin = \"reload\"",
         ":14: [action:tool] id: takes a number from 1 to 255",
@@ -273,7 +275,7 @@ fn what_cannot_be_in_force_is_written_as_a_comment_and_told() {
 #[test]
 fn an_import_without_a_question_ends_with_0_and_one_that_fails_writes_nothing() {
     let old = Old::new();
-    let good = "[server:secure]\nenabled = yes\npriv_key_path = server_priv.pem\nactions = a\n\
+    let good = "[server:secure]\nenabled = yes\nsecure = yes\npriv_key_path = server_priv.pem\nactions = a\n\
                 [action:a]\nid = 1\nconstructor = /bin/true\n\
                 [user:u]\nid = 1\nenabled = yes\nhmac_file = root.hmac.key\nactions = a\n";
     let wrong = [

@@ -39,7 +39,7 @@ pub(in crate::ctl) fn import(args: &ImportSiglatch) -> Result<(), Failure> {
     moving.rest();
     moving.draft.server_key(Some(key))?;
     let Moving { draft, report, tables, .. } = moving;
-    super::finish(draft, &report, &about(&args.file), &top, &tables, "")
+    super::finish(draft, &report, &about(&args.file), &top, &tables, SCRIPTS)
 }
 
 /// What is imported.
@@ -282,6 +282,8 @@ fn about(file: &Path) -> String {
          # After a change: siglatchctl check, then siglatchctl reload.\n\n"
     )
 }
+
+const SCRIPTS: &str = "scripts get the same seven arguments; new is that they start in /, with an environment of their own, and may run for 30s: `timeout`\n";
 
 /// If it is not written.
 const PRIVATE_KEY: &str = "/etc/siglatch/server_priv.pem";

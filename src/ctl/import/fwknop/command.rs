@@ -12,7 +12,12 @@ use crate::config::files::check_program;
 pub(super) fn script(command: &str, of: &str, port: Option<Port>) -> Result<String, String> {
     let words: Vec<&str> = command.split_ascii_whitespace().collect();
     let program = words.first().copied().unwrap_or_default();
-    check_program(Path::new(program)).map_err(|bad| bad.to_string())?;
+    if !program.starts_with('/') {
+        return Err(format!("{program} is not an absolute path"));
+    }
+    // Links are the system's to follow, as to the iptables that is installed.
+    let real = Path::new(program).canonicalize().unwrap_or_else(|_| program.into());
+    check_program(&real).map_err(|bad| bad.to_string())?;
     let words = words.into_iter().map(|word| quoted(word, port)).collect::<Result<Vec<_>, _>>()?;
     Ok(format!(
         "#!/bin/sh\n# {of}, by siglatchctl import. $1 is the address that knocked.\nexec {}\n",
@@ -102,5 +107,10 @@ mod tests {
         assert!(quoted("$PORT", None).unwrap_err().contains("several ports"));
         assert!(quoted("$TIMEOUT", port).is_err());
         assert!(script("iptables -A", "x", port).unwrap_err().contains("absolute"));
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
+        let text = script(&format!("{} -c $IP", link.display()), "x", port).unwrap();
+        assert!(text.ends_with(&format!("\nexec '{}' '-c' \"$1\"\n", link.display())), "{text}");
     }
 }

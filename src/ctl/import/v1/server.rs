@@ -57,6 +57,9 @@ pub(super) fn top(moving: &mut Moving<'_>) -> Result<Table, Failure> {
     for entry in &ini.top.entries {
         global(moving, entry);
     }
+    if server.get("secure").is_none() {
+        moving.decide(server, None, format!("has no `secure`, which siglatch v1 takes for no: {PLAINTEXT}"));
+    }
     if server.get("actions").is_none() {
         moving.decide(server, None, "has no `actions`, and so runs none of them: all are switched off");
     }
@@ -73,11 +76,7 @@ fn setting(moving: &mut Moving<'_>, server: &Section, entry: &Entry, top: &mut T
         }
         "secure" => {
             if !moving.yes(server, entry) {
-                moving.decide(
-                    server,
-                    Some(entry),
-                    "knocks that are not encrypted are taken by nobody here: move their clients first",
-                );
+                moving.decide(server, Some(entry), PLAINTEXT);
             }
         }
         "allowed_ips" => {
@@ -132,5 +131,6 @@ fn listen(moving: &Moving<'_>) -> Result<String, Failure> {
 }
 
 const LOG: &str = "the log goes to standard error, or to systemd's journal: see [log]";
+const PLAINTEXT: &str = "knocks that are not encrypted are taken by nobody here: move their clients first";
 pub(super) const OVERFLOW: &str = "a packet that claims a longer payload than it can hold is always refused";
 pub(super) const ALWAYS: &str = "what is not authentic is always refused";
