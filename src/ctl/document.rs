@@ -197,13 +197,6 @@ impl Document {
         Ok(())
     }
 
-    /// Takes one of them out.
-    #[cfg(feature = "backup")]
-    pub(super) fn remove_admin(&mut self, name: &str) {
-        let admins = self.main.get_mut("admins").and_then(Item::as_table_like_mut);
-        drop(admins.and_then(|admins| admins.remove(name)));
-    }
-
     /// Makes a change in the file that it belongs into.
     pub(super) fn make(&mut self, change: &Change) -> Result<(), Failure> {
         let bad = |bad: BadChange| Failure::new(Exit::Usage, bad.to_string());

@@ -77,7 +77,7 @@ impl Kept {
     fn with_more_people(&self) -> String {
         let text = fs::read_to_string(self.site.path("siglatchd.toml")).unwrap();
         let users = [("bob", 2), ("carol", 3), ("dave", 4)].map(|(name, id)| self.user(name, id)).concat();
-        let text = format!("deny_from = [\"192.0.2.0/24\"]\n{text}{users}");
+        let text = format!("include = [\"users.d/*.toml\"]\ndeny_from = [\"192.0.2.0/24\"]\n{text}{users}");
         let key = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
         let eve = format!("[admins.eve]\npublic_key = \"{key}\"\nrole = \"admin\"\n");
         self.site.file("siglatchd.toml", format!("{text}{eve}").as_bytes(), 0o600);
@@ -139,6 +139,9 @@ fn what_was_revoked_since_stays_revoked_and_the_newer_store_stays() {
     let text = kept.with_more_people();
     kept.backup("one.age");
 
+    // One that came in since, by a pattern.
+    fs::create_dir(kept.site.path("users.d")).unwrap();
+    kept.site.file("users.d/new.toml", b"[users]\n", 0o600);
     let newer = text
         .replace("[\"192.0.2.0/24\"]", "[\"192.0.2.0/24\", \"198.51.100.0/24\"]")
         .replace("[users.bob]\n", "[users.bob]\nenabled = false\n")
@@ -172,6 +175,7 @@ fn what_was_revoked_since_stays_revoked_and_the_newer_store_stays() {
         "dave.hmac was replaced since: stays",
         "the store that is there is whole and knows more",
         "siglatchd.toml.before-",
+        "users.d/new.toml is in no backup",
     ] {
         assert!(said.contains(line), "{line} is not in {said}");
     }

@@ -13,7 +13,7 @@ use super::manifest::{FORMAT, Filed, Manifest, Part, hex};
 use crate::clock;
 use crate::config::credential;
 use crate::ctl::ask::folder;
-use crate::ctl::document::Document;
+use crate::ctl::document::{Document, lock};
 use crate::ctl::{admin, internal};
 use crate::exit::{Exit, Failure};
 use crate::store::sqlite::copy::{copy, standing};
@@ -29,6 +29,8 @@ pub(super) struct Gathered {
 
 /// Opens all of it.
 pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
+    // A change half way through would be one half in it.
+    let _lock = lock(config)?;
     let document = Document::open(config)?;
     let absolute = |path: &Path| std::path::absolute(path).map_err(|error| internal(&error));
     let state_dir = absolute(&folder(&document, "state_dir", "/var/lib/siglatch"))?;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use toml_edit::DocumentMut;
 use zeroize::Zeroizing;
 
 use super::archive;
@@ -14,7 +15,7 @@ use crate::clock;
 use crate::config::files::{self, Existing, folder_of};
 use crate::config::{self, Colours};
 use crate::ctl::args::backup::Restore;
-use crate::ctl::document::Document;
+use crate::ctl::document::{Document, lock};
 use crate::ctl::{internal, make_folder};
 use crate::exit::{self, Exit, Failure};
 use crate::store::journal::Folder;
@@ -34,6 +35,9 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         Ok(path)
     })?;
     let Some((_lock, scratch)) = held else { return Err(internal(&"no folder")) };
+    // Nor may anybody write into what is replaced.
+    let there = manifest.config.exists();
+    let _editing = there.then(|| lock(&manifest.config)).transpose()?;
     let now = Now::read(&manifest, scratch.path());
     let newer = now.newer(&manifest, scratch.path());
     if !newer.is_empty() && !args.force {
@@ -43,9 +47,11 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         );
     }
     let mut restoring = Restoring { manifest: &manifest, now, scratch: scratch.path(), said: Vec::new() };
+    // First, so that nobody who was kept out is let in if this ends half way through.
+    restoring.revoke()?;
     restoring.config()?;
     restoring.state()?;
-    restoring.revoke()?;
+    restoring.others()?;
     let Restoring { said, .. } = restoring;
     let said: String = said.iter().map(|line| format!("  {line}\n")).collect();
     let config = manifest.config.display();
@@ -175,15 +181,33 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// Takes away again what was taken away since.
+    /// Takes away again what was taken away since, in the backup's files that are not in place yet.
     fn revoke(&mut self) -> Result<(), Failure> {
         let Some(revoked) = &self.now.revoked else { return Ok(()) };
-        let mut document = Document::open(&self.manifest.config)?;
-        let said = revoked.apply(&mut document)?;
-        if !said.is_empty() {
-            document.save()?;
+        let files = self.manifest.files.iter().enumerate().filter(|(_, filed)| filed.part == Part::Config);
+        for (at, filed) in files {
+            let staged = self.scratch.join(at.to_string());
+            let text = std::fs::read_to_string(&staged).map_err(|error| internal(&error))?;
+            let Ok(mut document) = text.parse::<DocumentMut>() else { continue };
+            let mut said = revoked.apply(&mut document);
+            if filed.path == self.manifest.config {
+                said.extend(revoked.ban(&mut document));
+            }
+            if !said.is_empty() {
+                std::fs::write(&staged, document.to_string()).map_err(|error| internal(&error))?;
+            }
+            self.said.extend(said);
         }
-        self.said.extend(said);
+        Ok(())
+    }
+
+    /// Says which files with users and actions came in since.
+    fn others(&mut self) -> Result<(), Failure> {
+        let document = Document::open(&self.manifest.config)?;
+        let known = |file: &&Path| self.manifest.files.iter().any(|filed| filed.path == **file);
+        let others = document.files().filter(|file| !known(file));
+        self.said
+            .extend(others.map(|file| format!("{} is in no backup, and stays in force", file.display())));
         Ok(())
     }
 
@@ -213,7 +237,7 @@ impl Restoring<'_> {
 /// As the file has it, whatever the environment says.
 fn server_id(config: &Path) -> Option<String> {
     let text = std::fs::read_to_string(config).ok()?;
-    Some(text.parse::<toml_edit::DocumentMut>().ok()?.get("server_id")?.as_str()?.to_owned())
+    Some(text.parse::<DocumentMut>().ok()?.get("server_id")?.as_str()?.to_owned())
 }
 
 fn same(one: &Path, other: &Path) -> bool {

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use toml_edit::{Item, TableLike};
+use toml_edit::{Array, DocumentMut, Item, TableLike, value};
 
-use crate::config::change::Change;
 use crate::config::files::{self, Secrecy};
 use crate::ctl::document::Document;
-use crate::exit::Failure;
 use crate::wire::HmacKey;
 
 /// The configuration of now, as far as it takes something away from somebody.
@@ -38,60 +36,68 @@ impl Revoked {
         Revoked {
             switched: switched.collect(),
             admins: now.admins().map(|(name, admin)| (name.to_owned(), text(admin, "public_key"))).collect(),
-            banned: banned(now),
+            banned: banned(now.get("deny_from")),
             keys: hmac.chain(totp).filter_map(|file| std::path::absolute(file).ok()).collect(),
         }
     }
 
-    /// Takes the same away in a configuration of before, and says what.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`]: it cannot be written.
-    pub(super) fn apply(&self, before: &mut Document) -> Result<Vec<String>, Failure> {
+    /// Takes the same away in a file of before, and says what.
+    pub(super) fn apply(&self, before: &mut DocumentMut) -> Vec<String> {
         let mut said = Vec::new();
-        let mut changes = Vec::new();
         for section in SECTIONS {
             let kind = section.trim_end_matches('s');
-            for (name, _) in before.entries(section).filter(|(_, table)| is_on(*table)) {
-                let why = match self.switched.get(&(section, name.to_owned())) {
+            for (name, table) in tables(before, section) {
+                let why = match self.switched.get(&(section, name.clone())) {
                     Some(true) => continue,
                     Some(false) => "was disabled",
                     None => "was removed",
                 };
-                said.push(format!("{kind} {name} {why} since: stays disabled"));
-                changes.push(Change {
-                    key: format!("{section}.{name}.enabled"),
-                    value: Some("false".to_owned()),
-                });
+                if is_on(table) {
+                    table.insert("enabled", value(false));
+                    said.push(format!("{kind} {name} {why} since: stays disabled"));
+                }
             }
         }
-        let bans = banned(before);
-        if !self.banned.is_subset(&bans) {
-            let all: toml_edit::Array = bans.union(&self.banned).map(String::as_str).collect();
-            changes.push(Change { key: "deny_from".to_owned(), value: Some(all.to_string()) });
-            said.push("networks were banned since: stay banned".to_owned());
-        }
-        let gone = |name: &str, admin: &dyn TableLike| {
+        let gone = |(name, admin): &(String, &mut dyn TableLike)| {
             self.admins.get(name).map(String::as_str) != admin.get("public_key").and_then(Item::as_str)
         };
-        let admins = before.admins().filter(|(name, admin)| gone(name, *admin));
-        let admins: Vec<String> = admins.map(|(name, _)| name.to_owned()).collect();
-        for name in admins {
-            before.remove_admin(&name);
+        let gone: Vec<String> = tables(before, "admins").filter(gone).map(|(name, _)| name).collect();
+        for name in gone {
+            if let Some(admins) = before.get_mut("admins").and_then(Item::as_table_like_mut) {
+                admins.remove(&name);
+            }
             said.push(format!("administrator {name} was removed, or has another key, since: is left out"));
         }
-        changes.iter().try_for_each(|change| before.make(change))?;
-        Ok(said)
+        said
     }
+
+    /// Bans the same networks in the main file of before, and says so.
+    pub(super) fn ban(&self, before: &mut DocumentMut) -> Vec<String> {
+        let bans = banned(before.get("deny_from"));
+        if self.banned.is_subset(&bans) {
+            return Vec::new();
+        }
+        before.insert("deny_from", value(bans.union(&self.banned).collect::<Array>()));
+        vec!["networks were banned since: stay banned".to_owned()]
+    }
+}
+
+/// Name and keys of each table below this one.
+fn tables<'a>(
+    document: &'a mut DocumentMut,
+    section: &str,
+) -> impl Iterator<Item = (String, &'a mut dyn TableLike)> {
+    let section = document.get_mut(section).and_then(Item::as_table_like_mut);
+    let entries = section.into_iter().flat_map(|section| section.iter_mut());
+    entries.filter_map(|(name, item)| Some((name.get().to_owned(), item.as_table_like_mut()?)))
 }
 
 fn is_on(table: &dyn TableLike) -> bool {
     table.get("enabled").and_then(Item::as_bool) != Some(false)
 }
 
-fn banned(document: &Document) -> BTreeSet<String> {
-    let list = document.get("deny_from").and_then(Item::as_array);
+fn banned(list: Option<&Item>) -> BTreeSet<String> {
+    let list = list.and_then(Item::as_array);
     list.into_iter().flatten().filter_map(|network| network.as_str()).map(str::to_owned).collect()
 }
 
