@@ -11,6 +11,8 @@ pub enum Exit {
     Ok,
     /// A knock's action ran, and failed: 1.
     ActionFailed,
+    /// An import is written, and a person has to decide something: 1.
+    Undecided,
     /// A knock's action runs still: 2.
     StillRunning,
     /// A knock was not answered: 3.
@@ -36,7 +38,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Ok => 0,
-            Exit::ActionFailed => 1,
+            Exit::ActionFailed | Exit::Undecided => 1,
             Exit::StillRunning => 2,
             Exit::NoAnswer => 3,
             Exit::NotNow => 4,

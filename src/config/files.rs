@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 pub enum Secrecy {
     /// Nobody but its owner: keys, profiles.
     Secret,
+    /// The same, as the service manager hands it over: by an access list, whose mask stands where the group's rights do.
+    Credential,
     /// Anybody, but only its owner writes it.
     Public,
 }
@@ -189,7 +191,8 @@ fn check_mode(path: &Path, meta: &Metadata, secrecy: Secrecy) -> Result<(), BadF
     }
     let (bits, verb, letter) = match secrecy {
         Secrecy::Secret if meta.mode() & 0o022 == 0 => (0o044, "readable", "r"),
-        Secrecy::Secret | Secrecy::Public => (0o022, "writable", "w"),
+        Secrecy::Credential if meta.mode() & 0o022 == 0 => (0o004, "readable", "r"),
+        Secrecy::Secret | Secrecy::Credential | Secrecy::Public => (0o022, "writable", "w"),
     };
     let open = meta.mode() & bits;
     if open == 0 {
@@ -203,6 +206,7 @@ fn check_mode(path: &Path, meta: &Metadata, secrecy: Secrecy) -> Result<(), BadF
     let what = format!("is {verb} by {whom} (mode {:04o})", meta.mode() & 0o7777);
     let hint = match secrecy {
         Secrecy::Secret => format!("chmod 600 {}", path.display()),
+        Secrecy::Credential => "have the service manager hand it over: LoadCredential=".to_owned(),
         Secrecy::Public => format!("chmod {who}-{letter} {}", path.display()),
     };
     Err(BadFile::new(path, what, hint))

@@ -1,6 +1,6 @@
 //! The server's private key: read when it is needed, and not kept.
 
-use super::files::{self, Secrecy};
+use super::credential;
 use super::resolved::KeyFile;
 use crate::exit::{Exit, Failure};
 use crate::wire::PrivateKey;
@@ -13,7 +13,7 @@ impl KeyFile {
     ///
     /// When the file cannot be read, or has another key by now.
     pub fn read(&self) -> Result<PrivateKey, Failure> {
-        let pem = files::read(&self.path, Secrecy::Secret, PEM_MAX)?;
+        let pem = credential::read(&self.path, PEM_MAX)?;
         let failed = |what: &dyn std::fmt::Display| {
             Failure::new(Exit::Config, format!("{}: {what}", self.path.display()))
         };

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use toml_edit::DocumentMut;
+
 use super::change::Change;
 use super::edit::Edit;
+use super::environment::{self, BadVariable};
 use super::files::{self, Secrecy};
 use super::include;
 use super::problems::{Place, Problem, Problems, Severity, Source};
@@ -88,7 +91,7 @@ pub(super) struct Entry<T> {
 }
 
 fn read(path: &Path, edit: &mut Edit<'_>, notes: &mut Vec<Problem>) -> Option<Written> {
-    let source = edit.made(source(path, 0, None, notes)?);
+    let source = edit.made(from_environment(source(path, 0, None, notes)?, notes));
     let (document, mut raw) = Document::read::<RawConfig>(&source, notes)?;
     let main = Rc::new(document);
     let mut written = Written {
@@ -141,6 +144,21 @@ fn source(path: &Path, order: usize, named: Option<Place>, notes: &mut Vec<Probl
             None
         }
     }
+}
+
+/// The main file with what the environment says in its place. One that is no TOML is left as it is: what is wrong with it is noted
+/// by who reads it.
+fn from_environment(source: Arc<Source>, notes: &mut Vec<Problem>) -> Arc<Source> {
+    let document = if environment::is_set() { source.text.parse::<DocumentMut>().ok() } else { None };
+    let Some(mut document) = document else {
+        return source;
+    };
+    for BadVariable { harmless, what, hint } in environment::apply(&mut document) {
+        let place = Place::new(&source, 0..0);
+        let problem = if harmless { Problem::warning(place, what) } else { Problem::error(place, what) };
+        notes.push(problem.hint(hint));
+    }
+    Arc::new(source.with(document.to_string()))
 }
 
 fn entries<T>(document: &Rc<Document>, tables: BTreeMap<Text, Keys<T>>) -> Vec<Entry<T>> {

@@ -20,7 +20,11 @@ pub mod change;
 #[cfg(feature = "server")]
 mod check;
 #[cfg(feature = "server")]
+pub(crate) mod credential;
+#[cfg(feature = "server")]
 mod edit;
+#[cfg(feature = "server")]
+pub(crate) mod environment;
 #[cfg(feature = "server")]
 pub(crate) mod include;
 #[cfg(feature = "server")]

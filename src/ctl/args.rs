@@ -1,6 +1,9 @@
 //! The command line of `siglatchctl`.
 
 pub(super) mod audit;
+#[cfg(feature = "backup")]
+pub(super) mod backup;
+pub(super) mod import;
 mod steer;
 
 use std::net::SocketAddr;
@@ -76,6 +79,12 @@ pub(super) enum Command {
     #[command(subcommand)]
     Firewall(Firewall),
     Doctor(Doctor),
+    #[command(subcommand)]
+    Import(import::Import),
+    #[cfg(feature = "backup")]
+    Backup(backup::Backup),
+    #[cfg(feature = "backup")]
+    Restore(backup::Restore),
     Exporter(super::exporter::Exporter),
 }
 
@@ -375,9 +384,13 @@ const EXAMPLES: &str = "Examples:
   siglatchctl firewall snippet ssh --tcp 22 > doors.nft
   siglatchctl firewall try doors.nft
   siglatchctl doctor
+  siglatchctl import siglatch /etc/siglatch/server.conf --into /etc/siglatch-new
+  siglatchctl backup siglatch.age --passphrase-file -
+  siglatchctl restore siglatch.age --passphrase-file -
   siglatchctl exporter
 
-Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 configuration";
+Exit codes: 0 done, 1 imported, with something to decide, 64 usage, 70 internal, 75 try again, 77 permission,
+78 configuration";
 
 const USER_ADD_EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action ssh --action hello

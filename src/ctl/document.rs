@@ -12,7 +12,7 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
 use crate::config::change::{Applied, BadChange, Change};
 use crate::config::files::{self, Existing, Secrecy, folder_of};
-use crate::config::{TEXT_MAX, include};
+use crate::config::{TEXT_MAX, credential, environment, include};
 use crate::exit::{Exit, Failure};
 use crate::wire::UserId;
 use crate::wire::invite::Name;
@@ -23,6 +23,8 @@ pub(super) struct Document {
     /// The file itself, where `path` is a link: a link is not to be replaced by a file.
     real: PathBuf,
     main: DocumentMut,
+    /// The same with what the environment says over it, which is never saved.
+    effective: DocumentMut,
     included: Vec<DocumentMut>,
     /// Where those are.
     files: Vec<PathBuf>,
@@ -36,7 +38,8 @@ impl Document {
         let real = path.canonicalize().map_err(|error| missing(path, &error))?;
         let path = std::path::absolute(path).map_err(|error| missing(path, &error))?;
         let main = parse(&path)?;
-        let patterns = main.get("include").and_then(Item::as_array);
+        let effective = effective(&main)?;
+        let patterns = effective.get("include").and_then(Item::as_array);
         let patterns = patterns.into_iter().flatten();
         let wrong = |(what, hint): (String, String)| {
             Failure::new(Exit::Config, format!("{}: {what}", path.display())).hint(hint)
@@ -49,7 +52,7 @@ impl Document {
         files.remove(&path);
         let included = files.iter().map(|file| parse(file)).collect::<Result<_, _>>()?;
         let (files, changed) = (files.into_iter().collect(), BTreeSet::new());
-        Ok(Document { path, real, main, included, files, changed })
+        Ok(Document { path, real, main, effective, included, files, changed })
     }
 
     /// The file, as it is named.
@@ -69,19 +72,26 @@ impl Document {
 
     /// Files that `key` of users names, each with its user; relative to the file that names it.
     pub(super) fn key_files(&self, key: &str) -> impl Iterator<Item = (&str, PathBuf)> {
+        self.named_files("users", key)
+    }
+
+    /// The same of users (`users`) or actions (`actions`).
+    pub(super) fn named_files(&self, section: &str, key: &str) -> impl Iterator<Item = (&str, PathBuf)> {
         let documents = std::iter::once(&self.main).chain(&self.included);
         self.files().zip(documents).flat_map(move |(file, document)| {
-            let users = document.get("users").and_then(Item::as_table_like);
-            users.into_iter().flat_map(TableLike::iter).filter_map(move |(name, user)| {
-                let named = user.as_table_like()?.get(key)?.as_str()?;
+            let tables = document.get(section).and_then(Item::as_table_like);
+            tables.into_iter().flat_map(TableLike::iter).filter_map(move |(name, table)| {
+                let named = table.as_table_like()?.get(key)?.as_str()?;
+                // Not ours to keep: it is made anew for each start.
+                credential::place(named).is_none().then_some(())?;
                 Some((name, folder_of(file).join(named)))
             })
         })
     }
 
-    /// A top-level value.
+    /// A top-level value, the environment's if that has one.
     pub(super) fn get(&self, key: &str) -> Option<&Item> {
-        self.main.get(key)
+        self.effective.get(key)
     }
 
     /// A top-level text.
@@ -258,6 +268,16 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
 /// Ten seconds.
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// What siglatchd would read here.
+fn effective(main: &DocumentMut) -> Result<DocumentMut, Failure> {
+    let mut effective = main.clone();
+    let bad = environment::apply(&mut effective);
+    match bad.into_iter().find(|bad| !bad.harmless) {
+        Some(bad) => Err(Failure::new(Exit::Config, bad.what).hint(bad.hint)),
+        None => Ok(effective),
+    }
+}
 
 fn replace(file: &Path, document: &DocumentMut) -> Result<(), Failure> {
     let mode = file.metadata().map_err(|error| {

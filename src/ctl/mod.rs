@@ -12,12 +12,15 @@ mod admin;
 mod args;
 mod ask;
 mod audit;
+#[cfg(feature = "backup")]
+mod backup;
 mod doctor;
 mod document;
 mod explain;
 mod exporter;
 mod firewall;
 mod history;
+mod import;
 mod init;
 mod leases;
 mod list;
@@ -45,6 +48,7 @@ use crate::config::{self, files, files::Existing};
 use crate::control::Ban;
 use crate::exit::{self, Exit, Failure};
 use args::audit::Audit;
+use args::import::Import;
 use args::{Action, Admin, Cli, Command, Firewall, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
@@ -92,6 +96,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Firewall(Firewall::Try(args)) => firewall::trial(&args),
             Command::Firewall(Firewall::Watch(args)) => firewall::watch(&args),
             Command::Doctor(args) => doctor::doctor(&args.way),
+            Command::Import(Import::Siglatch(args)) => import::siglatch(&args),
+            Command::Import(Import::Fwknop(args)) => import::fwknop(&args),
+            #[cfg(feature = "backup")]
+            Command::Backup(args) => backup::backup(&args),
+            #[cfg(feature = "backup")]
+            Command::Restore(args) => backup::restore(&args),
             Command::Exporter(args) => exporter::exporter(args),
         }),
         Err(code) => code,

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::args::UserAdd;
 use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, print, random};
-use crate::config::files::{self, Existing, Secrecy};
+use crate::config::credential;
+use crate::config::files::Existing;
 use crate::exit::{self, Exit, Failure};
 use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
 use crate::wire::stamp::Postage;
@@ -91,10 +92,10 @@ fn invite(document: &Document, args: &UserAdd, user_id: UserId) -> Result<Invite
     let port = port.ok_or_else(|| {
         wrong("`listen` has no address with a port in front".to_owned()).hint("say the port with --port P")
     })?;
-    let path = document
-        .folder()
-        .join(document.text("private_key").ok_or_else(|| wrong("no `private_key`".to_owned()))?);
-    let pem = files::read(&path, Secrecy::Secret, KEY_FILE_MAX)?;
+    let named = document.text("private_key").ok_or_else(|| wrong("no `private_key`".to_owned()))?;
+    let path = credential::place(named).unwrap_or_else(|| Ok(document.folder().join(named)));
+    let path = path.map_err(|(what, hint)| wrong(what).hint(hint))?;
+    let pem = credential::read(&path, KEY_FILE_MAX)?;
     let private = std::str::from_utf8(&pem).ok().map(PrivateKey::from_pem);
     let private = private
         .ok_or_else(|| wrong("`private_key` is no text".to_owned()))?

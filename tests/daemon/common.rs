@@ -157,28 +157,12 @@ impl Site {
     }
 
     pub(crate) fn start_with(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
-        let mut daemon = self.spawn(adjust);
-        let ready = daemon.wait("ready", |line| line.contains("code=ready"));
-        let listen = field(&ready, "listen").unwrap();
-        daemon.address = listen.split(' ').next().unwrap().parse().unwrap();
-        daemon
+        self.spawn(adjust).ready()
     }
 
     /// Starts it without waiting until it is ready.
     pub(crate) fn spawn(&self, adjust: impl FnOnce(&mut Command)) -> Daemon {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchd"));
-        command.arg("--config").arg(self.write_config()).env_remove("RUST_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        adjust(&mut command);
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let (stderr, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n') {
-                to.lock().unwrap().push(String::from_utf8(line.unwrap()).unwrap());
-            }
-        });
-        Daemon { child, log, reader: Some(reader), address: "127.0.0.1:0".parse().unwrap() }
+        spawn(&self.write_config(), adjust)
     }
 
     /// A sealed datagram of alice's for action 1, bound to the server, fresh.
@@ -220,6 +204,23 @@ pub(crate) fn unix() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 
+/// Starts siglatchd on a configuration, without waiting until it is ready.
+pub(crate) fn spawn(config: &Path, adjust: impl FnOnce(&mut Command)) -> Daemon {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchd"));
+    command.arg("--config").arg(config).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    adjust(&mut command);
+    let mut child = command.spawn().unwrap();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let (stderr, to) = (child.stderr.take().unwrap(), Arc::clone(&log));
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(stderr).split(b'\n') {
+            to.lock().unwrap().push(String::from_utf8(line.unwrap()).unwrap());
+        }
+    });
+    Daemon { child, log, reader: Some(reader), address: "127.0.0.1:0".parse().unwrap() }
+}
+
 /// A running siglatchd.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
@@ -229,6 +230,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Waits until it takes knocks.
+    pub(crate) fn ready(mut self) -> Daemon {
+        let ready = self.wait("ready", |line| line.contains("code=ready"));
+        let listen = field(&ready, "listen").unwrap();
+        self.address = listen.split(' ').next().unwrap().parse().unwrap();
+        self
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         self.child.id().try_into().unwrap()
     }

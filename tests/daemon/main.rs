@@ -15,6 +15,8 @@ mod activation;
 mod admission;
 mod answers;
 mod audit;
+#[cfg(feature = "backup")]
+mod backup;
 mod common;
 mod control;
 #[cfg(feature = "crash-points")]
@@ -22,11 +24,13 @@ mod crash;
 mod doctor;
 mod documents;
 mod door;
+mod environment;
 mod field;
 mod flood;
 mod hardening;
 mod hostile;
 mod hosts;
+mod import;
 mod knock;
 mod leases;
 mod limits;

@@ -9,7 +9,8 @@ use ipnet::{IpNet, Ipv4Net};
 use toml::Value;
 use zeroize::Zeroizing;
 
-use crate::config::files::{self, BadFile, Secrecy};
+use crate::config::credential;
+use crate::config::files::BadFile;
 use crate::config::problems::{Place, Problem};
 use crate::config::raw::{Any, Number as RawNumber, Text, Texts};
 use crate::config::resolved::{AddressList, Enabled, Reply};
@@ -212,10 +213,17 @@ impl Section<'_> {
         Some(folded(net))
     }
 
-    /// Reads a key file that only its owner may read.
+    /// Reads a key file that only its owner may read, or a credential.
     pub(super) fn secret(&mut self, text: &Text, max: u64) -> Option<(PathBuf, Zeroizing<Vec<u8>>)> {
-        let path = self.path(text);
-        match files::read(&path, Secrecy::Secret, max) {
+        let path = match credential::place(text.get_ref()) {
+            None => self.path(text),
+            Some(Ok(path)) => path,
+            Some(Err((what, hint))) => {
+                self.error(text.span(), what, hint);
+                return None;
+            }
+        };
+        match credential::read(&path, max) {
             Ok(bytes) => Some((path, bytes)),
             Err(bad) => {
                 self.bad_file(text.span(), &bad);

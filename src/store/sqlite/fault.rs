@@ -20,6 +20,8 @@ pub(super) enum Doing {
     Append,
     GiveBack,
     Read,
+    #[cfg(feature = "backup")]
+    Copy,
     Close,
 }
 
@@ -27,6 +29,8 @@ pub(super) enum Doing {
 pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> StoreError {
     let denied = match doing {
         Doing::Read => "run this as root",
+        #[cfg(feature = "backup")]
+        Doing::Copy => "run this as siglatchd's user",
         Doing::Open
         | Doing::Claim
         | Doing::Reserve
@@ -47,6 +51,8 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Append => "record what was decided",
         Doing::GiveBack => "give back a use",
         Doing::Read => "read the store",
+        #[cfg(feature = "backup")]
+        Doing::Copy => "copy the store",
         Doing::Close => "close the store",
     };
     let (hint, exit) = match error.sqlite_error_code() {

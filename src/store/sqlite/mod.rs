@@ -8,6 +8,8 @@
 //! claim that this process saw.
 
 mod audit;
+#[cfg(feature = "backup")]
+pub mod copy;
 mod db;
 mod doors;
 mod fault;

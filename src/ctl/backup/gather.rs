@@ -1,0 +1,182 @@
+//! What belongs into a backup: all that a configuration names, and the state.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use toml_edit::Item;
+
+use super::manifest::{FORMAT, Filed, Manifest, Part, hex};
+use crate::clock;
+use crate::config::credential;
+use crate::ctl::ask::folder;
+use crate::ctl::document::{Document, lock};
+use crate::ctl::{admin, internal};
+use crate::exit::{Exit, Failure};
+use crate::store::sqlite::copy::{copy, standing};
+
+/// A backup, not written yet.
+pub(super) struct Gathered {
+    pub(super) manifest: Manifest,
+    /// As the manifest lists them.
+    pub(super) contents: Vec<Box<dyn Read>>,
+    /// The store's copy, until it is written.
+    _scratch: Option<tempfile::TempDir>,
+}
+
+/// Opens all of it.
+pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
+    // A change half way through would be one half in it.
+    let _lock = lock(config)?;
+    let document = Document::open(config)?;
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| internal(&error));
+    let state_dir = absolute(&folder(&document, "state_dir", "/var/lib/siglatch"))?;
+    let mut files = Vec::new();
+    let mut contents: Vec<Box<dyn Read>> = Vec::new();
+    let mut take = |path: PathBuf, from: &Path, part| -> Result<(), Failure> {
+        let (filed, content) = open(path, from, part)?;
+        files.push(filed);
+        contents.push(Box::new(content));
+        Ok(())
+    };
+    for (path, part) in named(&document)? {
+        take(path.clone(), &path, part)?;
+    }
+    // The trail first: what the store knows beyond it, the next start copies there.
+    for path in trail(&state_dir)? {
+        take(path.clone(), &path, Part::Trail)?;
+    }
+    let mut scratch = None;
+    let mut store = None;
+    if state_dir.join(STORE).exists() {
+        let folder = tempfile::Builder::new().prefix(".backup-").tempdir_in(&state_dir);
+        let folder = folder.map_err(|error| cannot(&state_dir, "written", &error))?;
+        copy(&state_dir, &folder.path().join(STORE))?;
+        store = standing(folder.path())?;
+        take(state_dir.join(STORE), &folder.path().join(STORE), Part::Store)?;
+        scratch = Some(folder);
+    }
+    let manifest = Manifest {
+        siglatch_backup: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        made_at: clock::wall().as_secs(),
+        config: document.path().to_owned(),
+        state_dir,
+        store,
+        files,
+    };
+    manifest.check().map_err(|what| Failure::new(Exit::Config, format!("the configuration {what}")))?;
+    Ok(Gathered { manifest, contents, _scratch: scratch })
+}
+
+/// Configuration files, keys, and the programs in the configuration's folder.
+fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
+    let mut named = BTreeMap::new();
+    let mut add = |path: &Path, part| -> Result<(), Failure> {
+        let path = std::path::absolute(path).map_err(|error| internal(&error))?;
+        named.entry(path).or_insert(part);
+        Ok(())
+    };
+    document.files().try_for_each(|file| add(file, Part::Config))?;
+    let folder = document.folder();
+    if let Some(key) = document.text("private_key").filter(|key| is_file(key)) {
+        add(&folder.join(key), Part::Key)?;
+    }
+    let control = document.get("control").and_then(Item::as_table_like);
+    if let Some(token) = control.and_then(|control| control.get("token")?.as_str()).filter(|key| is_file(key))
+    {
+        add(&folder.join(token), Part::Key)?;
+    }
+    for (section, key) in KEYS {
+        for (_, file) in document.named_files(section, key) {
+            add(&file, Part::Key)?;
+        }
+    }
+    // Beside the configuration, if they are there: whoever made it by hand may have neither.
+    for beside in [folder.join(admin::FILE), folder.join("server.pub.pem")] {
+        if beside.exists() {
+            add(&beside, Part::Key)?;
+        }
+    }
+    for (_, action) in document.entries("actions") {
+        let programs =
+            ["run", "undo"].into_iter().filter_map(|key| action.get(key)?.as_array()?.get(0)?.as_str());
+        for program in programs.map(Path::new).filter(|program| program.starts_with(folder)) {
+            add(program, Part::Program)?;
+        }
+    }
+    Ok(named)
+}
+
+/// A credential of the service manager's is none of ours to keep.
+fn is_file(name: &str) -> bool {
+    credential::place(name).is_none()
+}
+
+/// The audit trail and its key.
+pub(super) fn trail(state_dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let listed = match std::fs::read_dir(state_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(|error| cannot(state_dir, "listed", &error))?,
+    };
+    let mut files = Vec::new();
+    for entry in listed {
+        let name = entry.map_err(|error| cannot(state_dir, "listed", &error))?.file_name();
+        let name = name.to_string_lossy();
+        if name == "audit.key" || (name.starts_with("audit") && name.ends_with(".jsonl")) {
+            files.push(state_dir.join(&*name));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// As long as it is now: a trail goes on.
+fn open(path: PathBuf, from: &Path, part: Part) -> Result<(Filed, File), Failure> {
+    let fail = |error: io::Error| cannot(from, "read", &error);
+    let mut file = File::open(from).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    if !meta.is_file() {
+        return Err(Failure::new(Exit::Config, format!("{}: is not a regular file", from.display())));
+    }
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 64 << 10];
+    let mut content = (&mut file).take(meta.len());
+    let mut len: u64 = 0;
+    loop {
+        let read = content.read(&mut piece).map_err(fail)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(piece.get(..read).unwrap_or_default());
+        len = len.saturating_add(read as u64);
+    }
+    file.rewind().map_err(fail)?;
+    let mode = if part == Part::Store { 0o600 } else { meta.mode() & 0o7777 };
+    Ok((Filed { path, part, mode, len, sha256: hex(&hash.finalize()) }, file))
+}
+
+fn cannot(path: &Path, done: &str, error: &io::Error) -> Failure {
+    let what = format!("{}: cannot be {done}: {error}", path.display());
+    if error.kind() == io::ErrorKind::NotFound {
+        Failure::new(Exit::Config, what)
+            .hint("the configuration names it: mend that first, with siglatchctl check")
+    } else {
+        Failure::new(Exit::of_io(error), what)
+    }
+}
+
+/// The store's file in the state's folder.
+pub(super) const STORE: &str = "claims.db";
+
+/// Where users and actions name keys.
+const KEYS: [(&str, &str); 5] = [
+    ("users", "hmac_key"),
+    ("users", "public_key"),
+    ("users", "totp_key"),
+    ("actions", "webhook_key"),
+    ("actions", "webhook_ca"),
+];

@@ -1,0 +1,96 @@
+//! Who can open a backup: age, by passphrase or by key.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::path::Path;
+
+use age::secrecy::SecretString;
+use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
+use zeroize::Zeroizing;
+
+use crate::config::files::{self, Secrecy};
+use crate::ctl::args::backup::{How, Whom};
+use crate::exit::{Exit, Failure};
+
+/// What encrypts.
+pub(super) fn encryptor(whom: &Whom) -> Result<Encryptor, Failure> {
+    if let Some(file) = &whom.passphrase_file {
+        let passphrase = passphrase(file)?;
+        if passphrase.chars().count() < PASSPHRASE_MIN {
+            let what = format!("a passphrase for all keys has at least {PASSPHRASE_MIN} characters");
+            return Err(Failure::new(Exit::Usage, what).hint("six words taken at random are good"));
+        }
+        return Ok(Encryptor::with_user_passphrase(SecretString::from(passphrase.as_str().to_owned())));
+    }
+    let parse = |text: &String| {
+        text.parse::<x25519::Recipient>().map_err(|error| {
+            let what = format!("{text:?} is no recipient of age: {error}");
+            Failure::new(Exit::Usage, what).hint("age-keygen prints one: age1...")
+        })
+    };
+    let recipients = whom.recipient.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    Encryptor::with_recipients(recipients.iter().map(|recipient| recipient as &dyn Recipient))
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
+/// Opens a backup; what comes out is authentic as far as it is read.
+pub(super) fn open(file: &Path, how: &How) -> Result<impl Read, Failure> {
+    let wrong = |what: String| Failure::new(Exit::Config, format!("{}: {what}", file.display()));
+    let opened = File::open(file).map_err(|error| {
+        Failure::new(Exit::of_io(&error), format!("{}: cannot be read: {error}", file.display()))
+    })?;
+    let decryptor = Decryptor::new(BufReader::new(opened))
+        .map_err(|error| wrong(format!("is no file of age: {error}")))?;
+    let identity: Box<dyn Identity> = match (&how.passphrase_file, &how.identity) {
+        (Some(passphrase_file), _) => {
+            let passphrase = passphrase(passphrase_file)?;
+            Box::new(scrypt::Identity::new(SecretString::from(passphrase.as_str().to_owned())))
+        }
+        (None, Some(identity)) => Box::new(key(identity)?),
+        (None, None) => return Err(Failure::new(Exit::Usage, "what opens it?")),
+    };
+    decryptor.decrypt(std::iter::once(&*identity)).map_err(|error| {
+        let other = matches!(
+            error,
+            DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed
+        );
+        wrong(if other { "is encrypted to another key or passphrase".to_owned() } else { error.to_string() })
+    })
+}
+
+/// The first secret key in a file as age-keygen writes it.
+fn key(file: &Path) -> Result<x25519::Identity, Failure> {
+    let bytes = files::read(file, Secrecy::Secret, 64 << 10)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let key = text.lines().find_map(|line| line.trim().parse().ok());
+    key.ok_or_else(|| {
+        let what = format!("{}: has no secret key of age", file.display());
+        Failure::new(Exit::Config, what).hint("it has a line AGE-SECRET-KEY-1..., as age-keygen writes it")
+    })
+}
+
+/// The first line.
+fn passphrase(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(String::with_capacity(LINE_MAX));
+    if file == Path::new("-") {
+        let read = io::stdin().lock().take(LINE_MAX as u64).read_line(&mut line);
+        read.map_err(|error| Failure::new(Exit::of_io(&error), format!("standard input: {error}")))?;
+    } else {
+        let bytes = files::read(file, Secrecy::Secret, LINE_MAX as u64)?;
+        line.push_str(std::str::from_utf8(&bytes).unwrap_or_default().lines().next().unwrap_or_default());
+    }
+    let line = Zeroizing::new(line.trim_end_matches(['\n', '\r']).to_owned());
+    if line.is_empty() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{}: has no passphrase in its first line", file.display()),
+        ));
+    }
+    Ok(line)
+}
+
+/// Characters; less is guessed.
+const PASSPHRASE_MIN: usize = 12;
+
+/// Bytes of a file with a passphrase.
+const LINE_MAX: usize = 1024;
