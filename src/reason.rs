@@ -67,6 +67,7 @@ reasons! {
     TotpLocked = "totp-locked": "five wrong TOTP codes of this user in 15 minutes",
     Totp = "totp": "the TOTP code is not one of now",
     TotpUsed = "totp-used": "the TOTP code, or a later one, was used before",
+    UserSpent = "user-spent": "`max_knocks` of the user have run",
     Quota = "quota": "`quota` of user or action is used up",
     Cooldown = "cooldown": "sooner than `cooldown` of user or action after the last one",
     Held = "held": "the user holds a lease on this door, and `again = \"refuse\"`",

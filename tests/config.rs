@@ -17,6 +17,27 @@ use siglatch::config::{self, Colours, Loaded, Problems};
 use siglatch::wire::{ActionId, PrivateKey, UserId};
 
 #[test]
+fn a_user_may_knock_through_all_of_a_date_in_the_zone_of_the_server() {
+    let last = |not_after: &str| {
+        let folder = Folder::new();
+        let top = "listen = [\"127.0.0.1:1\"]\nprivate_key = \"server.key.pem\"\nzone = \"Europe/Berlin\"";
+        let user = format!(
+            "[users.alice]\nid = 1\nhmac_key = \"alice.hmac\"\nnot_after = {not_after}\nmax_knocks = 3"
+        );
+        let loaded = folder.load(&format!("{top}\n{user}")).unwrap_or_else(|problems| panic!("{problems}"));
+        let alice = &loaded.config.users[&UserId(1)];
+        assert_eq!(alice.max_knocks, Some(3));
+        alice.not_after.unwrap()
+    };
+    let nearly = Duration::from_nanos(999_999_999);
+    for date in ["2030-07-01", "\"2030-07-01\""] {
+        assert_eq!(last(date), last("2030-07-01T23:59:59+02:00") + nearly, "{date}");
+    }
+    // The clocks are put back at three.
+    assert_eq!(last("2030-10-27"), last("2030-10-27T23:59:59+01:00") + nearly);
+}
+
+#[test]
 fn a_configuration_as_the_design_writes_it_is_understood() {
     let folder = Folder::new();
     let loaded = folder
@@ -201,7 +222,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 102);
+    assert_eq!(cases, 103);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -429,8 +450,12 @@ const MISTAKES: &[(&str, &str)] = &[
         "error: `public_key` has 3072 bits, the server's key 2048: a reply would be longer than its knock @ 6:14 => give the user a key of 2048 bits",
     ),
     (
-        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nnot_after = 2030-01-01",
-        "error: `not_after` takes a moment since 1970 with its offset from UTC @ 7:13 => write 2030-12-31T23:59:59Z or 2030-12-31T23:59:59+01:00",
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nnot_after = 2030-01-01T10:00:00",
+        "error: `not_after` takes a date, or a moment with its offset from UTC, since 1970 @ 7:13 => write 2030-12-31 or 2030-12-31T23:59:59+01:00",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nmax_knocks = 0",
+        "error: `max_knocks` takes a whole number from 1 to 4294967295 @ 7:14 => to keep him out write enabled = false",
     ),
     (
         "[users.\"bob\\u001b[31m\"]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",

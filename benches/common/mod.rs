@@ -75,6 +75,7 @@ fn user(id: u16, actions: u8) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     }

@@ -127,6 +127,7 @@ pub(super) struct RawUser {
     pub(super) bind: Option<Text>,
     pub(super) enabled: Option<bool>,
     pub(super) not_after: Option<Any>,
+    pub(super) max_knocks: Option<Number>,
     pub(super) require_stamp: Option<bool>,
     pub(super) public_key: Option<Text>,
     pub(super) reply: Option<Text>,

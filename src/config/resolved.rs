@@ -229,10 +229,19 @@ pub struct User {
     pub enabled: Enabled,
     /// Last moment at which he may knock: since the Unix epoch.
     pub not_after: Option<Duration>,
+    /// How many knocks of his may run, ever; those before the limit was written count.
+    pub max_knocks: Option<u32>,
     /// When and how often, over all that he runs.
     pub allowance: Allowance,
     /// Makes his second factor.
     pub totp_key: Option<TotpKey>,
+}
+
+impl User {
+    /// Whether the last moment at which he may knock is over at `wall`, since the Unix epoch.
+    pub fn is_expired(&self, wall: Duration) -> bool {
+        self.not_after.is_some_and(|last| wall > last)
+    }
 }
 
 /// A switch.

@@ -201,6 +201,8 @@ pub struct Config {
     pub path: String,
     /// Users.
     pub users: u64,
+    /// Those past their `not_after`, by name.
+    pub expired: Vec<String>,
     /// Actions.
     pub actions: u64,
     /// Reloads that took effect.

@@ -208,9 +208,10 @@ fn set_up_actions(config: &mut Config) {
 /// An action that is held and undone, and the id that ends its lease.
 pub(super) const DOOR: u8 = 77;
 pub(super) const RELEASE: u8 = 78;
-/// A code, a quota, a cooldown, hours.
+/// A code, a quota, a cooldown, hours, a guest.
 fn limited(config: &mut Config) {
     user(config, 1, |alice| alice.totp_key = TotpKey::new([9; 20]).ok());
+    user(config, 4, |guest| guest.max_knocks = Some(2));
     action(config, 1, |coded| coded.second_factor = SecondFactor::Totp);
     action(config, 2, |twice| twice.allowance.quota = Quota::parse("2/hour", &TimeZone::UTC));
     action(config, 5, |seldom| seldom.allowance.cooldown = Some(5));
@@ -233,6 +234,7 @@ fn a_user(id: u16) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     }

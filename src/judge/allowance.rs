@@ -1,6 +1,6 @@
 //! When and how often: what a permitted knock would use up, or why it cannot.
 //!
-//! Hours are decided here; cooldown, quota and the TOTP code's single use by the store, in the transaction that counts them.
+//! Hours are decided here; cooldown, quota, `max_knocks` and the TOTP code's single use by the store, in the transaction that counts them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -57,6 +57,7 @@ pub(super) fn using(
         action: action.id,
         of_action: terms(now, &action.allowance),
         of_user: terms(now, &user.allowance),
+        most: user.max_knocks,
         code,
         // Two knocks that name an address are two.
         family: (action.door.is_some() && options.address.is_none()).then_some(family),
@@ -69,6 +70,7 @@ pub(super) fn over(config: &Config, verified: &Verified, over: Over) -> Denied {
         Limit::Locked => DropReason::TotpLocked,
         Limit::WrongCode => DropReason::Totp,
         Limit::UsedCode => DropReason::TotpUsed,
+        Limit::Spent => DropReason::UserSpent,
         Limit::Quota => DropReason::Quota,
         Limit::Cooldown => DropReason::Cooldown,
     };

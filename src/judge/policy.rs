@@ -114,7 +114,7 @@ fn may<'a>(
     bound: Bound,
 ) -> Result<&'a Arc<Action>, DropReason> {
     ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
-    ensure(user.not_after.is_none_or(|last| now.wall <= last), DropReason::UserExpired)?;
+    ensure(!user.is_expired(now.wall), DropReason::UserExpired)?;
 
     let action = config.action(id).ok_or(DropReason::ActionUnknown)?;
     ensure(user.actions.contains(&action.id), DropReason::NotPermitted)?;

@@ -171,6 +171,7 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     }

@@ -40,6 +40,7 @@ struct Uses {
 /// One action's: as the tables of SQLite have them.
 #[derive(Debug, Default)]
 struct Of {
+    ever: u64,
     quarters: BTreeMap<u32, u64>,
     last: Option<u32>,
     before: Option<u32>,
@@ -140,6 +141,7 @@ impl Store for MemoryStore {
         let of = self.users.get_mut(&used.user).and_then(|uses| uses.actions.get_mut(&used.action));
         if let Some(of) = of.filter(|of| of.joined != Some(used.at)) {
             of.waiting = None;
+            of.ever = of.ever.saturating_sub(1);
             if let Some(count) = of.quarters.get_mut(&quarter(used.at)) {
                 *count = count.saturating_sub(1);
             }
@@ -202,6 +204,10 @@ impl Ledger for Uses {
         Ok(self.of(action).flat_map(|of| of.quarters.range(quarter..)).map(|(_, count)| count).sum())
     }
 
+    fn ever(&mut self) -> Result<u64, Infallible> {
+        Ok(self.of(None).map(|of| of.ever).sum())
+    }
+
     fn last(&mut self, action: Option<ActionId>) -> Result<Option<u32>, Infallible> {
         Ok(self.of(action).filter_map(|of| of.last).max())
     }
@@ -230,6 +236,7 @@ impl Ledger for Uses {
     fn add_use(&mut self, action: ActionId, at: u32, waiting: Option<Waiting>) -> Result<(), Infallible> {
         let of = self.actions.entry(action).or_default();
         of.waiting = waiting;
+        of.ever = of.ever.saturating_add(1);
         of.before = of.last;
         of.last = of.last.max(Some(at));
         let count = of.quarters.entry(quarter(at)).or_default();

@@ -245,6 +245,7 @@ impl UserRule {
             stamp: if self.require_stamp { Stamp::Required } else { Stamp::Optional },
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
+            max_knocks: None,
             allowance: Default::default(),
             totp_key: None,
         }

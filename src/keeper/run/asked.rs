@@ -198,7 +198,7 @@ impl Keeper {
         status.webhooks = webhooks;
         status.store.max_claims = self.config.limits.max_claims;
         status.store.waiting = self.claims as u64;
-        status.config = self.reload.status(&self.config);
+        status.config = self.reload.status(now, &self.config);
         status.warnings = warnings(&status);
         status
     }
