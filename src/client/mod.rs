@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{INVITE_MAX, Invite};
+use crate::wire::invite::{self, INVITE_MAX, Invite};
 use args::{Cli, Command};
 use profile::Profiles;
 
@@ -56,7 +56,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn join(args: args::Join) -> Result<(), Failure> {
-    let mut invite = if args.file == Path::new("-") {
+    let mut invite = if let Some(line) = args.file.to_str().filter(|text| invite::line::is_one(text)) {
+        profile::parse("this line", line.as_bytes())?
+    } else if args.file == Path::new("-") {
         profile::parse("standard input", &read_stdin()?)?
     } else {
         let bytes = files::read(&args.file, Secrecy::Public, INVITE_MAX)?;

@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "top")]
 pub(super) use self::steer::Top;
 pub(super) use self::steer::{
-    Admin, AdminAdd, AdminKey, Apply, Banned, Pending, SetOne, StatusOf, Switch, Switched, TestKnock, Way,
+    Admin, AdminAdd, AdminKey, Apply, Banned, One, Pending, SetOne, StatusOf, Switch, Switched, TestKnock,
+    Way,
 };
 
 use crate::config;
@@ -53,7 +54,7 @@ pub(super) enum Command {
     Admin(Admin),
     /// Tells the version of this program and of the running daemon
     Version(Way),
-    /// Adds and lists users, makes their second factor
+    /// Adds, shows, switches and removes users, makes their second factor
     #[command(subcommand)]
     User(User),
     /// Lists actions
@@ -104,6 +105,12 @@ pub(super) struct Init {
 #[derive(Debug, Subcommand)]
 pub(super) enum User {
     Add(Box<UserAdd>),
+    Show(UserShow),
+    /// Takes a user's knocks again
+    Enable(One),
+    /// Has a user's knocks refused from now on
+    Disable(One),
+    Remove(UserRemove),
     Totp(UserTotp),
     /// Lists the users
     List(At),
@@ -117,23 +124,40 @@ pub(super) enum Action {
 
 /// Makes a user's key, adds him to the configuration and writes his invite
 ///
-/// The configuration keeps its comments and order; it is written last, so that what was begun and not finished is not
+/// The invite is a file, and what it says in one line is printed as well. The configuration keeps its comments and order; it is written last, so that what was begun and not finished is not
 /// in force.
 #[derive(Args, Debug)]
 #[command(after_help = USER_ADD_EXAMPLES)]
 pub(super) struct UserAdd {
     /// The user's name
-    #[arg(value_name = "NAME", value_parser = name)]
-    pub(super) name: Name,
+    #[arg(value_name = "NAME", value_parser = name, required_unless_present = "from")]
+    pub(super) name: Option<Name>,
     /// What he may run, by name; may be given several times, or with commas
-    #[arg(long = "action", value_name = "A", required = true, value_delimiter = ',', value_parser = name)]
+    #[arg(
+        long = "action", value_name = "A", required_unless_present = "from", value_delimiter = ',', value_parser = name
+    )]
     pub(super) actions: Vec<Name>,
-    /// His number on the wire [default: the lowest that is free, from 1]
+    /// Add everybody in this table, or nobody: comma-separated, its first line names the columns, of which there are name,
+    /// actions (with blanks between them), id, not_after and max_knocks
+    #[arg(long, value_name = "CSV", conflicts_with_all = ["name", "actions", "id", "not_after", "max_knocks", "qr"])]
+    pub(super) from: Option<PathBuf>,
+    /// His number on the wire [default: the lowest that nobody has or had, from 1]
     #[arg(long, value_name = "N")]
     pub(super) id: Option<u16>,
-    /// Where to write the invite; `-` is standard output [default: NAME.invite.toml in this folder]
+    /// Let him knock until then: a date, or a moment such as 2030-12-31T18:00:00+01:00
+    #[arg(long, value_name = "WHEN")]
+    pub(super) not_after: Option<String>,
+    /// Let him knock so often at all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_knocks: Option<u32>,
+    /// Where to write the invite; `-` is standard output alone; with --from a folder [default: NAME.invite.toml in this folder]
     #[arg(long, value_name = "FILE")]
     pub(super) invite: Option<PathBuf>,
+    /// Show the invite as a QR code, too; or write it, as a PNG
+    #[arg(
+        long, value_name = "FILE.png", num_args = 0..=1, require_equals = true, default_missing_value = "-"
+    )]
+    pub(super) qr: Option<PathBuf>,
     /// The server's name or address in the invite [default: public_host of the configuration]
     #[arg(long, value_name = "H", value_parser = host)]
     pub(super) host: Option<Host>,
@@ -152,6 +176,33 @@ pub(super) struct UserAdd {
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) at: At,
+}
+
+/// Says all that is known of a user: his settings, how old his keys are, how often he knocked
+///
+/// Reads configuration and store, whether siglatchd runs or not.
+#[derive(Args, Debug)]
+pub(super) struct UserShow {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    #[command(flatten)]
+    pub(super) at: At,
+}
+
+/// Removes a user: his table, and his keys that nobody else has
+///
+/// With effect at once, and his leases end. Asks before it does. The configuration as it was is kept beside it.
+#[derive(Args, Debug)]
+pub(super) struct UserRemove {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) way: Way,
 }
 
 /// Makes the key of a user's authenticator and shows it, once
@@ -378,4 +429,6 @@ Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 confi
 const USER_ADD_EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action ssh --action hello
   siglatchctl user add bob --action ssh,web --host 192.0.2.1 --port 62201
+  siglatchctl user add guest --action wifi --not-after 2030-12-31 --max-knocks 3 --qr
+  siglatchctl user add --from people.csv --invite /root/invites
   ssh root@server siglatchctl user add carol --action ssh --invite - | siglatch join -";

@@ -7,13 +7,12 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use crate::config::change::{Applied, BadChange, Change};
 use crate::config::files::{self, Existing, Secrecy, folder_of};
 use crate::config::{TEXT_MAX, include};
 use crate::exit::{Exit, Failure};
-use crate::wire::UserId;
 use crate::wire::invite::Name;
 
 /// A configuration file, and those it includes.
@@ -121,13 +120,7 @@ impl Document {
     }
 
     /// Adds the user, or gives him these values and leaves the others.
-    pub(super) fn set_user(
-        &mut self,
-        name: &Name,
-        id: UserId,
-        key: &str,
-        actions: &[Name],
-    ) -> Result<(), Failure> {
+    pub(super) fn set_user(&mut self, name: &Name, values: Vec<(&str, Value)>) -> Result<(), Failure> {
         let users = self.main.entry("users").or_insert_with(|| {
             let mut users = Table::new();
             users.set_implicit(true);
@@ -143,11 +136,35 @@ impl Document {
             let what = format!("{}: `users` holds no tables", self.path.display());
             return Err(Failure::new(Exit::Config, what));
         };
-        let actions: Array = actions.iter().map(Name::as_str).collect();
-        user.insert("id", value(i64::from(id.0)));
-        user.insert("hmac_key", value(key));
-        user.insert("actions", value(actions));
+        for (key, new) in values {
+            user.insert(key, value(new));
+        }
         Ok(())
+    }
+
+    /// Takes the user out of the file that has him; what was said above his table goes with it.
+    pub(super) fn remove_user(&mut self, name: &Name) {
+        let remove = |document: &mut DocumentMut| {
+            let users = document.get_mut("users").and_then(Item::as_table_like_mut);
+            users.and_then(|users| users.remove(name.as_str())).is_some()
+        };
+        if remove(&mut self.main) {
+            return;
+        }
+        if let Some(at) = self.included.iter_mut().position(remove) {
+            self.changed.insert(at);
+        }
+    }
+
+    /// Keeps the files that [`Document::save`] replaces as they are, each beside itself with this at the end of its name.
+    pub(super) fn keep_old(&self, end: &str) -> Result<(), Failure> {
+        let changed = self.changed.iter().filter_map(|at| self.files.get(*at)).chain([&self.real]);
+        changed.into_iter().try_for_each(|file| {
+            let mut old = file.clone().into_os_string();
+            old.push(end);
+            let bytes = files::read(file, Secrecy::Public, TEXT_MAX)?;
+            Ok(files::write(Path::new(&old), &bytes, mode(file)?, Existing::Replace)?)
+        })
     }
 
     /// Gives a user of this file the key in `file`; `None` if he has one and is to keep it.
@@ -247,12 +264,15 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
 }
 
 fn replace(file: &Path, document: &DocumentMut) -> Result<(), Failure> {
-    let mode = file.metadata().map_err(|error| {
+    Ok(files::write(file, document.to_string().as_bytes(), mode(file)?, Existing::Replace)?)
+}
+
+fn mode(file: &Path) -> Result<u32, Failure> {
+    let meta = file.metadata().map_err(|error| {
         let what = format!("{}: cannot be inspected: {error}", file.display());
         Failure::new(Exit::of_io(&error), what)
     })?;
-    let mode = mode.permissions().mode() & 0o7777;
-    Ok(files::write(file, document.to_string().as_bytes(), mode, Existing::Replace)?)
+    Ok(meta.permissions().mode() & 0o7777)
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Failure {

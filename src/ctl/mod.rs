@@ -1,7 +1,7 @@
 //! `siglatchctl`, the administrator's tool.
 //!
 //! In: a command line and the daemon's configuration. Out: files that appear whole or not at all, tables, an exit
-//! code. Never: a question, an overwritten file without `--force`.
+//! code. Never: a question but at a terminal, an overwritten file without `--force`.
 //!
 //! # Security considerations
 //!
@@ -70,6 +70,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Admin(Admin::List(at)) => admin::list(&at),
             Command::Version(way) => status::version(&way),
             Command::User(User::Add(args)) => user::add(&args),
+            Command::User(User::Show(args)) => user::show(&args),
+            Command::User(User::Enable(one)) => steer::switch_user(one, Enabled::Yes),
+            Command::User(User::Disable(one)) => steer::switch_user(one, Enabled::No),
+            Command::User(User::Remove(args)) => user::remove(&args),
             Command::User(User::Totp(args)) => totp::totp(&args),
             Command::User(User::List(at)) => list::users(&at.config),
             Command::Action(Action::List(at)) => list::actions(&at.config),

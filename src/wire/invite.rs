@@ -1,4 +1,5 @@
-//! The invite: one TOML file with all that a user needs to knock. Installed by `siglatch join`, it is a profile.
+//! The invite: one TOML file, or one [`line`], with all that a user needs to knock. Installed by `siglatch join`, it is a
+//! profile.
 //!
 //! ```toml
 //! siglatch   = 1                  # the format's version
@@ -27,6 +28,8 @@
 //! An invite comes by mail or from a stranger's hands: names become file names, arguments and lines on a terminal, so
 //! they are [`Name`]s and [`Host`]s, which hold nothing that any of these could take for something else. No error
 //! shows the key, nor a control character.
+
+pub mod line;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -122,6 +125,12 @@ pub enum BadInvite {
     /// Another version of the format.
     #[error("`siglatch` = {0}: this program reads version 1, a newer one may read it")]
     Version(i64),
+    /// It begins as a line does, and its checksum is not right.
+    #[error("this line is not as it was made: it was cut or mistyped")]
+    Line,
+    /// It begins as a line of another version, or has what this one does not know.
+    #[error("this line was made by a newer siglatch, which may read it")]
+    NewerLine,
     /// A key's value cannot be used.
     #[error("`{key}` {what}")]
     Value {
@@ -133,7 +142,7 @@ pub enum BadInvite {
 }
 
 impl Invite {
-    /// Reads an invite.
+    /// Reads an invite of either form.
     ///
     /// # Errors
     ///
@@ -141,6 +150,13 @@ impl Invite {
     pub fn parse(text: &str) -> Result<Invite, BadInvite> {
         if text.len() as u64 > INVITE_MAX {
             return Err(BadInvite::TooLong);
+        }
+        let start = text.trim_ascii_start();
+        if let Some(line) = start.strip_prefix(line::PREFIX) {
+            return line::parse(line);
+        }
+        if line::is_one(start) {
+            return Err(BadInvite::NewerLine);
         }
         let toml = |error: toml::de::Error| bad_toml(text, &error);
         // The version first: what else a later one holds is nobody's mistake.
@@ -157,9 +173,7 @@ impl Invite {
         Ok(Invite {
             name: name("name", &raw.name)?,
             host: Host::parse(&raw.host).ok_or_else(|| bad("host", "is no host name and no IP address"))?,
-            port: Some(raw.port)
-                .filter(|port| *port != 0)
-                .ok_or_else(|| bad("port", "is 0: a UDP port is 1 to 65535"))?,
+            port: port(raw.port)?,
             server_id: raw.server_id.as_deref().map(server_id).transpose()?,
             postage: if raw.stamp { Postage::Stamped } else { Postage::Plain },
             answers: if raw.receipt { Answers::Receipt } else { Answers::Nothing },
@@ -313,6 +327,10 @@ struct ActionTable {
 
 fn name(key: &'static str, text: &str) -> Result<Name, BadInvite> {
     Name::parse(text).ok_or_else(|| bad(key, format!("cannot be used: {}", Name::RULE)))
+}
+
+fn port(port: u16) -> Result<u16, BadInvite> {
+    if port == 0 { Err(bad("port", "is 0: a UDP port is 1 to 65535")) } else { Ok(port) }
 }
 
 fn server_id(text: &str) -> Result<ServerId, BadInvite> {

@@ -34,6 +34,7 @@ mod logs;
 mod metrics;
 #[cfg(feature = "crash-points")]
 mod misbehave;
+mod people;
 mod receipts;
 mod reload;
 mod sandbox;

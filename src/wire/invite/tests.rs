@@ -4,7 +4,7 @@ use rsa::rand_core::OsRng;
 use super::*;
 use crate::wire::PrivateKey;
 
-fn invite() -> Invite {
+pub(super) fn invite() -> Invite {
     let named = |name| Name::parse(name).unwrap();
     Invite {
         name: named("office"),
@@ -38,6 +38,9 @@ fn what_is_written_is_read() {
     ] {
         let before = Invite { server_id, postage, answers, ..invite() };
         let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
+        assert_eq!(format!("{before:?}"), format!("{after:?}"));
+        assert_eq!(before.hmac_key, after.hmac_key);
+        let after = Invite::parse(&before.to_line().unwrap()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         assert_eq!(before.hmac_key, after.hmac_key);
     }

@@ -1,0 +1,88 @@
+//! `siglatchctl user show`: all that is known of one user.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use toml_edit::{Item, TableLike};
+
+use super::remove::known;
+use crate::clock;
+use crate::config::allowance::{last_moment, server_zone};
+use crate::config::show_duration;
+use crate::ctl::args::UserShow;
+use crate::ctl::document::Document;
+use crate::exit::{self, Failure};
+use crate::store::usage::Usage;
+
+/// Runs the command.
+pub(in crate::ctl) fn show(args: &UserShow) -> Result<(), Failure> {
+    let document = Document::open(&args.at.config)?;
+    known(&document, &args.name)?;
+    let name = args.name.as_str();
+    let mut rows = vec![["user".to_owned(), name.to_owned()]];
+    for (_, user) in document.entries("users").filter(|(other, _)| *other == name) {
+        rows.extend(of_table(&document, name, user));
+    }
+    exit::say(&exit::columns(&rows))
+}
+
+type Row = [String; 2];
+
+fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
+    let row = |name: &str, text: String| [name.to_owned(), text];
+    let mut rows = Vec::new();
+    for (key, item) in user.iter() {
+        let Some(value) = item.as_value() else { continue };
+        let plain = value.clone().decorated("", "").to_string();
+        let text = match key {
+            "hmac_key" | "totp_key" => match age(document, name, key) {
+                Some(age) => format!("{plain}, {age} old"),
+                None => format!("{plain}, WHICH IS NOT THERE"),
+            },
+            "not_after" => format!("{plain}{}", over(document, item)),
+            _ => plain,
+        };
+        rows.push(row(key, text));
+    }
+    let id = user.get("id").and_then(Item::as_integer).and_then(|id| u16::try_from(id).ok());
+    let (ran, last) = used(document, id);
+    let most = user.get("max_knocks").and_then(Item::as_integer);
+    let of = most
+        .map(|most| format!(" of {most}{}", if i128::from(ran) < i128::from(most) { "" } else { ", SPENT" }));
+    rows.push(row("ran", format!("{ran}{}", of.unwrap_or_default())));
+    rows.extend(last.map(|last| row("last", last)));
+    rows
+}
+
+/// By the time of its file.
+fn age(document: &Document, name: &str, key: &str) -> Option<String> {
+    let (_, file) = document.key_files(key).find(|(user, _)| *user == name)?;
+    let made = u64::try_from(file.metadata().ok()?.mtime()).ok()?;
+    Some(show_duration(Duration::from_secs(clock::wall().as_secs().saturating_sub(made))))
+}
+
+fn over(document: &Document, item: &Item) -> &'static str {
+    let text = item.as_str().map(str::to_owned).or_else(|| item.as_datetime().map(ToString::to_string));
+    let last = text.and_then(|text| last_moment(&text, &server_zone(document.text("zone"))));
+    if last.is_some_and(|last| last < clock::wall()) { ", OVER" } else { "" }
+}
+
+/// How often his id ran anything, and when last.
+fn used(document: &Document, id: Option<u16>) -> (u64, Option<String>) {
+    let usage = usage(document).into_iter().filter(|usage| Some(usage.user.0) == id);
+    let (ran, last) =
+        usage.fold((0_u64, 0), |(ran, last), of| (ran.saturating_add(of.uses), of.last.max(last)));
+    let moment = Timestamp::from_second(last.into()).ok().filter(|_| last > 0);
+    (ran, moment.map(|moment| moment.to_string()))
+}
+
+/// Nothing where there is no store that can be read.
+pub(super) fn usage(document: &Document) -> Vec<Usage> {
+    #[cfg(feature = "sqlite")]
+    if document.text("store") != Some("memory") {
+        let folder = crate::ctl::ask::folder(document, "state_dir", "/var/lib/siglatch");
+        return crate::store::sqlite::read_usage(&folder, 0).unwrap_or_default();
+    }
+    Vec::new()
+}
