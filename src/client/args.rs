@@ -38,7 +38,29 @@ pub(super) enum Command {
     SshConfig(SshConfig),
     Proxy(Proxy),
     Wait(Wait),
+    /// Exchanges your keys
+    #[command(subcommand)]
+    Key(Key),
     Whoami(Whoami),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    Rotate(KeyRotate),
+}
+
+/// Exchanges a profile's key for one that only you and the server know
+///
+/// The administrator has to give leave (siglatchctl key rotate user). What was begun and had no answer goes on where it was.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatch key rotate office")]
+pub(super) struct KeyRotate {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub(super) profile: String,
+    /// Wait so long for each answer, up to 1m
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "5s")]
+    pub(super) wait: Duration,
 }
 
 /// Sends a knock

@@ -40,6 +40,8 @@ pub struct Status {
     pub store: Store,
     /// The audit trail.
     pub audit: Audit,
+    /// How old (seconds) the oldest key of each kind is: `server`, `user`, `totp`.
+    pub keys: BTreeMap<String, u64>,
     /// The configuration in force.
     pub config: Config,
     /// What somebody should look at, each in a sentence with its remedy.

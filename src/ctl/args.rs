@@ -57,6 +57,9 @@ pub(super) enum Command {
     /// Adds, shows, switches and removes users, makes their second factor
     #[command(subcommand)]
     User(User),
+    /// Exchanges and ends keys
+    #[command(subcommand)]
+    Key(Key),
     /// Lists actions
     #[command(subcommand)]
     Action(Action),
@@ -117,6 +120,54 @@ pub(super) enum User {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Lets a user exchange his key for one that only he and the server know
+    #[command(subcommand)]
+    Rotate(Rotate),
+    /// Ends a user's key, with effect at once
+    #[command(subcommand)]
+    Revoke(RevokeKey),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Rotate {
+    User(KeyRotate),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RevokeKey {
+    User(KeyRevoke),
+}
+
+/// Gives a user leave to exchange his key, by `siglatch key rotate`
+///
+/// Old and new are good until he has knocked under the new one, or until the leave ends. With a running siglatchd at once.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatchctl key rotate user alice --overlap 14d")]
+pub(super) struct KeyRotate {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    /// How long he may, 1m to 365d
+    #[arg(long, value_name = "TIME", value_parser = leave, default_value = "7d")]
+    pub(super) overlap: Duration,
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
+/// Puts a key that nobody has in the place of a user's, has siglatchd go by that, and ends his leases
+///
+/// Whatever it was exchanged for ends with it. `siglatchctl user add NAME --force` gives him another.
+#[derive(Args, Debug)]
+pub(super) struct KeyRevoke {
+    /// The user's name
+    #[arg(value_name = "NAME", value_parser = name)]
+    pub(super) name: Name,
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// Lists the actions
     List(At),
@@ -150,6 +201,12 @@ pub(super) struct UserAdd {
     /// Let him knock so often at all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_knocks: Option<u32>,
+    /// Make an invite whose key is exchanged at its first use for one that nobody else knows, and is good for nothing else
+    #[arg(long)]
+    pub(super) once: bool,
+    /// How long the invite can be used, 1m to 365d
+    #[arg(long, value_name = "TIME", value_parser = leave, default_value = "2d", requires = "once")]
+    pub(super) expires: Duration,
     /// Where to write the invite; `-` is standard output alone; with --from a folder [default: NAME.invite.toml in this folder]
     #[arg(long, value_name = "FILE")]
     pub(super) invite: Option<PathBuf>,
@@ -393,6 +450,13 @@ fn revert(text: &str) -> Result<Duration, &'static str> {
         .ok_or("a time from 1s to 1d, such as 90s or 5m")
 }
 
+fn leave(text: &str) -> Result<Duration, &'static str> {
+    let range = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);
+    config::duration(text)
+        .filter(|time| range.contains(time))
+        .ok_or("a time from 1m to 365d, such as 48h or 7d")
+}
+
 fn name(text: &str) -> Result<Name, &'static str> {
     Name::parse(text).ok_or(Name::RULE)
 }
@@ -429,6 +493,7 @@ Exit codes: 0 done, 64 usage, 70 internal, 75 try again, 77 permission, 78 confi
 const USER_ADD_EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action ssh --action hello
   siglatchctl user add bob --action ssh,web --host 192.0.2.1 --port 62201
+  siglatchctl user add dave --action ssh --once --expires 2d
   siglatchctl user add guest --action wifi --not-after 2030-12-31 --max-knocks 3 --qr
   siglatchctl user add --from people.csv --invite /root/invites
   ssh root@server siglatchctl user add carol --action ssh --invite - | siglatch join -";

@@ -19,6 +19,7 @@ mod exporter;
 mod firewall;
 mod history;
 mod init;
+mod key;
 mod leases;
 mod list;
 mod status;
@@ -45,7 +46,7 @@ use crate::config::{self, files, files::Existing};
 use crate::control::Ban;
 use crate::exit::{self, Exit, Failure};
 use args::audit::Audit;
-use args::{Action, Admin, Cli, Command, Firewall, User, Webhooks};
+use args::{Action, Admin, Cli, Command, Firewall, Key, RevokeKey, Rotate, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -76,6 +77,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::User(User::Remove(args)) => user::remove(&args),
             Command::User(User::Totp(args)) => totp::totp(&args),
             Command::User(User::List(at)) => list::users(&at.config),
+            Command::Key(Key::Rotate(Rotate::User(args))) => key::rotate(&args),
+            Command::Key(Key::Revoke(RevokeKey::User(args))) => key::revoke(&args),
             Command::Action(Action::List(at)) => list::actions(&at.config),
             Command::Leases(args) => leases::leases(&args),
             Command::Revoke(args) => leases::revoke(&args),

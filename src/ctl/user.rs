@@ -1,5 +1,6 @@
 //! `siglatchctl user add`: keys, invites, and tables in the configuration, in this order; for one, or for a whole table of people.
 
+pub(super) mod enrol;
 mod invite;
 mod people;
 mod picture;
@@ -17,10 +18,11 @@ use super::{Begun, internal, make_folder, print};
 use crate::config::allowance::{last_moment, server_zone};
 use crate::config::files::Existing;
 use crate::exit::{self, Exit, Failure};
+use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
 use crate::wire::{Invite, UserId};
 use invite::Server;
-pub(super) use remove::remove;
+pub(super) use remove::{in_force, known, remove};
 pub(super) use show::show;
 
 /// Someone to be added.
@@ -46,7 +48,8 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
     // Two at once would each write the file without the other's user.
     let _lock = lock(&args.at.config)?;
     let mut document = Document::open(&args.at.config)?;
-    let made = make_all(&mut document, args)?;
+    let enrol = if args.once { enrol::ensure(&mut document)? } else { None };
+    let made = make_all(&mut document, args, enrol.as_ref().map(|made| &made.key))?;
 
     let keys = document.folder().join("keys");
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
@@ -63,6 +66,7 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
     }
     make_folder(&keys, 0o700)?;
     let mut begun = Begun::default();
+    enrol.iter().try_for_each(|made| made.write(&mut begun))?;
     for (path, bytes) in &files {
         begun.write(path.clone(), bytes, 0o600, existing)?;
     }
@@ -75,7 +79,11 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
 }
 
 /// All of them, or what is wrong with any.
-fn make_all(document: &mut Document, args: &UserAdd) -> Result<Vec<Made>, Failure> {
+fn make_all(
+    document: &mut Document,
+    args: &UserAdd,
+    enrol: Option<&EnrolSecret>,
+) -> Result<Vec<Made>, Failure> {
     let (Some(table), None) = (&args.from, &args.name) else {
         let person = Person {
             name: args.name.clone().ok_or_else(|| Failure::new(Exit::Usage, "whom? give a name"))?,
@@ -84,12 +92,12 @@ fn make_all(document: &mut Document, args: &UserAdd) -> Result<Vec<Made>, Failur
             not_after: args.not_after.clone(),
             max_knocks: args.max_knocks,
         };
-        let server = Server::read(document, args)?;
+        let server = Server::read(document, args, enrol)?;
         let file = args.invite.clone().unwrap_or_else(|| invite_file(Path::new(""), &person.name));
         let file = Some(file).filter(|file| file != Path::new("-"));
         return Ok(vec![make(document, args, &server, &person, file)?]);
     };
-    let server = Server::read(document, args)?;
+    let server = Server::read(document, args, enrol)?;
     let folder = args.invite.clone().unwrap_or_default();
     let (mut made, mut wrong) = (Vec::new(), Vec::new());
     for people::Row { line, person } in people::read(table).map_err(last)? {
@@ -140,6 +148,11 @@ fn make(
     ];
     values.extend(not_after.transpose()?.map(|moment| ("not_after", moment)));
     values.extend(person.max_knocks.map(|most| ("max_knocks", i64::from(most).into())));
+    // What was said of the key that he had is not said of this one.
+    document.unset_user(&person.name, &["invite_until", "rotate_until"]);
+    if args.once {
+        values.push(("invite_until", enrol::until(args.expires)?));
+    }
     document.set_user(&person.name, values)?;
     let text = invite.to_toml().map_err(|error| internal(&error))?;
     let key = Zeroizing::new(format!("{}\n", *invite.hmac_key.to_hex()));

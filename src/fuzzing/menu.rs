@@ -120,6 +120,7 @@ fn plain() -> Config {
         sandbox: Sandbox::Off,
         listener_user: None,
         stamp: Stamp::Optional,
+        enrol_key: None,
         server_id: Some(SERVER),
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
@@ -149,6 +150,7 @@ fn plain() -> Config {
             prefixes: 4,
             queue: 2,
         },
+        made: Default::default(),
         users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
         actions: (1..=7)
             .chain([DOOR])
@@ -234,6 +236,8 @@ fn a_user(id: u16) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        exchange: Default::default(),
+        next: None,
         max_knocks: None,
         allowance: Default::default(),
         totp_key: None,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{DropReason, Verified, hours, totp};
 use crate::clock::Now;
 use crate::config::allowance::{Allowance, Quota};
-use crate::config::resolved::SecondFactor;
+use crate::config::resolved::{Builtin, SecondFactor};
 use crate::config::{Action, Config, User};
 use crate::store::usage::{Family, Limit, Over, Terms, Use, Window};
 use crate::wire::{ActionId, Options};
@@ -28,7 +28,7 @@ impl From<DropReason> for Denied {
     }
 }
 
-/// What is to be counted for it. A door is closed at any time, as often as one likes, without a code.
+/// What is to be counted for it. A door is closed, and a key exchanged, at any time, as often as one likes, without a code.
 pub(super) fn using(
     now: Now,
     user: &User,
@@ -36,7 +36,7 @@ pub(super) fn using(
     source: IpAddr,
     options: &Options,
 ) -> Result<Option<Use>, Denied> {
-    if options.release.is_some() {
+    if options.release.is_some() || action.builtin == Some(Builtin::Enrol) {
         return Ok(None);
     }
     if !is_open(now, user, action) {

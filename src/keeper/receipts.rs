@@ -347,6 +347,8 @@ fn status(reason: DropReason) -> Option<Status> {
         | DropReason::ActionUnknown
         | DropReason::NotPermitted
         | DropReason::ActionDisabled
+        | DropReason::KeyExchange
+        | DropReason::KeyTaken
         | DropReason::Binding
         | DropReason::Source
         | DropReason::StampMissing

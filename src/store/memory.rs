@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
+use super::keys::KeyRow;
 use super::usage::{Ledger, Waiting, oldest, quarter, spend};
 use super::{Outcome, Record, Store, StoreError, Sync, Used, seconds};
 use crate::audit::Line;
@@ -25,6 +26,7 @@ pub struct MemoryStore {
     floor: u32,
     doors: BTreeMap<DoorKey, String>,
     hooks: BTreeMap<KnockId, String>,
+    keys: BTreeMap<UserId, KeyRow>,
     /// Until they are in a file.
     lines: BTreeMap<u64, Line>,
 }
@@ -58,6 +60,7 @@ impl MemoryStore {
             floor: seconds(wall),
             doors: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            keys: BTreeMap::new(),
             lines: BTreeMap::new(),
         }
     }
@@ -135,6 +138,15 @@ impl Store for MemoryStore {
 
     fn hooks(&mut self, _wall: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
         Ok(self.hooks.clone().into_iter().collect())
+    }
+
+    fn keep_key(&mut self, _wall: u64, row: &KeyRow) -> Result<(), StoreError> {
+        self.keys.insert(row.user, row.clone());
+        Ok(())
+    }
+
+    fn keys(&mut self, _wall: u64) -> Result<Vec<KeyRow>, StoreError> {
+        Ok(self.keys.values().cloned().collect())
     }
 
     fn give_back(&mut self, _wall: u64, used: Used) -> Result<(), StoreError> {

@@ -17,6 +17,12 @@
 //! ...
 //! """
 //!
+//! [enrol]                           # left out, the key is the user's for as long as the server has it
+//! key    = "8520..."              # 64 hex digits, the server's half of an exchange of the key (`wire::enrol`)
+//! action = 255                    # the action that makes it
+//! once   = true                   # whether the key is good for nothing else
+//! secret = "77a0..."              # 64 hex digits, in profiles alone: ours, of an exchange that is under way
+//!
 //! [actions]
 //! report = 2
 //! ssh    = { id = 1, door = true, totp = true }  # it opens something for the address that knocks, and takes options;
@@ -37,6 +43,8 @@ use std::fmt;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::enrol::{EnrolPublic, EnrolSecret};
+use super::key::unhex;
 use super::stamp::Postage;
 use super::{ActionId, HmacKey, PublicKey, ServerId, UserId};
 
@@ -66,8 +74,32 @@ pub struct Invite {
     pub hmac_key: HmacKey,
     /// Knocks are sealed with it.
     pub server_key: PublicKey,
+    /// How his key is exchanged for another.
+    pub enrol: Option<Enrol>,
     /// What he may knock for, at most 255.
     pub actions: BTreeMap<Name, Action>,
+}
+
+/// How a key is exchanged for one that only its user and the server know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enrol {
+    /// The server's half.
+    pub server: EnrolPublic,
+    /// What is knocked for.
+    pub action: ActionId,
+    /// What the key is good for until then.
+    pub until: Until,
+    /// The user's half, of an exchange that is under way: in profiles alone.
+    pub secret: Option<EnrolSecret>,
+}
+
+/// What a key is good for until it is exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// For all that its user may knock for.
+    All,
+    /// For nothing: it is the invite's.
+    Nothing,
 }
 
 /// An action, as its user knows it.
@@ -182,6 +214,7 @@ impl Invite {
             hmac_key,
             server_key: PublicKey::from_pem(&raw.server_key)
                 .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?,
+            enrol: raw.enrol.map(enrol).transpose()?,
             actions: actions(&raw.actions)?,
         })
     }
@@ -203,6 +236,7 @@ impl Invite {
             }
         });
         let actions: String = actions.collect();
+        let enrol = Zeroizing::new(self.enrol.as_ref().map(Enrol::to_toml).unwrap_or_default());
         Ok(Zeroizing::new(format!(
             "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
              # It holds the key of {user}: hand it over by a safe way, then delete it.\n\
@@ -217,7 +251,7 @@ impl Invite {
              user_id = {user_id}\n\
              hmac_key = \"{key}\"\n\
              server_key = \"\"\"\n{pem}\"\"\"\n\
-             \n[actions]\n{actions}",
+             {enrol}\n[actions]\n{actions}",
             user = self.user,
             host = self.host,
             name = self.name,
@@ -227,7 +261,19 @@ impl Invite {
             user_id = self.user_id,
             key = *self.hmac_key.to_hex(),
             pem = self.server_key.to_pem()?,
+            enrol = *enrol,
         )))
+    }
+}
+
+impl Enrol {
+    fn to_toml(&self) -> String {
+        let Enrol { server, action, until, secret } = self;
+        let secret = secret.as_ref().map(EnrolSecret::to_hex);
+        let secret = secret.map(|secret| Zeroizing::new(format!("secret = \"{}\"\n", *secret)));
+        let once = *until == Until::Nothing;
+        let secret = secret.as_ref().map(|secret| secret.as_str()).unwrap_or_default();
+        format!("\n[enrol]\nkey = \"{server}\"\naction = {action}\nonce = {once}\n{secret}")
     }
 }
 
@@ -304,8 +350,19 @@ struct Raw {
     user_id: u16,
     hmac_key: String,
     server_key: String,
+    enrol: Option<RawEnrol>,
     #[serde(default)]
     actions: BTreeMap<String, RawAction>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEnrol {
+    key: String,
+    action: u8,
+    #[serde(default)]
+    once: bool,
+    secret: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -335,6 +392,20 @@ fn port(port: u16) -> Result<u16, BadInvite> {
 
 fn server_id(text: &str) -> Result<ServerId, BadInvite> {
     ServerId::parse(text).ok_or_else(|| bad("server_id", "is not 32 hex digits"))
+}
+
+fn enrol(raw: RawEnrol) -> Result<Enrol, BadInvite> {
+    let secret = raw.secret.map(Zeroizing::new).map(|hex| {
+        let bytes =
+            Zeroizing::new(unhex(hex.as_bytes()).ok_or_else(|| bad("secret", "is not 64 hex digits"))?);
+        Ok::<_, BadInvite>(EnrolSecret::new(*bytes))
+    });
+    Ok(Enrol {
+        server: EnrolPublic::parse(&raw.key).ok_or_else(|| bad("key", "is not 64 hex digits"))?,
+        action: ActionId::new(raw.action).ok_or_else(|| bad("action", "is 0: ids are 1 to 255"))?,
+        until: if raw.once { Until::Nothing } else { Until::All },
+        secret: secret.transpose()?,
+    })
 }
 
 fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, BadInvite> {

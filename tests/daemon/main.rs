@@ -22,6 +22,7 @@ mod crash;
 mod doctor;
 mod documents;
 mod door;
+mod enrol;
 mod field;
 mod flood;
 mod hardening;

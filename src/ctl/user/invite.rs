@@ -11,7 +11,8 @@ use crate::ctl::args::UserAdd;
 use crate::ctl::document::Document;
 use crate::ctl::{internal, random};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
+use crate::wire::enrol::EnrolSecret;
+use crate::wire::invite::{Action, Answers, Asks, Enrol, Host, Name, Opens, Until};
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, PublicKey, ServerId, UserId};
 
@@ -22,11 +23,17 @@ pub(super) struct Server {
     port: u16,
     id: Option<ServerId>,
     key: PublicKey,
+    enrol: Option<Enrol>,
     actions: BTreeMap<Name, Action>,
 }
 
 impl Server {
-    pub(super) fn read(document: &Document, args: &UserAdd) -> Result<Server, Failure> {
+    /// `enrol_key`: one that was just made, and is in no file yet.
+    pub(super) fn read(
+        document: &Document,
+        args: &UserAdd,
+        enrol_key: Option<&EnrolSecret>,
+    ) -> Result<Server, Failure> {
         let config = document.path().display();
         let wrong = |what: &str| Failure::new(Exit::Config, format!("{config}: {what}"));
         let host = host(document, args)?;
@@ -51,6 +58,7 @@ impl Server {
             port,
             id: id.transpose()?,
             key: private.public().clone(),
+            enrol: enrol(document, args, enrol_key)?,
             actions: actions(document),
         })
     }
@@ -82,9 +90,17 @@ impl Server {
             user_id: id,
             hmac_key: HmacKey::new(random()?).map_err(|error| internal(&error))?,
             server_key: self.key.clone(),
+            enrol: self.enrol.clone(),
             actions: person.actions.iter().map(named).collect::<Result<_, Failure>>()?,
         })
     }
+}
+
+/// What keys are exchanged with, where the server can.
+fn enrol(document: &Document, args: &UserAdd, made: Option<&EnrolSecret>) -> Result<Option<Enrol>, Failure> {
+    let Some((server, action)) = document.enrol(made)? else { return Ok(None) };
+    let until = if args.once { Until::Nothing } else { Until::All };
+    Ok(Some(Enrol { server: server.public(), action, until, secret: None }))
 }
 
 fn host(document: &Document, args: &UserAdd) -> Result<Host, Failure> {

@@ -54,7 +54,7 @@ pub(in crate::ctl) fn known(document: &Document, name: &Name) -> Result<(), Fail
 }
 
 /// Has the running daemon read the configuration, and ends what the user holds. One that does not run knows when it starts.
-pub(super) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
+pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
     let socket = folder(document, "runtime_dir", "/run/siglatch").join(crate::control::SOCKET);
     if way.tcp.is_none() && !way.socket.as_ref().unwrap_or(&socket).exists() {
         return exit::say("siglatchd does not run: it is so when it starts\n");

@@ -1,8 +1,9 @@
 //! The invite in one line, for who has no file to hand over: `siglatch1:` and base64url of what follows, without padding.
 //!
 //! ```text
-//! flags u8 (1 server id, 2 stamp, 4 receipt) | name | host | port u16 | user | user id u16 | HMAC key (32)
+//! flags u8 (1 server id, 2 stamp, 4 receipt, 8 enrol) | name | host | port u16 | user | user id u16 | HMAC key (32)
 //! | length u16, server key (SPKI DER) | server id (16), if there is one
+//! | the server's half of an exchange (32), its action's id u8, flags u8 (1 once), if there is that
 //! | count u8, so often: id u8, flags u8 (1 door, 2 totp), name
 //! | the first 8 bytes of SHA-256 over all of it
 //! ```
@@ -17,7 +18,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Action, Answers, Asks, BadInvite, Host, Invite, Opens, bad};
+use super::{Action, Answers, Asks, BadInvite, Enrol, Host, Invite, Opens, Until, bad};
+use crate::wire::enrol::EnrolPublic;
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::rsa_key::BadRsaKey;
 use crate::wire::stamp::Postage;
@@ -41,11 +43,12 @@ impl Invite {
     /// [`BadRsaKey`] when the server's key cannot be encoded.
     pub fn to_line(&self) -> Result<Zeroizing<String>, BadRsaKey> {
         // Room for all of it at once: a buffer that grows leaves copies of the key behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(super::INVITE_MAX as usize));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
         let flags = [
             (SERVER_ID, self.server_id.is_some()),
             (STAMP, self.postage == Postage::Stamped),
             (RECEIPT, self.answers == Answers::Receipt),
+            (ENROL, self.enrol.is_some()),
         ];
         bytes.push(set(&flags));
         put(&mut bytes, self.name.as_str());
@@ -59,6 +62,10 @@ impl Invite {
         bytes.extend(len.ok_or(BadRsaKey::Unreadable("public key"))?.to_be_bytes());
         bytes.extend(key);
         bytes.extend(self.server_id.iter().flat_map(|id| id.0));
+        if let Some(Enrol { server, action, until, .. }) = &self.enrol {
+            bytes.extend(server.0);
+            bytes.extend([action.number(), set(&[(ONCE, *until == Until::Nothing)])]);
+        }
         // An invite holds at most 255.
         bytes.push(u8::try_from(self.actions.len()).unwrap_or(u8::MAX));
         for (name, Action { id, opens, asks }) in self.actions.iter().take(255) {
@@ -89,7 +96,7 @@ pub(super) fn parse(text: &str) -> Result<Invite, BadInvite> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
-    let flags = known(reader.u8()?, SERVER_ID | STAMP | RECEIPT)?;
+    let flags = known(reader.u8()?, SERVER_ID | STAMP | RECEIPT | ENROL)?;
     let name = super::name("name", text(reader)?)?;
     let host = Host::parse(text(reader)?).ok_or_else(|| bad("host", "is no host name and no IP address"))?;
     let port = u16::from_be_bytes(*reader.array()?);
@@ -100,6 +107,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
     let server_key = PublicKey::from_spki(reader.bytes(len.into())?)
         .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?;
     let server_id = if flags & SERVER_ID != 0 { Some(ServerId(*reader.array()?)) } else { None };
+    let enrol = if flags & ENROL != 0 { Some(enrol(reader)?) } else { None };
     let mut actions = BTreeMap::new();
     for _ in 0..reader.u8()? {
         let [id, flags] = *reader.array()?;
@@ -123,8 +131,17 @@ fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
         user_id,
         hmac_key,
         server_key,
+        enrol,
         actions,
     })
+}
+
+fn enrol(reader: &mut Reader<'_>) -> Result<Enrol, BadInvite> {
+    let server = EnrolPublic(*reader.array()?);
+    let [action, flags] = *reader.array()?;
+    let action = ActionId::new(action).ok_or_else(|| bad("action", "is 0: ids are 1 to 255"))?;
+    let once = known(flags, ONCE)? == ONCE;
+    Ok(Enrol { server, action, until: if once { Until::Nothing } else { Until::All }, secret: None })
 }
 
 /// Flags that a later version has would be meant by it.
@@ -159,9 +176,15 @@ impl From<WrongLength> for BadInvite {
     }
 }
 
+/// Bytes, for any invite of some actions.
+const ROOM: usize = 16 * 1024;
+
 const SERVER_ID: u8 = 1;
 const STAMP: u8 = 2;
 const RECEIPT: u8 = 4;
+const ENROL: u8 = 8;
+
+const ONCE: u8 = 1;
 
 const DOOR: u8 = 1;
 const TOTP: u8 = 2;
