@@ -222,7 +222,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 103);
+    assert_eq!(cases, 105);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -252,7 +252,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, enrol_key, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
@@ -456,6 +456,15 @@ const MISTAKES: &[(&str, &str)] = &[
     (
         "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nmax_knocks = 0",
         "error: `max_knocks` takes a whole number from 1 to 4294967295 @ 7:14 => to keep him out write enabled = false",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\ninvite_until = 2030-01-01T10:00:00Z",
+        "error: his key cannot be exchanged: there is no `enrol_key` @ 7:16 => write enrol_key = \"...\" at the top of the main file",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nrotate_until = true",
+        "error: `rotate_until` takes a date, or a moment with its offset from UTC, since 1970 @ 7:16 => write 2030-12-31 or 2030-12-31T23:59:59+01:00\n\
+         error: his key cannot be exchanged: there is no `enrol_key` @ 7:16 => write enrol_key = \"...\" at the top of the main file",
     ),
     (
         "[users.\"bob\\u001b[31m\"]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",
@@ -741,6 +750,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
+    folder.write("enrol.key", 0o600, &[7; 32]);
     folder.write("control.token", 0o600, &[b'7'; 32]);
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);
@@ -751,6 +761,8 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         let mut config = loaded.config;
         config.server_id = None;
+        config.enrol_key = None;
+        config.made = Default::default();
         config.limits.workers = 0;
         controls.borrow_mut().push(std::mem::take(&mut config.control));
         let users = std::mem::take(&mut config.users);

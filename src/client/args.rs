@@ -202,7 +202,7 @@ pub(super) struct Direct {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siglatch join alice.invite.toml --name office && siglatch knock office ssh")]
 pub(super) struct Join {
-    /// The invite, a file or a line that begins with siglatch1: ; `-` is standard input
+    /// The invite, a file or a line that begins with siglatch1: ; `-` is standard input, where nobody who lists programs sees it
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
     /// Call the profile NEW [default: the name in the invite]

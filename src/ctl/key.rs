@@ -1,12 +1,10 @@
 //! `siglatchctl key`: keys that are to be others, or nobody's.
 
 use super::args::{KeyRevoke, KeyRotate};
-use super::ask::{ask, folder, nothing};
 use super::document::{Document, lock};
-use super::user::{enrol, in_force, known};
+use super::user::{enrol, have_read, in_force, known};
 use super::{Begun, internal, random};
 use crate::config::files::{self, Existing};
-use crate::control::{Reply, Request};
 use crate::exit::{self, Failure};
 use crate::wire::HmacKey;
 
@@ -17,7 +15,6 @@ pub(super) fn rotate(args: &KeyRotate) -> Result<(), Failure> {
     known(&document, &args.name)?;
     let new = enrol::ensure(&mut document)?;
     let until = enrol::until(args.overlap)?;
-    document.unset_user(&args.name, &["invite_until"]);
     document.set_of_user(&args.name, "rotate_until", until.clone());
     let mut begun = Begun::default();
     new.iter().try_for_each(|new| new.write(&mut begun))?;
@@ -31,14 +28,7 @@ pub(super) fn rotate(args: &KeyRotate) -> Result<(), Failure> {
             "invites that were made before this hold nothing to do that with: siglatchctl user add --force --once\n",
         )?;
     }
-    let socket = folder(&document, "runtime_dir", "/run/siglatch").join(crate::control::SOCKET);
-    if args.way.tcp.is_none() && !args.way.socket.as_ref().unwrap_or(&socket).exists() {
-        return exit::say("siglatchd does not run: it is so when it starts\n");
-    }
-    match ask(&args.way, &Request::Reload)? {
-        Reply::Reloaded { .. } => Ok(()),
-        reply => Err(nothing(&reply)),
-    }
+    have_read(&args.way, &document).map(drop)
 }
 
 /// Ends a user's key: nobody has the one in its place.

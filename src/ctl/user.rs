@@ -7,6 +7,7 @@ mod picture;
 mod remove;
 mod show;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, Datetime, Value};
@@ -22,8 +23,8 @@ use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
 use crate::wire::{Invite, UserId};
 use invite::Server;
-pub(super) use remove::{in_force, known, remove};
-pub(super) use show::show;
+pub(super) use remove::{have_read, in_force, known, remove};
+pub(super) use show::{exchanged, show};
 
 /// Someone to be added.
 struct Person {
@@ -131,7 +132,7 @@ fn make(
     person: &Person,
     file: Option<PathBuf>,
 ) -> Result<Made, Failure> {
-    let id = user_id(document, args, person)?;
+    let id = user_id(document, args, person, &server.used)?;
     let not_after = person.not_after.as_deref().map(|text| {
         if last_moment(text, &server_zone(document.text("zone"))).is_none() {
             let what = format!("{text:?} is neither a date nor a moment with its offset from UTC");
@@ -196,7 +197,12 @@ fn line(invite: &Invite) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// The id that is asked for, the one he has, or the lowest that nobody has or had.
-fn user_id(document: &Document, args: &UserAdd, person: &Person) -> Result<UserId, Failure> {
+fn user_id(
+    document: &Document,
+    args: &UserAdd,
+    person: &Person,
+    used: &BTreeSet<u16>,
+) -> Result<UserId, Failure> {
     let config = document.path().display();
     let taken = invite::taken(document, person);
     if let Some((id, name)) = person.id.and_then(|id| Some((id, taken.get(&id)?))) {
@@ -218,10 +224,8 @@ fn user_id(document: &Document, args: &UserAdd, person: &Person) -> Result<UserI
             return Err(Failure::new(Exit::Config, what).hint("take that table out first"));
         }
     }
-    let id = person.id.or_else(|| invite::own(document, person)).or_else(|| {
-        let used = invite::used(document);
-        (1..=u16::MAX).find(|id| !taken.contains_key(id) && !used.contains(id))
-    });
+    let lowest = || (1..=u16::MAX).find(|id| !taken.contains_key(id) && !used.contains(id));
+    let id = person.id.or_else(|| invite::own(document, person)).or_else(lowest);
     id.map(UserId).ok_or_else(|| Failure::new(Exit::Config, format!("{config}: every user id is taken")))
 }
 

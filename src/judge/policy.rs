@@ -113,7 +113,7 @@ fn good_for(now: Now, user: &User, action: &Action) -> Result<(), DropReason> {
     let good = match user.exchange {
         Exchange::Never => !enrols,
         Exchange::Rotates(until) => now.wall <= until || !enrols && user.next.is_none(),
-        Exchange::Invites(until) => enrols && now.wall <= until,
+        Exchange::Invites { until, .. } => enrols && now.wall <= until,
     };
     ensure(good, DropReason::KeyExchange)
 }

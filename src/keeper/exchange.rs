@@ -137,9 +137,10 @@ impl Exchanges {
     /// The first knock under a key that was sent for: it is in force, and the old one is not. The store is to keep that; until it has,
     /// a restart would make both good again.
     pub(super) fn confirm(&mut self, now: Now, knocked: &User) -> Option<KeyRow> {
+        let user = self.changed(knocked.id, self.kept.get(&knocked.id)?);
+        let leave = user.and_then(|user| user.exchange.leave());
         let kept = self.kept.get_mut(&knocked.id)?;
         let next = kept.next.take_if(|next| next.key == knocked.hmac_key)?;
-        let leave = self.files.users.get(&knocked.id).and_then(|user| user.exchange.leave());
         kept.own = Some(Own { key: next.key, since: now.unix(), leave: leave.unwrap_or_default() });
         Some(KeyRow { user: knocked.id, exchanged: kept.clone() })
     }
@@ -176,10 +177,7 @@ impl Exchanges {
         let mut user = User::clone(file);
         if let Some(own) = &kept.own {
             user.hmac_key = own.key.clone();
-            user.exchange = match user.exchange {
-                Exchange::Rotates(until) if until.as_secs() != own.leave => user.exchange,
-                Exchange::Never | Exchange::Rotates(_) | Exchange::Invites(_) => Exchange::Never,
-            };
+            user.exchange = user.exchange.after(own.leave);
         }
         user.next = kept.next.as_ref().map(|next| {
             // So that he can knock for the same exchange again, and be told that it is done.

@@ -35,6 +35,7 @@
 //! they are [`Name`]s and [`Host`]s, which hold nothing that any of these could take for something else. No error
 //! shows the key, nor a control character.
 
+mod exchange;
 pub mod line;
 
 use std::collections::BTreeMap;
@@ -43,10 +44,10 @@ use std::fmt;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::enrol::{EnrolPublic, EnrolSecret};
-use super::key::unhex;
 use super::stamp::Postage;
 use super::{ActionId, HmacKey, PublicKey, ServerId, UserId};
+use exchange::RawEnrol;
+pub use exchange::{Enrol, Until};
 
 /// The longest invite, in bytes.
 pub const INVITE_MAX: u64 = 16 * 1024;
@@ -78,28 +79,6 @@ pub struct Invite {
     pub enrol: Option<Enrol>,
     /// What he may knock for, at most 255.
     pub actions: BTreeMap<Name, Action>,
-}
-
-/// How a key is exchanged for one that only its user and the server know.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Enrol {
-    /// The server's half.
-    pub server: EnrolPublic,
-    /// What is knocked for.
-    pub action: ActionId,
-    /// What the key is good for until then.
-    pub until: Until,
-    /// The user's half, of an exchange that is under way: in profiles alone.
-    pub secret: Option<EnrolSecret>,
-}
-
-/// What a key is good for until it is exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// For all that its user may knock for.
-    All,
-    /// For nothing: it is the invite's.
-    Nothing,
 }
 
 /// An action, as its user knows it.
@@ -214,7 +193,7 @@ impl Invite {
             hmac_key,
             server_key: PublicKey::from_pem(&raw.server_key)
                 .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?,
-            enrol: raw.enrol.map(enrol).transpose()?,
+            enrol: raw.enrol.map(RawEnrol::read).transpose()?,
             actions: actions(&raw.actions)?,
         })
     }
@@ -263,17 +242,6 @@ impl Invite {
             pem = self.server_key.to_pem()?,
             enrol = *enrol,
         )))
-    }
-}
-
-impl Enrol {
-    fn to_toml(&self) -> String {
-        let Enrol { server, action, until, secret } = self;
-        let secret = secret.as_ref().map(EnrolSecret::to_hex);
-        let secret = secret.map(|secret| Zeroizing::new(format!("secret = \"{}\"\n", *secret)));
-        let once = *until == Until::Nothing;
-        let secret = secret.as_ref().map(|secret| secret.as_str()).unwrap_or_default();
-        format!("\n[enrol]\nkey = \"{server}\"\naction = {action}\nonce = {once}\n{secret}")
     }
 }
 
@@ -355,16 +323,6 @@ struct Raw {
     actions: BTreeMap<String, RawAction>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEnrol {
-    key: String,
-    action: u8,
-    #[serde(default)]
-    once: bool,
-    secret: Option<String>,
-}
-
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged, expecting = "an action is its number, 1 to 255, or { id = 1, door = true, totp = true }")]
 enum RawAction {
@@ -392,20 +350,6 @@ fn port(port: u16) -> Result<u16, BadInvite> {
 
 fn server_id(text: &str) -> Result<ServerId, BadInvite> {
     ServerId::parse(text).ok_or_else(|| bad("server_id", "is not 32 hex digits"))
-}
-
-fn enrol(raw: RawEnrol) -> Result<Enrol, BadInvite> {
-    let secret = raw.secret.map(Zeroizing::new).map(|hex| {
-        let bytes =
-            Zeroizing::new(unhex(hex.as_bytes()).ok_or_else(|| bad("secret", "is not 64 hex digits"))?);
-        Ok::<_, BadInvite>(EnrolSecret::new(*bytes))
-    });
-    Ok(Enrol {
-        server: EnrolPublic::parse(&raw.key).ok_or_else(|| bad("key", "is not 64 hex digits"))?,
-        action: ActionId::new(raw.action).ok_or_else(|| bad("action", "is 0: ids are 1 to 255"))?,
-        until: if raw.once { Until::Nothing } else { Until::All },
-        secret: secret.transpose()?,
-    })
 }
 
 fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, BadInvite> {

@@ -83,6 +83,8 @@ fn an_invite_for_one_use_is_dead_once_it_was_used_and_its_user_has_a_key_that_it
     ok(siglatch(&site, "bob", &["knock", "office", "run"]));
     until("a run", || (site.runs() == 1).then_some(()));
 
+    let shown = ok(ctl(&site, &["user", "show", "bob"]));
+    assert!(shown.contains("; exchanged for another, which the store has"), "{shown}");
     let late = siglatch(&site, "thief", &["join", &invite]);
     failed(&late, 3, "siglatch key rotate office tries again");
     failed(&siglatch(&site, "thief", &["knock", "office", "run"]), 78, "is its invite's");

@@ -251,7 +251,11 @@ impl UserRule {
             stamp: if self.require_stamp { Stamp::Required } else { Stamp::Optional },
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
-            exchange: if self.invited { Exchange::Invites(Duration::MAX) } else { Exchange::Never },
+            exchange: if self.invited {
+                Exchange::Invites { until: Duration::MAX, then: None }
+            } else {
+                Exchange::Never
+            },
             next: None,
             max_knocks: None,
             allowance: Default::default(),

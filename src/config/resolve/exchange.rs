@@ -18,6 +18,10 @@ pub(super) fn key(top: &mut Section<'_>, raw: &RawConfig) -> Option<EnrolSecret>
         top.error(text.span(), "`enrol_key` is a key, where a file's name belongs", hint);
         return None;
     }
+    if raw.store.as_ref().is_some_and(|store| store.get_ref() == "memory") {
+        let what = "`store = \"memory\"` forgets at exit what keys were exchanged for";
+        top.warning(text.span(), what, "exchange keys with store = \"sqlite\" only");
+    }
     let (path, bytes) = top.secret(text, KEY_FILE_MAX)?;
     EnrolSecret::parse(&bytes)
         .map_err(|bad| top.error(text.span(), format!("{}: {bad}", path.display()), hint))
@@ -25,25 +29,22 @@ pub(super) fn key(top: &mut Section<'_>, raw: &RawConfig) -> Option<EnrolSecret>
 }
 
 pub(super) fn resolve(user: &mut Section<'_>, raw: &RawUser, given: Given<'_>) -> Exchange {
-    let (exchange, span) = match (&raw.invite_until, &raw.rotate_until) {
-        (None, None) => return Exchange::Never,
-        (Some(_), Some(rotate)) => {
-            let what = "`rotate_until` beside `invite_until`: the key of an invite is exchanged anyway";
-            user.error(rotate.span(), what, "leave one of them out");
-            return Exchange::Never;
-        }
-        (Some(until), None) => {
-            (moment(user, "invite_until", until, given.zone).map(Exchange::Invites), until.span())
-        }
-        (None, Some(until)) => {
-            (moment(user, "rotate_until", until, given.zone).map(Exchange::Rotates), until.span())
-        }
+    let Some(first) = raw.invite_until.as_ref().or(raw.rotate_until.as_ref()) else {
+        return Exchange::Never;
+    };
+    let span = first.span();
+    let invite = raw.invite_until.as_ref().map(|until| moment(user, "invite_until", until, given.zone));
+    let rotate = raw.rotate_until.as_ref().map(|until| moment(user, "rotate_until", until, given.zone));
+    let exchange = match (invite.flatten(), rotate.flatten()) {
+        (Some(until), then) => Exchange::Invites { until, then },
+        (None, Some(until)) => Exchange::Rotates(until),
+        (None, None) => Exchange::Never,
     };
     if given.enrol_key.is_none() {
         let what = "his key cannot be exchanged: there is no `enrol_key`";
-        user.error(span.clone(), what, "write enrol_key = \"...\" at the top of the main file");
+        user.error(span, what, "write enrol_key = \"...\" at the top of the main file");
     }
-    exchange.unwrap_or_default()
+    exchange
 }
 
 /// Whether the server has a key for it, or would if it could be read.

@@ -10,8 +10,13 @@ pub enum Exchange {
     Never,
     /// Until then (since the Unix epoch); it is good for all, but from then on not beside another that he has sent for.
     Rotates(Duration),
-    /// Until then: it is an invite's, and good for nothing else.
-    Invites(Duration),
+    /// It is an invite's, and good for nothing else.
+    Invites {
+        /// Until when he may.
+        until: Duration,
+        /// And until when the key that he has then.
+        then: Option<Duration>,
+    },
 }
 
 impl Exchange {
@@ -19,7 +24,19 @@ impl Exchange {
     pub fn leave(self) -> Option<u64> {
         match self {
             Exchange::Never => None,
-            Exchange::Rotates(until) | Exchange::Invites(until) => Some(until.as_secs()),
+            Exchange::Rotates(until) | Exchange::Invites { until, .. } => Some(until.as_secs()),
+        }
+    }
+
+    /// What is so of the key that it was exchanged for, with the leave until `used` (Unix seconds).
+    pub fn after(self, used: u64) -> Exchange {
+        match self {
+            Exchange::Rotates(until) | Exchange::Invites { then: Some(until), .. }
+                if until.as_secs() != used =>
+            {
+                Exchange::Rotates(until)
+            }
+            Exchange::Never | Exchange::Rotates(_) | Exchange::Invites { .. } => Exchange::Never,
         }
     }
 }

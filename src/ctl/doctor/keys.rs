@@ -12,6 +12,7 @@ use crate::config::files::{self, Secrecy};
 use crate::ctl::admin;
 use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
+use crate::ctl::user;
 use crate::store::keys::fingerprint;
 use crate::wire::HmacKey;
 
@@ -74,13 +75,8 @@ fn keys(document: &Document, admin: PathBuf) -> Vec<Key> {
 
 /// When keys were exchanged, by the fingerprints of those in the files.
 fn exchanged(document: &Document) -> BTreeMap<[u8; 32], u64> {
-    #[cfg(feature = "sqlite")]
-    if document.text("store") != Some("memory") {
-        let rows = crate::store::sqlite::read_keys(&folder(document, "state_dir", "/var/lib/siglatch"));
-        let rows = rows.unwrap_or_default().into_iter().map(|row| row.exchanged);
-        return rows.filter_map(|exchanged| Some((exchanged.file, exchanged.own?.since))).collect();
-    }
-    BTreeMap::new()
+    let all = user::exchanged(document).into_iter();
+    all.filter_map(|exchanged| Some((exchanged.file, exchanged.own?.since))).collect()
 }
 
 /// By the times of the files; those that cannot be looked at are left out.

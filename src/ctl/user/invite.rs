@@ -25,6 +25,8 @@ pub(super) struct Server {
     key: PublicKey,
     enrol: Option<Enrol>,
     actions: BTreeMap<Name, Action>,
+    /// Ids that somebody had who knocked: what he used would count against who is given it next.
+    pub(super) used: BTreeSet<u16>,
 }
 
 impl Server {
@@ -60,6 +62,7 @@ impl Server {
             key: private.public().clone(),
             enrol: enrol(document, args, enrol_key)?,
             actions: actions(document),
+            used: super::show::usage(document).iter().map(|usage| usage.user.0).collect(),
         })
     }
 
@@ -171,11 +174,6 @@ pub(super) fn own(document: &Document, person: &Person) -> Option<u16> {
 
 fn id(item: Option<&Item>) -> Option<u16> {
     item.and_then(Item::as_integer).and_then(|id| u16::try_from(id).ok())
-}
-
-/// Ids that somebody had who knocked: what he used would count against who is given it next.
-pub(super) fn used(document: &Document) -> BTreeSet<u16> {
-    super::show::usage(document).iter().map(|usage| usage.user.0).collect()
 }
 
 /// `vpn.example.org` is `vpn`; an address is `server`.

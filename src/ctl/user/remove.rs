@@ -53,25 +53,40 @@ pub(in crate::ctl) fn known(document: &Document, name: &Name) -> Result<(), Fail
     }
 }
 
-/// Has the running daemon read the configuration, and ends what the user holds. One that does not run knows when it starts.
-pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
+/// Whether a daemon goes by the configuration now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::ctl) enum Known {
+    /// It has read it.
+    Now,
+    /// It does not run.
+    AtStart,
+}
+
+/// Has the running daemon read the configuration.
+pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known, Failure> {
     let socket = folder(document, "runtime_dir", "/run/siglatch").join(crate::control::SOCKET);
     if way.tcp.is_none() && !way.socket.as_ref().unwrap_or(&socket).exists() {
-        return exit::say("siglatchd does not run: it is so when it starts\n");
+        exit::say("siglatchd does not run: it is so when it starts\n")?;
+        return Ok(Known::AtStart);
     }
-    let known = || -> Result<usize, Failure> {
-        let reply = ask(way, &Request::Reload)?;
-        let Reply::Reloaded { .. } = reply else { return Err(nothing(&reply)) };
-        let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
-        let Reply::Revoked(leases) = reply else { return Err(nothing(&reply)) };
-        Ok(leases)
+    let failure = match ask(way, &Request::Reload) {
+        Ok(Reply::Reloaded { .. }) => return Ok(Known::Now),
+        Ok(other) => nothing(&other),
+        Err(failure) => failure,
     };
-    let leases = known().map_err(|failure| {
-        let hint = failure.hint.iter().map(String::as_str).chain(["then: siglatchctl reload"]);
-        let hint = hint.collect::<Vec<_>>().join("; ");
-        let what = format!("the files are changed, but siglatchd goes on as before: {}", failure.what);
-        Failure::new(failure.exit, what).hint(hint)
-    })?;
+    let hint = failure.hint.iter().map(String::as_str).chain(["then: siglatchctl reload"]);
+    let hint = hint.collect::<Vec<_>>().join("; ");
+    let what = format!("the files are changed, but siglatchd goes on as before: {}", failure.what);
+    Err(Failure::new(failure.exit, what).hint(hint))
+}
+
+/// The same, and ends what the user holds.
+pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
+    if have_read(way, document)? == Known::AtStart {
+        return Ok(());
+    }
+    let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
+    let Reply::Revoked(leases) = reply else { return Err(nothing(&reply)) };
     exit::say(&format!("siglatchd goes by that now; leases of {user} that were ended: {leases}\n"))
 }
 

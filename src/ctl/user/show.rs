@@ -9,11 +9,16 @@ use toml_edit::{Item, TableLike};
 use super::remove::known;
 use crate::clock;
 use crate::config::allowance::{last_moment, server_zone};
+use crate::config::files::{self, Secrecy};
 use crate::config::show_duration;
 use crate::ctl::args::UserShow;
+#[cfg(feature = "sqlite")]
+use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
 use crate::exit::{self, Failure};
+use crate::store::keys::{Exchanged, fingerprint};
 use crate::store::usage::Usage;
+use crate::wire::HmacKey;
 
 /// Runs the command.
 pub(in crate::ctl) fn show(args: &UserShow) -> Result<(), Failure> {
@@ -36,10 +41,11 @@ fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
         let Some(value) = item.as_value() else { continue };
         let plain = value.clone().decorated("", "").to_string();
         let text = match key {
-            "hmac_key" | "totp_key" => match age(document, name, key) {
-                Some(age) => format!("{plain}, {age} old"),
-                None => format!("{plain}, WHICH IS NOT THERE"),
-            },
+            "hmac_key" | "totp_key" => {
+                let age = age(document, name, key).map(|age| format!("{age} old"));
+                let became = if key == "hmac_key" { became(document, name) } else { "" };
+                format!("{plain}, {}{became}", age.as_deref().unwrap_or("WHICH IS NOT THERE"))
+            }
             "not_after" => format!("{plain}{}", over(document, item)),
             _ => plain,
         };
@@ -62,6 +68,29 @@ fn age(document: &Document, name: &str, key: &str) -> Option<String> {
     Some(show_duration(Duration::from_secs(clock::wall().as_secs().saturating_sub(made))))
 }
 
+/// What became of the key in his file.
+fn became(document: &Document, name: &str) -> &'static str {
+    let Some((_, file)) = document.key_files("hmac_key").find(|(user, _)| *user == name) else { return "" };
+    let key = files::read(&file, Secrecy::Secret, 1024).ok().and_then(|bytes| HmacKey::parse(&bytes).ok());
+    let Some(file) = key.map(|key| fingerprint(&key)) else { return "" };
+    let of_it = exchanged(document).into_iter().filter(|exchanged| exchanged.file == file);
+    match of_it.last() {
+        Some(Exchanged { next: Some(_), .. }) => "; another is sent for, and not knocked under yet",
+        Some(Exchanged { own: Some(_), .. }) => "; exchanged for another, which the store has",
+        Some(Exchanged { own: None, next: None, .. }) | None => "",
+    }
+}
+
+/// Nothing where there is no store that can be read.
+pub(in crate::ctl) fn exchanged(document: &Document) -> Vec<Exchanged> {
+    #[cfg(feature = "sqlite")]
+    if document.text("store") != Some("memory") {
+        let rows = crate::store::sqlite::read_keys(&folder(document, "state_dir", "/var/lib/siglatch"));
+        return rows.unwrap_or_default().into_iter().map(|row| row.exchanged).collect();
+    }
+    Vec::new()
+}
+
 fn over(document: &Document, item: &Item) -> &'static str {
     let text = item.as_str().map(str::to_owned).or_else(|| item.as_datetime().map(ToString::to_string));
     let last = text.and_then(|text| last_moment(&text, &server_zone(document.text("zone"))));
@@ -81,7 +110,7 @@ fn used(document: &Document, id: Option<u16>) -> (u64, Option<String>) {
 pub(super) fn usage(document: &Document) -> Vec<Usage> {
     #[cfg(feature = "sqlite")]
     if document.text("store") != Some("memory") {
-        let folder = crate::ctl::ask::folder(document, "state_dir", "/var/lib/siglatch");
+        let folder = folder(document, "state_dir", "/var/lib/siglatch");
         return crate::store::sqlite::read_usage(&folder, 0).unwrap_or_default();
     }
     Vec::new()

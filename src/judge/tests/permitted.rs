@@ -21,7 +21,7 @@ const FAULTS: [Fault; 11] = [
     }),
     (DropReason::ActionDisabled, |config| edit_action(config, |action| action.enabled = Enabled::No)),
     (DropReason::KeyExchange, |config| {
-        edit_alice(config, |alice| alice.exchange = Exchange::Invites(Duration::MAX))
+        edit_alice(config, |alice| alice.exchange = Exchange::Invites { until: Duration::MAX, then: None })
     }),
     (DropReason::Binding, |config| config.bind = Bound::Server),
     (DropReason::Source, |config| config.allow_from = nets(&["198.51.100.0/24"])),

@@ -65,7 +65,7 @@ fn a_key_is_the_clients_and_stands_beside_the_old_one_until_it_is_knocked_under(
     let before = alice(&exchanges);
     assert_eq!(
         (before.exchange, before.next.is_none()),
-        (Exchange::Invites(Duration::from_secs(UNTIL)), true)
+        (Exchange::Invites { until: Duration::from_secs(UNTIL), then: None }, true)
     );
     let row = keep(begin(&mut exchanges, 5));
     assert!(alice(&exchanges).next.is_none(), "not before it is kept");
@@ -158,6 +158,23 @@ fn a_key_is_rotated_once_for_each_leave() {
     }
     keys.dedup();
     assert_eq!(keys.len(), 3);
+}
+
+#[test]
+fn the_key_of_an_invite_never_becomes_good_for_more_whatever_leave_is_given() {
+    let both = "invite_until = 2027-01-15T08:00:00Z\nrotate_until = 2028-01-15T08:00:00Z";
+    let mut exchanges = Exchanges::new(files(both, 1), Vec::new());
+    assert!(matches!(alice(&exchanges).exchange, Exchange::Invites { .. }));
+    for byte in [5, 6] {
+        let row = keep(begin(&mut exchanges, byte));
+        exchanges.kept(&row, KEPT);
+        let next = alice(&exchanges).next.clone().unwrap();
+        exchanges.confirm(now(), &next);
+        let then = Exchange::Rotates(Duration::from_secs(1_831_536_000));
+        assert_eq!(alice(&exchanges).exchange, if byte == 5 { then } else { Exchange::Never });
+    }
+    // A store that is lost.
+    assert!(matches!(alice(&Exchanges::new(files(both, 1), Vec::new())).exchange, Exchange::Invites { .. }));
 }
 
 #[test]

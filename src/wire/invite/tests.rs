@@ -3,6 +3,7 @@ use rsa::rand_core::OsRng;
 
 use super::*;
 use crate::wire::PrivateKey;
+use crate::wire::enrol::{EnrolPublic, EnrolSecret};
 
 pub(super) fn invite() -> Invite {
     let named = |name| Name::parse(name).unwrap();
