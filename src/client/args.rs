@@ -247,6 +247,7 @@ First steps:
   siglatch profiles                    what may be knocked for, and at which servers
   siglatch knock office ssh            knock: the server does what \"ssh\" stands for there
   siglatch whoami office               how the server sees you
+  siglatch key rotate office           another key, if the administrator lets you
 
 SSH behind a knock:
   siglatch ssh office                  knock, wait until the port is open, become ssh

@@ -303,6 +303,8 @@ const EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action hello
   siglatchctl user totp alice
   siglatchctl user list
+  siglatchctl user show alice
+  siglatchctl key rotate user alice
   siglatchctl leases
   siglatchctl revoke --user alice
   siglatchctl disable user alice

@@ -97,8 +97,8 @@ impl Exchanges {
             return Begun::Waits;
         }
         let Some(file) = self.files.users.get(&user.id) else { return Begun::Useless };
-        let of = Exchanged::of(&file.hmac_key);
-        let known = self.kept.get(&user.id).filter(|kept| kept.file == of.file).cloned().unwrap_or(of);
+        let known = self.kept.get(&user.id).filter(|kept| kept.is_of(&file.hmac_key)).cloned();
+        let known = known.unwrap_or_else(|| Exchanged::of(&file.hmac_key));
         match &known.next {
             Some(next) if next.client == client => return Begun::Again,
             Some(_) => return Begun::Taken,
@@ -153,12 +153,13 @@ impl Exchanges {
     /// How old (seconds) the oldest key of each kind is.
     pub(super) fn ages(&self, now: Now) -> BTreeMap<String, u64> {
         let made = &self.files.made;
-        let mut users = made.users.clone();
-        for (id, kept) in &self.kept {
-            let own = self.changed(*id, kept).zip(kept.own.as_ref());
-            users.extend(own.map(|(user, own)| (user.name, own.since)));
-        }
-        let oldest = [("server", made.server), ("totp", made.totp), ("user", users.into_values().min())];
+        let own = self.kept.iter().filter_map(|(id, kept)| {
+            let user = self.files.users.get(id).filter(|user| kept.is_of(&user.hmac_key))?;
+            Some((user.name.as_str(), kept.own.as_ref()?.since))
+        });
+        let own: BTreeMap<&str, u64> = own.collect();
+        let users = made.users.iter().map(|(name, made)| own.get(name.as_str()).unwrap_or(made));
+        let oldest = [("server", made.server), ("totp", made.totp), ("user", users.min().copied())];
         let aged = oldest.into_iter().filter_map(|(kind, made)| Some((kind.to_owned(), made?)));
         aged.map(|(kind, made)| (kind, now.unix().saturating_sub(made))).collect()
     }
@@ -170,10 +171,7 @@ impl Exchanges {
 
     /// A user as his exchanges have made him; `None`: as he is in his file.
     fn changed(&self, id: UserId, kept: &Exchanged) -> Option<User> {
-        let file = self.files.users.get(&id)?;
-        if Exchanged::of(&file.hmac_key).file != kept.file {
-            return None;
-        }
+        let file = self.files.users.get(&id).filter(|file| kept.is_of(&file.hmac_key))?;
         let mut user = User::clone(file);
         if let Some(own) = &kept.own {
             user.hmac_key = own.key.clone();

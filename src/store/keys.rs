@@ -60,6 +60,11 @@ impl Exchanged {
         Exchanged { file: fingerprint(key), own: None, next: None }
     }
 
+    /// Whether it is about this key in the file.
+    pub fn is_of(&self, key: &HmacKey) -> bool {
+        self.file == fingerprint(key)
+    }
+
     /// As the store keeps it: `1 FILE KEY SINCE LEAVE CLIENT NEXT`, with `-` for what there is not. Holds the keys.
     pub fn to_text(&self) -> Zeroizing<String> {
         let file = EnrolPublic(self.file);

@@ -1,6 +1,8 @@
 //! `siglatchctl user show`: all that is known of one user.
 
 use std::os::unix::fs::MetadataExt as _;
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +19,8 @@ use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
 use crate::exit::{self, Failure};
 use crate::store::keys::{Exchanged, fingerprint};
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::{read_keys, read_usage};
 use crate::store::usage::Usage;
 use crate::wire::HmacKey;
 
@@ -73,8 +77,7 @@ fn became(document: &Document, name: &str) -> &'static str {
     let Some((_, file)) = document.key_files("hmac_key").find(|(user, _)| *user == name) else { return "" };
     let key = files::read(&file, Secrecy::Secret, 1024).ok().and_then(|bytes| HmacKey::parse(&bytes).ok());
     let Some(file) = key.map(|key| fingerprint(&key)) else { return "" };
-    let of_it = exchanged(document).into_iter().filter(|exchanged| exchanged.file == file);
-    match of_it.last() {
+    match exchanged(document).into_iter().find(|exchanged| exchanged.file == file) {
         Some(Exchanged { next: Some(_), .. }) => "; another is sent for, and not knocked under yet",
         Some(Exchanged { own: Some(_), .. }) => "; exchanged for another, which the store has",
         Some(Exchanged { own: None, next: None, .. }) | None => "",
@@ -82,12 +85,14 @@ fn became(document: &Document, name: &str) -> &'static str {
 }
 
 /// Nothing where there is no store that can be read.
+#[cfg(feature = "sqlite")]
 pub(in crate::ctl) fn exchanged(document: &Document) -> Vec<Exchanged> {
-    #[cfg(feature = "sqlite")]
-    if document.text("store") != Some("memory") {
-        let rows = crate::store::sqlite::read_keys(&folder(document, "state_dir", "/var/lib/siglatch"));
-        return rows.unwrap_or_default().into_iter().map(|row| row.exchanged).collect();
-    }
+    let rows = state(document).map(|folder| read_keys(&folder).unwrap_or_default());
+    rows.into_iter().flatten().map(|row| row.exchanged).collect()
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(in crate::ctl) fn exchanged(_document: &Document) -> Vec<Exchanged> {
     Vec::new()
 }
 
@@ -107,11 +112,19 @@ fn used(document: &Document, id: Option<u16>) -> (u64, Option<String>) {
 }
 
 /// Nothing where there is no store that can be read.
+#[cfg(feature = "sqlite")]
 pub(super) fn usage(document: &Document) -> Vec<Usage> {
-    #[cfg(feature = "sqlite")]
-    if document.text("store") != Some("memory") {
-        let folder = folder(document, "state_dir", "/var/lib/siglatch");
-        return crate::store::sqlite::read_usage(&folder, 0).unwrap_or_default();
-    }
+    state(document).map(|folder| read_usage(&folder, 0).unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(super) fn usage(_document: &Document) -> Vec<Usage> {
     Vec::new()
+}
+
+/// Where the store is, if it is on a disk.
+#[cfg(feature = "sqlite")]
+fn state(document: &Document) -> Option<PathBuf> {
+    let disk = document.text("store") != Some("memory");
+    disk.then(|| folder(document, "state_dir", "/var/lib/siglatch"))
 }
