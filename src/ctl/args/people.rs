@@ -73,8 +73,8 @@ pub(in crate::ctl) struct KeyRevoke {
 
 /// Makes a user's key, adds him to the configuration and writes his invite
 ///
-/// The invite is a file, and what it says in one line is printed as well. The configuration keeps its comments and order; it is written last, so that what was begun and not finished is not
-/// in force.
+/// The invite is a file, and what it says in one line is printed as well. The configuration keeps its comments and order; it is
+/// written last, so that what was begun and not finished is not in force.
 #[derive(Args, Debug)]
 #[command(after_help = USER_ADD_EXAMPLES)]
 pub(in crate::ctl) struct UserAdd {
