@@ -380,7 +380,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("reply = \"always\"", "error: `reply` takes \"never\", \"receipt\" or \"receipt+output\" @ 3:9"),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoam\"",
-        "error: `builtin` takes \"whoami\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
+        "error: `builtin` takes \"whoami\", \"enrol\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
     ),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoami\"\nrun = [\"/bin/true\"]\nstdin = \"payload\"",
