@@ -17,6 +17,27 @@ use siglatch::config::{self, Colours, Loaded, Problems};
 use siglatch::wire::{ActionId, PrivateKey, UserId};
 
 #[test]
+fn a_user_may_knock_through_all_of_a_date_in_the_zone_of_the_server() {
+    let last = |not_after: &str| {
+        let folder = Folder::new();
+        let top = "listen = [\"127.0.0.1:1\"]\nprivate_key = \"server.key.pem\"\nzone = \"Europe/Berlin\"";
+        let user = format!(
+            "[users.alice]\nid = 1\nhmac_key = \"alice.hmac\"\nnot_after = {not_after}\nmax_knocks = 3"
+        );
+        let loaded = folder.load(&format!("{top}\n{user}")).unwrap_or_else(|problems| panic!("{problems}"));
+        let alice = &loaded.config.users[&UserId(1)];
+        assert_eq!(alice.max_knocks, Some(3));
+        alice.not_after.unwrap()
+    };
+    let nearly = Duration::from_nanos(999_999_999);
+    for date in ["2030-07-01", "\"2030-07-01\""] {
+        assert_eq!(last(date), last("2030-07-01T23:59:59+02:00") + nearly, "{date}");
+    }
+    // The clocks are put back at three.
+    assert_eq!(last("2030-10-27"), last("2030-10-27T23:59:59+01:00") + nearly);
+}
+
+#[test]
 fn a_configuration_as_the_design_writes_it_is_understood() {
     let folder = Folder::new();
     let loaded = folder
@@ -201,7 +222,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 102);
+    assert_eq!(cases, 105);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -231,11 +252,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, enrol_key, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
-        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, enrol_key, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
     ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
@@ -359,7 +380,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("reply = \"always\"", "error: `reply` takes \"never\", \"receipt\" or \"receipt+output\" @ 3:9"),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoam\"",
-        "error: `builtin` takes \"whoami\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
+        "error: `builtin` takes \"whoami\", \"enrol\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
     ),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoami\"\nrun = [\"/bin/true\"]\nstdin = \"payload\"",
@@ -429,8 +450,21 @@ const MISTAKES: &[(&str, &str)] = &[
         "error: `public_key` has 3072 bits, the server's key 2048: a reply would be longer than its knock @ 6:14 => give the user a key of 2048 bits",
     ),
     (
-        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nnot_after = 2030-01-01",
-        "error: `not_after` takes a moment since 1970 with its offset from UTC @ 7:13 => write 2030-12-31T23:59:59Z or 2030-12-31T23:59:59+01:00",
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nnot_after = 2030-01-01T10:00:00",
+        "error: `not_after` takes a date, or a moment with its offset from UTC, since 1970 @ 7:13 => write 2030-12-31 or 2030-12-31T23:59:59+01:00",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nmax_knocks = 0",
+        "error: `max_knocks` takes a whole number from 1 to 4294967295 @ 7:14 => to keep him out write enabled = false",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\ninvite_until = 2030-01-01T10:00:00Z",
+        "error: his key cannot be exchanged: there is no `enrol_key` @ 7:16 => write enrol_key = \"...\" at the top of the main file",
+    ),
+    (
+        "[users.bob]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]\nrotate_until = true",
+        "error: `rotate_until` takes a date, or a moment with its offset from UTC, since 1970 @ 7:16 => write 2030-12-31 or 2030-12-31T23:59:59+01:00\n\
+         error: his key cannot be exchanged: there is no `enrol_key` @ 7:16 => write enrol_key = \"...\" at the top of the main file",
     ),
     (
         "[users.\"bob\\u001b[31m\"]\nid = 1\nhmac_key = \"bob.hmac\"\nactions = [\"ok\"]",
@@ -717,6 +751,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("actions/open-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
+    folder.write("enrol.key", 0o600, &[7; 32]);
     folder.write("control.token", 0o600, &[b'7'; 32]);
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);
@@ -728,6 +763,8 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
         let mut config = loaded.config;
         config.server_id = None;
         config.audit.webhook = None;
+        config.enrol_key = None;
+        config.made = Default::default();
         config.limits.workers = 0;
         controls.borrow_mut().push(std::mem::take(&mut config.control));
         let users = std::mem::take(&mut config.users);

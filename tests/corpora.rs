@@ -67,7 +67,8 @@ fn the_pipelines_corpus_reaches_every_reason_and_a_grant() {
     println!("{named} programs are named after their reason");
     let all: BTreeSet<DropReason> = DropReason::ALL.iter().copied().collect();
     let missed: Vec<_> = all.difference(&reached).collect();
-    assert!(missed.is_empty(), "no program reaches {missed:?}");
+    // Keys are exchanged by the daemon's own loop, which is not in this pipeline: tests/daemon/enrol.rs has it.
+    assert_eq!(missed, [&DropReason::KeyTaken], "no program reaches these");
     assert!(granted > 0, "no program reaches a grant");
     let all = ["busy", "denied", "done", "failed", "quota", "running", "v1"].map(str::to_owned);
     assert_eq!(answers, BTreeSet::from(all));

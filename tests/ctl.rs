@@ -455,7 +455,10 @@ fn users_and_actions_are_listed_as_tables() {
         let out = desk.ctl(&[args, &AT].concat()).ok().out;
         out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     };
-    assert_eq!(rows(&["user", "list"]), ["USER ID ACTIONS KEY ENABLED", "alice 1 hello keys/alice.hmac yes"]);
+    assert_eq!(
+        rows(&["user", "list"]),
+        ["USER ID ACTIONS KEY ENABLED UNTIL KNOCKS", "alice 1 hello keys/alice.hmac yes - -"]
+    );
     let hello = desk.path("srv/actions/hello").canonicalize().unwrap();
     assert_eq!(
         rows(&["action", "list"]),

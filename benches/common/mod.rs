@@ -17,6 +17,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         path: PathBuf::new(),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: public.clone() },
+        enrol_key: None,
         server_id: Some(ServerId([7; 16])),
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
@@ -50,6 +51,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
             workers: 0,
             queue: 0,
         },
+        made: Default::default(),
         users: (1..=users).map(|id| (UserId(id), Arc::new(user(id, actions)))).collect(),
         actions: (1..=actions).map(|id| (action_id(id), Arc::new(action(id)))).collect(),
     }
@@ -75,6 +77,9 @@ fn user(id: u16, actions: u8) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        exchange: Default::default(),
+        next: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     }

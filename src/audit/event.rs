@@ -82,6 +82,8 @@ pub enum Event<'a> {
         /// What was done.
         what: &'a str,
     },
+    /// It is the first under a key that its user's was exchanged for: that is in force now, and the old one is not.
+    KeyExchanged(Knock<'a>),
     /// It was refused.
     Refused {
         /// Which.

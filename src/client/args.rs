@@ -38,7 +38,29 @@ pub(super) enum Command {
     SshConfig(SshConfig),
     Proxy(Proxy),
     Wait(Wait),
+    /// Exchanges your keys
+    #[command(subcommand)]
+    Key(Key),
     Whoami(Whoami),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    Rotate(KeyRotate),
+}
+
+/// Exchanges a profile's key for one that only you and the server know
+///
+/// The administrator has to give leave (siglatchctl key rotate user). What was begun and had no answer goes on where it was.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatch key rotate office")]
+pub(super) struct KeyRotate {
+    /// The profile
+    #[arg(value_name = "PROFILE")]
+    pub(super) profile: String,
+    /// Wait so long for each answer, up to 1m
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "5s")]
+    pub(super) wait: Duration,
 }
 
 /// Sends a knock
@@ -180,7 +202,7 @@ pub(super) struct Direct {
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siglatch join alice.invite.toml --name office && siglatch knock office ssh")]
 pub(super) struct Join {
-    /// The invite; `-` is standard input
+    /// The invite, a file or a line that begins with siglatch1: ; `-` is standard input, where nobody who lists programs sees it
     #[arg(value_name = "FILE")]
     pub(super) file: PathBuf,
     /// Call the profile NEW [default: the name in the invite]
@@ -225,6 +247,7 @@ First steps:
   siglatch profiles                    what may be knocked for, and at which servers
   siglatch knock office ssh            knock: the server does what \"ssh\" stands for there
   siglatch whoami office               how the server sees you
+  siglatch key rotate office           another key, if the administrator lets you
 
 SSH behind a knock:
   siglatch ssh office                  knock, wait until the port is open, become ssh

@@ -215,6 +215,15 @@ fn send_one(
     Ok(sent)
 }
 
+/// Fresh from the operating system's generator.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Failure::new(Exit::Internal, format!("no randomness: {error}")))?;
+    Ok(bytes)
+}
+
 /// For the timestamp that is in the sealed packet.
 fn stamped(target: &Target, sealed: Vec<u8>, timestamp: u32) -> Vec<u8> {
     let Target { server_key, hmac_key, user, .. } = target;

@@ -12,6 +12,7 @@
 mod answer;
 mod args;
 mod door;
+mod exchange;
 mod knock;
 mod profile;
 mod proxy;
@@ -26,13 +27,14 @@ use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{INVITE_MAX, Invite};
-use args::{Cli, Command};
+use crate::wire::invite::{self, INVITE_MAX, Invite, Until};
+use args::{Cli, Command, Key};
 use profile::Profiles;
 
 /// Runs `siglatch` with these arguments, the program's name first.
@@ -48,6 +50,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             }
             Command::Ssh(args) => exit::end(ssh::ssh(args)),
             Command::SshConfig(args) => exit::end(ssh::config(&args)),
+            Command::Key(Key::Rotate(args)) => exit::end(exchange::rotate(&args)),
             Command::Whoami(args) => exit::end(whoami::whoami(&args)),
             Command::Wait(args) => exit::end(door::wait(args)),
         },
@@ -62,7 +65,9 @@ pub(crate) fn command() -> clap::Command {
 }
 
 fn join(args: args::Join) -> Result<(), Failure> {
-    let mut invite = if args.file == Path::new("-") {
+    let mut invite = if let Some(line) = args.file.to_str().filter(|text| invite::line::is_one(text)) {
+        profile::parse("this line", line.as_bytes())?
+    } else if args.file == Path::new("-") {
         profile::parse("standard input", &read_stdin()?)?
     } else {
         let bytes = files::read(&args.file, Secrecy::Public, INVITE_MAX)?;
@@ -70,7 +75,8 @@ fn join(args: args::Join) -> Result<(), Failure> {
     };
     invite.name = args.name.unwrap_or(invite.name);
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let path = Profiles::of_environment()?.install(&invite, existing)?;
+    let profiles = Profiles::of_environment()?;
+    let path = profiles.install(&invite, existing)?;
 
     let actions = action_list(&invite);
     let next = match invite.actions.first_key_value() {
@@ -81,9 +87,16 @@ fn join(args: args::Join) -> Result<(), Failure> {
     let path = path.display();
     exit::say(&format!(
         "joined {name}: {user} may knock at {host} port {port} for {actions}\n\
-         the key is in {path}: delete the invite\n{next}"
-    ))
+         the key is in {path}: delete the invite\n"
+    ))?;
+    if invite.enrol.as_ref().is_some_and(|enrol| enrol.until == Until::Nothing) {
+        exchange::exchange(&profiles, name, EXCHANGE)?;
+    }
+    exit::say(&next)
 }
+
+/// For the server to keep a new key.
+const EXCHANGE: Duration = Duration::from_secs(5);
 
 fn profiles() -> Result<(), Failure> {
     let profiles = Profiles::of_environment()?;

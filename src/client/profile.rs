@@ -1,6 +1,6 @@
 //! Profiles: installed invites, in `$XDG_CONFIG_HOME/siglatch/NAME.toml`, readable by their owner alone.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,33 @@ impl Profiles {
             });
         }
         Ok(path)
+    }
+
+    /// The name of one that is there.
+    pub(super) fn find(&self, word: &str) -> Result<Name, Failure> {
+        let names = self.names()?;
+        Name::parse(word).filter(|name| names.contains(name)).ok_or_else(|| {
+            let what = format!("no profile {word:?} in {}", self.folder.display());
+            let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+            Failure::new(Exit::Config, what).hint(if names.is_empty() {
+                "install an invite: siglatch join FILE".to_owned()
+            } else {
+                format!("the profiles are: {}", names.join(", "))
+            })
+        })
+    }
+
+    /// Holds off others who would change a profile, until it is dropped.
+    pub(super) fn lock(&self) -> Result<File, Failure> {
+        let folder = File::open(&self.folder).map_err(|error| self.unusable(&error))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("{}: another siglatch is changing a profile", self.folder.display());
+                Err(Failure::new(Exit::TryAgain, what).hint("try again when it is done"))
+            }
+            Err(TryLockError::Error(error)) => Err(self.unusable(&error)),
+        }
     }
 
     fn path(&self, name: &Name) -> PathBuf {

@@ -8,7 +8,7 @@ use super::args::{Cli, Direct, Knock};
 use super::profile::Profiles;
 use crate::config::files::{self, Secrecy};
 use crate::exit::{Exit, Failure};
-use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens};
+use crate::wire::invite::{Action, Answers, Asks, Host, Name, Opens, Until};
 use crate::wire::options::Options;
 use crate::wire::stamp::Postage;
 use crate::wire::{ActionId, HmacKey, Invite, PublicKey, ServerId, UserId};
@@ -128,17 +128,12 @@ impl Target {
 /// Reads the profile of that name.
 pub(super) fn profile(profile: &str) -> Result<Invite, Failure> {
     let profiles = Profiles::of_environment()?;
-    let names = profiles.names()?;
-    let Some(name) = Name::parse(profile).filter(|name| names.contains(name)) else {
-        let what = format!("no profile {profile:?} in {}", profiles.folder().display());
-        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-        return Err(Failure::new(Exit::Config, what).hint(if names.is_empty() {
-            "install an invite: siglatch join FILE".to_owned()
-        } else {
-            format!("the profiles are: {}", names.join(", "))
-        }));
-    };
-    profiles.load(&name)
+    let invite = profiles.load(&profiles.find(profile)?)?;
+    if invite.enrol.as_ref().is_some_and(|enrol| enrol.until == Until::Nothing) {
+        let what = format!("the key of {profile} is its invite's: it is good for nothing but another");
+        return Err(Failure::new(Exit::Config, what).hint(format!("siglatch key rotate {profile}")));
+    }
+    Ok(invite)
 }
 
 /// An action by name, or else by number; a number need not have a name.

@@ -1,6 +1,9 @@
 //! When and how often, as it is written: `cooldown`, `quota`, `hours`.
 
-use jiff::civil::Weekday;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 
 /// When and how often: of a user over all he runs, or of an action for each user by himself.
@@ -128,9 +131,23 @@ impl Days {
     }
 }
 
+/// The end of an RFC 3339 timestamp, or of a date, which is meant with all of its day in `zone`; since the Unix epoch.
+pub fn last_moment(text: &str, zone: &TimeZone) -> Option<Duration> {
+    // Only of a date alone: a time of day without its offset would be read as one.
+    let date = || Some(text).filter(|text| text.len() == "2030-12-31".len())?.parse::<Date>().ok();
+    let end = || date()?.to_zoned(zone.clone()).ok()?.end_of_day().ok();
+    let moment = text.parse::<Timestamp>().ok().or_else(|| Some(end()?.timestamp()))?;
+    Duration::try_from(moment.duration_since(Timestamp::UNIX_EPOCH)).ok()
+}
+
 /// A zone of the IANA database, such as Europe/Berlin; UTC is one.
 pub fn zone(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok()
+}
+
+/// That of the server, as it is written, or the system's.
+pub fn server_zone(written: Option<&str>) -> TimeZone {
+    written.and_then(zone).or_else(|| TimeZone::try_system().ok()).unwrap_or(TimeZone::UTC)
 }
 
 fn bit(day: Weekday) -> u8 {

@@ -293,6 +293,7 @@ pub const SETTINGS: &[Setting] = &[
     live("users.*.actions", Role::Admin),
     live("users.*.allow_from", Role::Admin),
     live("users.*.not_after", Role::Admin),
+    live("users.*.max_knocks", Role::Admin),
     live("users.*.quota", Role::Admin),
     live("users.*.cooldown", Role::Admin),
     live("users.*.hours", Role::Admin),

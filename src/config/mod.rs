@@ -31,6 +31,7 @@ pub(crate) mod include;
 mod key_file;
 #[cfg(feature = "server")]
 mod load;
+mod made;
 #[cfg(feature = "server")]
 mod problems;
 #[cfg(feature = "server")]
@@ -50,6 +51,7 @@ pub use check::{check, doors_telling, load_telling};
 pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
 pub use load::{Loaded, doors, load, load_with};
+pub use made::Made;
 #[cfg(feature = "server")]
 pub use problems::{Colours, Problem, Problems};
 #[cfg(feature = "server")]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod control;
+mod exchange;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,9 +14,12 @@ use ipnet::IpNet;
 
 pub use audit::{Audit, AuditPayload};
 pub use control::{Admin, Argument, Control, Loopback, Remote, Role};
+pub use exchange::Exchange;
 
 use super::allowance::Allowance;
+use super::made::Made;
 use super::totp_key::TotpKey;
+use crate::wire::enrol::EnrolSecret;
 use crate::wire::options::Kind;
 use crate::wire::{ActionId, Bound, HmacKey, PublicKey, ServerId, UserId};
 
@@ -30,6 +34,8 @@ pub struct Config {
     pub private_key: KeyFile,
     /// What bound knocks are signed for; without it only plain ones are authentic.
     pub server_id: Option<ServerId>,
+    /// The keeper's half of every exchange of a key; without it none is exchanged.
+    pub enrol_key: Option<EnrolSecret>,
     /// Folder of the store. At restart only.
     pub state_dir: PathBuf,
     /// Folder of the control socket. At restart only.
@@ -61,6 +67,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may ask the running daemon.
     pub control: Control,
+    /// When its keys were made.
+    pub made: Made,
     /// By id.
     pub users: BTreeMap<UserId, Arc<User>>,
     /// By id.
@@ -98,7 +106,12 @@ impl Config {
 
     /// What a knock of this user's for this action is answered with: the most specific that is written.
     pub fn reply(&self, user: &User, action: Option<&Action>) -> Reply {
-        user.reply.or(action.and_then(|action| action.reply)).unwrap_or(self.reply)
+        let written = user.reply.or(action.and_then(|action| action.reply)).unwrap_or(self.reply);
+        match action.and_then(|action| action.builtin) {
+            // Who is not told what came of it does not know which key he has.
+            Some(Builtin::Enrol) if written == Reply::Never => Reply::Receipt,
+            Some(Builtin::Enrol | Builtin::Remote(_) | Builtin::Whoami) | None => written,
+        }
     }
 }
 
@@ -229,10 +242,23 @@ pub struct User {
     pub enabled: Enabled,
     /// Last moment at which he may knock: since the Unix epoch.
     pub not_after: Option<Duration>,
+    /// Whether he may exchange his key.
+    pub exchange: Exchange,
+    /// Himself with the key that he has sent for, until he has knocked under it: from then on he is that one.
+    pub next: Option<Arc<User>>,
+    /// How many knocks of his may run, ever; those before the limit was written count.
+    pub max_knocks: Option<u32>,
     /// When and how often, over all that he runs.
     pub allowance: Allowance,
     /// Makes his second factor.
     pub totp_key: Option<TotpKey>,
+}
+
+impl User {
+    /// Whether the last moment at which he may knock is over at `wall`, since the Unix epoch.
+    pub fn is_expired(&self, wall: Duration) -> bool {
+        self.not_after.is_some_and(|last| wall > last)
+    }
 }
 
 /// A switch.
@@ -309,6 +335,7 @@ impl Action {
         };
         let named: &[Kind] = match self.builtin {
             Some(Builtin::Remote(remote)) if remote.argument() == Argument::User => &[Kind::Argument],
+            Some(Builtin::Enrol) => &[Kind::Argument],
             Some(Builtin::Remote(_) | Builtin::Whoami) | None => &[],
         };
         [held, coded, named].concat()
@@ -322,6 +349,8 @@ pub enum Builtin {
     Whoami,
     /// Something of an administrator's, from afar.
     Remote(Remote),
+    /// Exchanges the key of who knocks.
+    Enrol,
 }
 
 /// How an action is held and undone.

@@ -40,6 +40,8 @@ pub struct Status {
     pub store: Store,
     /// The audit trail.
     pub audit: Audit,
+    /// How old (seconds) the oldest key of each kind is: `server`, `user`, `totp`.
+    pub keys: BTreeMap<String, u64>,
     /// The configuration in force.
     pub config: Config,
     /// What became of the last knocks whose HMAC verified, the latest first: at most 20.
@@ -233,6 +235,8 @@ pub struct Config {
     pub path: String,
     /// Users.
     pub users: u64,
+    /// Those past their `not_after`, by name.
+    pub expired: Vec<String>,
     /// Actions.
     pub actions: u64,
     /// Reloads that took effect.

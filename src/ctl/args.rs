@@ -4,6 +4,7 @@ pub(super) mod audit;
 #[cfg(feature = "backup")]
 pub(super) mod backup;
 pub(super) mod import;
+mod people;
 mod steer;
 
 use std::net::SocketAddr;
@@ -12,10 +13,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(super) use self::people::{
+    Key, KeyRevoke, KeyRotate, RevokeKey, Rotate, User, UserAdd, UserRemove, UserShow, UserTotp,
+};
 #[cfg(feature = "top")]
 pub(super) use self::steer::Top;
 pub(super) use self::steer::{
-    Admin, AdminAdd, AdminKey, Apply, Banned, Pending, SetOne, StatusOf, Switch, Switched, TestKnock, Way,
+    Admin, AdminAdd, AdminKey, Apply, Banned, One, Pending, SetOne, StatusOf, Switch, Switched, TestKnock,
+    Way,
 };
 
 use crate::config;
@@ -57,9 +62,12 @@ pub(super) enum Command {
     Admin(Admin),
     /// Tells the version of this program and of the running daemon
     Version(Way),
-    /// Adds and lists users, makes their second factor
+    /// Adds, shows, switches and removes users, makes their second factor
     #[command(subcommand)]
     User(User),
+    /// Exchanges and ends keys
+    #[command(subcommand)]
+    Key(Key),
     /// Lists actions
     #[command(subcommand)]
     Action(Action),
@@ -112,72 +120,9 @@ pub(super) struct Init {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum User {
-    Add(Box<UserAdd>),
-    Totp(UserTotp),
-    /// Lists the users
-    List(At),
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// Lists the actions
     List(At),
-}
-
-/// Makes a user's key, adds him to the configuration and writes his invite
-///
-/// The configuration keeps its comments and order; it is written last, so that what was begun and not finished is not
-/// in force.
-#[derive(Args, Debug)]
-#[command(after_help = USER_ADD_EXAMPLES)]
-pub(super) struct UserAdd {
-    /// The user's name
-    #[arg(value_name = "NAME", value_parser = name)]
-    pub(super) name: Name,
-    /// What he may run, by name; may be given several times, or with commas
-    #[arg(long = "action", value_name = "A", required = true, value_delimiter = ',', value_parser = name)]
-    pub(super) actions: Vec<Name>,
-    /// His number on the wire [default: the lowest that is free, from 1]
-    #[arg(long, value_name = "N")]
-    pub(super) id: Option<u16>,
-    /// Where to write the invite; `-` is standard output [default: NAME.invite.toml in this folder]
-    #[arg(long, value_name = "FILE")]
-    pub(super) invite: Option<PathBuf>,
-    /// The server's name or address in the invite [default: public_host of the configuration]
-    #[arg(long, value_name = "H", value_parser = host)]
-    pub(super) host: Option<Host>,
-    /// The server's UDP port in the invite [default: the first one in `listen`]
-    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(super) port: Option<u16>,
-    /// What the user will call this server [default: the first part of its name]
-    #[arg(long, value_name = "NAME", value_parser = name)]
-    pub(super) profile_name: Option<Name>,
-    /// Have him knock plain, without the stamp that carries a knock through a flood
-    #[arg(long)]
-    pub(super) no_stamp: bool,
-    /// Replace key and invite if they are there: a user who is known keeps his number and gets a new key and these
-    /// actions; the old key ends
-    #[arg(long)]
-    pub(super) force: bool,
-    #[command(flatten)]
-    pub(super) at: At,
-}
-
-/// Makes the key of a user's authenticator and shows it, once
-///
-/// As a URI and as a QR code for its camera. Actions with `totp = true` then take his knocks with a code alone.
-#[derive(Args, Debug)]
-#[command(after_help = "Example: siglatchctl user totp alice")]
-pub(super) struct UserTotp {
-    /// The user's name
-    #[arg(value_name = "NAME", value_parser = name)]
-    pub(super) name: Name,
-    /// Replace the key that he has; the old one ends
-    #[arg(long)]
-    pub(super) force: bool,
-    #[command(flatten)]
-    pub(super) at: At,
 }
 
 /// Lists who holds which door, from where and until when
@@ -371,6 +316,8 @@ const EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action hello
   siglatchctl user totp alice
   siglatchctl user list
+  siglatchctl user show alice
+  siglatchctl key rotate user alice
   siglatchctl leases
   siglatchctl revoke --user alice
   siglatchctl disable user alice
@@ -391,8 +338,3 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 done, 1 imported, with something to decide, 64 usage, 70 internal, 75 try again, 77 permission,
 78 configuration";
-
-const USER_ADD_EXAMPLES: &str = "Examples:
-  siglatchctl user add alice --action ssh --action hello
-  siglatchctl user add bob --action ssh,web --host 192.0.2.1 --port 62201
-  ssh root@server siglatchctl user add carol --action ssh --invite - | siglatch join -";

@@ -8,13 +8,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
 use crate::config::change::{Applied, BadChange, Change};
 use crate::config::files::{self, Existing, Secrecy, folder_of};
 use crate::config::{TEXT_MAX, credential, environment, include};
 use crate::exit::{Exit, Failure};
-use crate::wire::UserId;
+use crate::wire::ActionId;
+use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
 
 /// A configuration file, and those it includes.
@@ -132,13 +133,7 @@ impl Document {
     }
 
     /// Adds the user, or gives him these values and leaves the others.
-    pub(super) fn set_user(
-        &mut self,
-        name: &Name,
-        id: UserId,
-        key: &str,
-        actions: &[Name],
-    ) -> Result<(), Failure> {
+    pub(super) fn set_user(&mut self, name: &Name, values: Vec<(&str, Value)>) -> Result<(), Failure> {
         let users = self.main.entry("users").or_insert_with(|| {
             let mut users = Table::new();
             users.set_implicit(true);
@@ -154,11 +149,108 @@ impl Document {
             let what = format!("{}: `users` holds no tables", self.path.display());
             return Err(Failure::new(Exit::Config, what));
         };
-        let actions: Array = actions.iter().map(Name::as_str).collect();
-        user.insert("id", value(i64::from(id.0)));
-        user.insert("hmac_key", value(key));
-        user.insert("actions", value(actions));
+        for (key, new) in values {
+            user.insert(key, value(new));
+        }
         Ok(())
+    }
+
+    /// Takes these values from the user, where this file has him.
+    pub(super) fn unset_user(&mut self, name: &Name, keys: &[&str]) {
+        let users = self.main.get_mut("users").and_then(Item::as_table_like_mut);
+        let user = users.and_then(|users| users.get_mut(name.as_str())).and_then(Item::as_table_like_mut);
+        user.into_iter().for_each(|user| keys.iter().for_each(|key| drop(user.remove(key))));
+    }
+
+    /// Gives the user this value, in the file that has him.
+    pub(super) fn set_of_user(&mut self, name: &Name, key: &str, new: Value) {
+        let set = |document: &mut DocumentMut| {
+            let users = document.get_mut("users").and_then(Item::as_table_like_mut);
+            let user = users.and_then(|users| users.get_mut(name.as_str())).and_then(Item::as_table_like_mut);
+            user.map(|user| user.insert(key, value(new.clone()))).is_some()
+        };
+        if set(&mut self.main) {
+            return;
+        }
+        if let Some(at) = self.included.iter_mut().position(set) {
+            self.changed.insert(at);
+        }
+    }
+
+    /// The server's half of exchanges, which may be `made` and in no file yet, and the action that makes them.
+    pub(super) fn enrol(
+        &self,
+        made: Option<&EnrolSecret>,
+    ) -> Result<Option<(EnrolSecret, ActionId)>, Failure> {
+        let enrols = |action: &dyn TableLike| action.get("builtin").and_then(Item::as_str) == Some("enrol");
+        let mut actions = self.entries("actions").filter(|(_, action)| enrols(*action));
+        let id = actions.find_map(|(_, action)| action.get("id").and_then(Item::as_integer));
+        let id = id.and_then(|id| u8::try_from(id).ok()).and_then(ActionId::new);
+        let (Some(id), Some(file)) = (id, self.text("enrol_key")) else { return Ok(None) };
+        if let Some(made) = made {
+            return Ok(Some((made.clone(), id)));
+        }
+        let path = self.folder().join(file);
+        let bytes = files::read(&path, Secrecy::Secret, 1024)?;
+        let secret = EnrolSecret::parse(&bytes)
+            .map_err(|bad| Failure::new(Exit::Config, format!("{}: {bad}", path.display())))?;
+        Ok(Some((secret, id)))
+    }
+
+    /// Names the file of the server's half of exchanges, and an action that makes them, where there is none.
+    pub(super) fn set_enrol(&mut self, file: &str) -> Result<(), Failure> {
+        let enrols = |action: &dyn TableLike| action.get("builtin").and_then(Item::as_str) == Some("enrol");
+        let is_there = self.entries("actions").any(|(_, action)| enrols(action));
+        let taken: BTreeSet<i64> = self.entries("actions").flat_map(|(_, action)| ids(action)).collect();
+        let names: BTreeSet<String> = self.entries("actions").map(|(name, _)| name.to_owned()).collect();
+        if self.get("enrol_key").is_none() {
+            self.main.insert("enrol_key", value(file));
+        }
+        if is_there {
+            return Ok(());
+        }
+        let full =
+            || Failure::new(Exit::Config, format!("{}: every action id is taken", self.path.display()));
+        let id = (1..=255).rev().find(|id| !taken.contains(id)).ok_or_else(full)?;
+        let name = (1..).map(|nth| if nth == 1 { "enrol".to_owned() } else { format!("enrol{nth}") });
+        let name = name.into_iter().find(|name| !names.contains(name)).unwrap_or_default();
+        let mut action = Table::new();
+        action.insert("id", value(id));
+        action.insert("builtin", value("enrol"));
+        let actions = self.main.entry("actions").or_insert_with(|| {
+            let mut actions = Table::new();
+            actions.set_implicit(true);
+            Item::Table(actions)
+        });
+        let what = format!("{}: `actions` holds no tables", self.path.display());
+        let actions = actions.as_table_like_mut().ok_or_else(|| Failure::new(Exit::Config, what))?;
+        actions.insert(&name, Item::Table(action));
+        Ok(())
+    }
+
+    /// Takes the user out of the file that has him; what was said above his table goes with it.
+    pub(super) fn remove_user(&mut self, name: &Name) {
+        let remove = |document: &mut DocumentMut| {
+            let users = document.get_mut("users").and_then(Item::as_table_like_mut);
+            users.and_then(|users| users.remove(name.as_str())).is_some()
+        };
+        if remove(&mut self.main) {
+            return;
+        }
+        if let Some(at) = self.included.iter_mut().position(remove) {
+            self.changed.insert(at);
+        }
+    }
+
+    /// Keeps the files that [`Document::save`] replaces as they are, each beside itself with this at the end of its name.
+    pub(super) fn keep_old(&self, end: &str) -> Result<(), Failure> {
+        let changed = self.changed.iter().filter_map(|at| self.files.get(*at)).chain([&self.real]);
+        changed.into_iter().try_for_each(|file| {
+            let mut old = file.clone().into_os_string();
+            old.push(end);
+            let bytes = files::read(file, Secrecy::Public, TEXT_MAX)?;
+            Ok(files::write(Path::new(&old), &bytes, mode(file)?, Existing::Replace)?)
+        })
     }
 
     /// Gives a user of this file the key in `file`; `None` if he has one and is to keep it.
@@ -228,6 +320,11 @@ impl Document {
     }
 }
 
+/// The numbers that an action has.
+fn ids(action: &dyn TableLike) -> impl Iterator<Item = i64> {
+    ["id", "release_id"].into_iter().filter_map(|key| action.get(key).and_then(Item::as_integer))
+}
+
 /// Where a user stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -280,12 +377,15 @@ fn effective(main: &DocumentMut) -> Result<DocumentMut, Failure> {
 }
 
 fn replace(file: &Path, document: &DocumentMut) -> Result<(), Failure> {
-    let mode = file.metadata().map_err(|error| {
+    Ok(files::write(file, document.to_string().as_bytes(), mode(file)?, Existing::Replace)?)
+}
+
+fn mode(file: &Path) -> Result<u32, Failure> {
+    let meta = file.metadata().map_err(|error| {
         let what = format!("{}: cannot be inspected: {error}", file.display());
         Failure::new(Exit::of_io(&error), what)
     })?;
-    let mode = mode.permissions().mode() & 0o7777;
-    Ok(files::write(file, document.to_string().as_bytes(), mode, Existing::Replace)?)
+    Ok(meta.permissions().mode() & 0o7777)
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Failure {

@@ -158,14 +158,16 @@ fn stage(reason: DropReason) -> &'static str {
         | R::ActionUnknown
         | R::NotPermitted
         | R::ActionDisabled
+        | R::KeyExchange
         | R::Binding
         | R::Source
         | R::StampMissing
         | R::Options
         | R::Address
         | R::Payload => "the configuration",
-        R::Hours | R::Quota | R::Cooldown => "when and how often it may",
+        R::Hours | R::UserSpent | R::Quota | R::Cooldown => "when and how often it may",
         R::TotpMissing | R::TotpLocked | R::Totp | R::TotpUsed => "the second factor",
+        R::KeyTaken => "the exchange of its key",
         R::Held | R::DoorsFull => "the door",
         R::Busy | R::StartFailed | R::Stopping => "the start of its script",
     }

@@ -10,9 +10,11 @@ use crate::exit::{self, Failure};
 /// Lists the users of the configuration.
 pub(super) fn users(config: &Path) -> Result<(), Failure> {
     let document = Document::open(config)?;
-    let mut rows = vec![["USER", "ID", "ACTIONS", "KEY", "ENABLED"].map(str::to_owned)];
+    let mut rows = vec![["USER", "ID", "ACTIONS", "KEY", "ENABLED", "UNTIL", "KNOCKS"].map(str::to_owned)];
     rows.extend(document.entries("users").map(|(name, user)| {
-        [name.to_owned(), id(user), texts(user, "actions", ", "), text(user, "hmac_key"), enabled(user)]
+        let (until, knocks) = (value(user, "not_after"), value(user, "max_knocks"));
+        let actions = texts(user, "actions", ", ");
+        [name.to_owned(), id(user), actions, text(user, "hmac_key"), enabled(user), until, knocks]
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -37,6 +39,12 @@ fn id(entry: &dyn TableLike) -> String {
 
 fn text(entry: &dyn TableLike, key: &str) -> String {
     or_none(entry.get(key).and_then(Item::as_str).unwrap_or_default().to_owned())
+}
+
+/// As it is written.
+fn value(entry: &dyn TableLike, key: &str) -> String {
+    let value = entry.get(key).and_then(Item::as_value);
+    or_none(value.map(|value| value.clone().decorated("", "").to_string()).unwrap_or_default())
 }
 
 fn texts(entry: &dyn TableLike, key: &str, between: &str) -> String {

@@ -1,7 +1,7 @@
 //! `siglatchctl`, the administrator's tool.
 //!
 //! In: a command line and the daemon's configuration. Out: files that appear whole or not at all, tables, an exit
-//! code. Never: a question, an overwritten file without `--force`.
+//! code. Never: a question but at a terminal, an overwritten file without `--force`.
 //!
 //! # Security considerations
 //!
@@ -22,6 +22,7 @@ mod firewall;
 mod history;
 mod import;
 mod init;
+mod key;
 mod leases;
 mod list;
 mod status;
@@ -49,7 +50,7 @@ use crate::control::Ban;
 use crate::exit::{self, Exit, Failure};
 use args::audit::Audit;
 use args::import::Import;
-use args::{Action, Admin, Cli, Command, Firewall, User, Webhooks};
+use args::{Action, Admin, Cli, Command, Firewall, Key, RevokeKey, Rotate, User, Webhooks};
 
 /// Runs `siglatchctl` with these arguments, the program's name first.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -74,8 +75,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Admin(Admin::List(at)) => admin::list(&at),
             Command::Version(way) => status::version(&way),
             Command::User(User::Add(args)) => user::add(&args),
+            Command::User(User::Show(args)) => user::show(&args),
+            Command::User(User::Enable(one)) => steer::switch_user(one, Enabled::Yes),
+            Command::User(User::Disable(one)) => steer::switch_user(one, Enabled::No),
+            Command::User(User::Remove(args)) => user::remove(&args),
             Command::User(User::Totp(args)) => totp::totp(&args),
             Command::User(User::List(at)) => list::users(&at.config),
+            Command::Key(Key::Rotate(Rotate::User(args))) => key::rotate(&args),
+            Command::Key(Key::Revoke(RevokeKey::User(args))) => key::revoke(&args),
             Command::Action(Action::List(at)) => list::actions(&at.config),
             Command::Leases(args) => leases::leases(&args),
             Command::Revoke(args) => leases::revoke(&args),

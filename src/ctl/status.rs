@@ -100,6 +100,9 @@ fn configuration(config: &Config) -> Vec<Line> {
     });
     let about = format!("{}: {} users, {} actions", config.path, config.users, config.actions);
     let mut lines = vec![("configuration", about), ("last reload", last)];
+    if !config.expired.is_empty() {
+        lines.push(("expired", config.expired.join(", ")));
+    }
     lines.extend(config.unsaved.iter().map(|setting| ("not saved", setting.clone())));
     lines.extend(config.pending.iter().map(|setting| ("at next start", setting.clone())));
     lines.extend(config.banned.iter().map(|net| ("banned", net.clone())));

@@ -4,7 +4,7 @@
 
 use toml_edit::{DocumentMut, Item, TableLike};
 
-use super::args::{Apply, Banned, Pending, SetOne, Switch, Switched, Way};
+use super::args::{Apply, Banned, One, Pending, SetOne, Switch, Switched, Way};
 use super::ask::{Daemon, ask, nothing};
 use super::document::{Document, lock};
 use crate::config::TEXT_MAX;
@@ -70,6 +70,11 @@ pub(super) fn switch(args: &Switch, to: Enabled) -> Result<(), Failure> {
     };
     let save = if one.until_restart { Save::No } else { Save::Yes };
     change_all(&one.way, vec![change], How::Apply, save)
+}
+
+/// The same of a user alone.
+pub(super) fn switch_user(one: One, to: Enabled) -> Result<(), Failure> {
+    switch(&Switch { what: Switched::User(one) }, to)
 }
 
 /// Hears nobody from a network, or from it again.

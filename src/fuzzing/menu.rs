@@ -12,8 +12,9 @@ use super::recorded::recorded;
 use crate::clock::Now;
 use crate::config::allowance::{Hours, Quota};
 use crate::config::resolved::{
-    AddressList, Again, Args, Audit, Door, Enabled, KeyFile, Limits, Log, LogFormat, NftDoor, NftSet, OnBusy,
-    OnShutdown, OpensFor, PayloadKind, Program, Reply, Sandbox, SecondFactor, Stamp, Stdin, StoreKind,
+    AddressList, Again, Args, Audit, Door, Enabled, Exchange, KeyFile, Limits, Log, LogFormat, NftDoor,
+    NftSet, OnBusy, OnShutdown, OpensFor, PayloadKind, Program, Reply, Sandbox, SecondFactor, Stamp, Stdin,
+    StoreKind,
 };
 use crate::config::{Action, Config, TotpKey, User};
 use crate::judge::Decoys;
@@ -120,6 +121,7 @@ fn plain() -> Config {
         sandbox: Sandbox::Off,
         listener_user: None,
         stamp: Stamp::Optional,
+        enrol_key: None,
         server_id: Some(SERVER),
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
@@ -149,6 +151,7 @@ fn plain() -> Config {
             prefixes: 4,
             queue: 2,
         },
+        made: Default::default(),
         users: (1..=4).map(|id| (UserId(id), Arc::new(a_user(id)))).collect(),
         actions: (1..=7)
             .chain([DOOR])
@@ -208,9 +211,13 @@ fn set_up_actions(config: &mut Config) {
 /// An action that is held and undone, and the id that ends its lease.
 pub(super) const DOOR: u8 = 77;
 pub(super) const RELEASE: u8 = 78;
-/// A code, a quota, a cooldown, hours.
+/// A code, a quota, a cooldown, hours, an invite, a guest.
 fn limited(config: &mut Config) {
     user(config, 1, |alice| alice.totp_key = TotpKey::new([9; 20]).ok());
+    user(config, 3, |invited| {
+        invited.exchange = Exchange::Invites { until: Duration::MAX, then: None };
+    });
+    user(config, 4, |guest| guest.max_knocks = Some(2));
     action(config, 1, |coded| coded.second_factor = SecondFactor::Totp);
     action(config, 2, |twice| twice.allowance.quota = Quota::parse("2/hour", &TimeZone::UTC));
     action(config, 5, |seldom| seldom.allowance.cooldown = Some(5));
@@ -233,6 +240,9 @@ fn a_user(id: u16) -> User {
         stamp: Stamp::Optional,
         enabled: Enabled::Yes,
         not_after: None,
+        exchange: Default::default(),
+        next: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     }

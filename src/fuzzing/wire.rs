@@ -94,16 +94,18 @@ pub fn invite(data: &[u8]) {
             return;
         }
     };
-    let written = invite.to_toml().expect("a key that was read");
-    let again = Invite::parse(&written).expect("what was written");
-    assert_eq!(
-        (&again.name, &again.host, again.port, again.server_id, (again.postage, again.answers)),
-        (&invite.name, &invite.host, invite.port, invite.server_id, (invite.postage, invite.answers)),
-    );
-    assert_eq!(
-        (&again.user, again.user_id, &again.hmac_key, &again.server_key, &again.actions),
-        (&invite.user, invite.user_id, &invite.hmac_key, &invite.server_key, &invite.actions),
-    );
+    let written = [invite.to_toml(), invite.to_line()].map(|written| written.expect("a key that was read"));
+    for written in written {
+        let again = Invite::parse(&written).expect("what was written");
+        assert_eq!(
+            (&again.name, &again.host, again.port, again.server_id, (again.postage, again.answers)),
+            (&invite.name, &invite.host, invite.port, invite.server_id, (invite.postage, invite.answers)),
+        );
+        assert_eq!(
+            (&again.user, again.user_id, &again.hmac_key, &again.server_key, &again.actions),
+            (&invite.user, invite.user_id, &invite.hmac_key, &invite.server_key, &invite.actions),
+        );
+    }
     let mask = format!("{invite:?}");
     assert!(!mask.contains(&*invite.hmac_key.to_hex()), "{mask}");
     // A stranger chose the key: sealing with it may fail, no more.

@@ -1,6 +1,6 @@
 //! When and how often: what a permitted knock would use up, or why it cannot.
 //!
-//! Hours are decided here; cooldown, quota and the TOTP code's single use by the store, in the transaction that counts them.
+//! Hours are decided here; cooldown, quota, `max_knocks` and the TOTP code's single use by the store, in the transaction that counts them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{DropReason, Verified, hours, totp};
 use crate::clock::Now;
 use crate::config::allowance::{Allowance, Quota};
-use crate::config::resolved::SecondFactor;
+use crate::config::resolved::{Builtin, SecondFactor};
 use crate::config::{Action, Config, User};
 use crate::store::usage::{Family, Limit, Over, Terms, Use, Window};
 use crate::wire::{ActionId, Options};
@@ -28,7 +28,7 @@ impl From<DropReason> for Denied {
     }
 }
 
-/// What is to be counted for it. A door is closed at any time, as often as one likes, without a code.
+/// What is to be counted for it. A door is closed, and a key exchanged, at any time, as often as one likes, without a code.
 pub(super) fn using(
     now: Now,
     user: &User,
@@ -36,7 +36,7 @@ pub(super) fn using(
     source: IpAddr,
     options: &Options,
 ) -> Result<Option<Use>, Denied> {
-    if options.release.is_some() {
+    if options.release.is_some() || action.builtin == Some(Builtin::Enrol) {
         return Ok(None);
     }
     if !is_open(now, user, action) {
@@ -57,6 +57,7 @@ pub(super) fn using(
         action: action.id,
         of_action: terms(now, &action.allowance),
         of_user: terms(now, &user.allowance),
+        most: user.max_knocks,
         code,
         // Two knocks that name an address are two.
         family: (action.door.is_some() && options.address.is_none()).then_some(family),
@@ -69,6 +70,7 @@ pub(super) fn over(config: &Config, verified: &Verified, over: Over) -> Denied {
         Limit::Locked => DropReason::TotpLocked,
         Limit::WrongCode => DropReason::Totp,
         Limit::UsedCode => DropReason::TotpUsed,
+        Limit::Spent => DropReason::UserSpent,
         Limit::Quota => DropReason::Quota,
         Limit::Cooldown => DropReason::Cooldown,
     };

@@ -9,7 +9,7 @@ use super::replay::Fresh;
 use super::{DropReason, Grant, Refusal, Verified};
 use crate::channel::Lane;
 use crate::clock::Now;
-use crate::config::resolved::{Door, Enabled, OpensFor, PayloadKind, SecondFactor, Stamp};
+use crate::config::resolved::{Builtin, Door, Enabled, Exchange, OpensFor, PayloadKind, SecondFactor, Stamp};
 use crate::config::{Action, Config, User};
 use crate::store::Use;
 use crate::wire::options::Release;
@@ -99,10 +99,23 @@ pub(super) fn permit(
     known(config, knocked).and_then(|user| may(now, config, user, id, source, bound)).map(drop)
 }
 
-/// Who knocked, as the configuration of now has him.
+/// Who knocked, as the configuration of now has him: under the key that he has, or the one that he has sent for.
 fn known<'a>(config: &'a Config, knocked: &User) -> Result<&'a Arc<User>, DropReason> {
-    let user = config.users.get(&knocked.id).filter(|user| user.hmac_key == knocked.hmac_key);
-    user.ok_or(DropReason::UserGone)
+    let user = config.users.get(&knocked.id);
+    let next = user.and_then(|user| user.next.as_ref());
+    let mut either = user.into_iter().chain(next);
+    either.find(|user| user.hmac_key == knocked.hmac_key).ok_or(DropReason::UserGone)
+}
+
+/// An invite's key opens nothing but the way to another, and what was exchanged ends in its time.
+fn good_for(now: Now, user: &User, action: &Action) -> Result<(), DropReason> {
+    let enrols = action.builtin == Some(Builtin::Enrol);
+    let good = match user.exchange {
+        Exchange::Never => !enrols,
+        Exchange::Rotates(until) => now.wall <= until || !enrols && user.next.is_none(),
+        Exchange::Invites { until, .. } => enrols && now.wall <= until,
+    };
+    ensure(good, DropReason::KeyExchange)
 }
 
 fn may<'a>(
@@ -114,11 +127,14 @@ fn may<'a>(
     bound: Bound,
 ) -> Result<&'a Arc<Action>, DropReason> {
     ensure(user.enabled == Enabled::Yes, DropReason::UserDisabled)?;
-    ensure(user.not_after.is_none_or(|last| now.wall <= last), DropReason::UserExpired)?;
+    ensure(!user.is_expired(now.wall), DropReason::UserExpired)?;
 
     let action = config.action(id).ok_or(DropReason::ActionUnknown)?;
-    ensure(user.actions.contains(&action.id), DropReason::NotPermitted)?;
+    // Who may exchange his key may do it, whatever else he may.
+    let listed = user.actions.contains(&action.id) || action.builtin == Some(Builtin::Enrol);
+    ensure(listed, DropReason::NotPermitted)?;
     ensure(action.enabled == Enabled::Yes, DropReason::ActionDisabled)?;
+    good_for(now, user, action)?;
 
     let least = config.bind.max(user.bind).max(action.bind);
     ensure(bound >= least, DropReason::Binding)?;

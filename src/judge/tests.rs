@@ -120,6 +120,7 @@ fn config() -> Config {
         sandbox: Sandbox::Off,
         listener_user: None,
         stamp: Stamp::Optional,
+        enrol_key: None,
         server_id: Some(SERVER),
         state_dir: PathBuf::new(),
         runtime_dir: PathBuf::new(),
@@ -150,6 +151,7 @@ fn config() -> Config {
             prefixes: 64,
             queue: 1,
         },
+        made: Default::default(),
         users: [user(ALICE, key(1)), user(BOB, key(2))]
             .into_iter()
             .map(|user| (user.id, Arc::new(user)))
@@ -171,6 +173,9 @@ fn user(id: UserId, hmac_key: HmacKey) -> User {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        exchange: Default::default(),
+        next: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     }

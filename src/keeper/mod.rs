@@ -8,6 +8,7 @@ mod control;
 mod counts;
 mod doors;
 mod dry;
+mod exchange;
 mod hooks;
 mod inherited;
 mod listener;

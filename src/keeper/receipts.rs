@@ -356,6 +356,8 @@ fn status(reason: DropReason) -> Option<Status> {
         | DropReason::ActionUnknown
         | DropReason::NotPermitted
         | DropReason::ActionDisabled
+        | DropReason::KeyExchange
+        | DropReason::KeyTaken
         | DropReason::Binding
         | DropReason::Source
         | DropReason::StampMissing
@@ -365,7 +367,8 @@ fn status(reason: DropReason) -> Option<Status> {
         | DropReason::TotpMissing
         | DropReason::TotpLocked
         | DropReason::Totp
-        | DropReason::TotpUsed => Some(Status::Denied),
+        | DropReason::TotpUsed
+        | DropReason::UserSpent => Some(Status::Denied),
         // Claimed, waiting its turn: one that was not is not answered.
         DropReason::Hours | DropReason::Quota | DropReason::Cooldown | DropReason::Held => {
             Some(Status::Quota)

@@ -209,11 +209,13 @@ impl Reload {
     }
 
     /// What administrators are shown of it.
-    pub(super) fn status(&self, config: &Config) -> status::Config {
+    pub(super) fn status(&self, now: Now, config: &Config) -> status::Config {
+        let expired = config.users.values().filter(|user| user.is_expired(now.wall));
         let shown = |changes: &[Change]| changes.iter().map(Change::to_string).collect();
         status::Config {
             path: config.path.display().to_string(),
             users: config.users.len() as u64,
+            expired: expired.map(|user| user.name.clone()).collect(),
             actions: config.actions.len() as u64,
             reloads: self.reloads,
             reloads_failed: self.failed,

@@ -13,6 +13,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::control::{self, Control};
 use super::doors::Doors;
+use super::exchange::Exchanges;
 use super::hooks::Webhooks;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
@@ -38,6 +39,7 @@ use crate::work::{About, Drained, Runner};
 mod asked;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod by_hand;
+mod exchanged;
 mod granted;
 pub(super) mod knocks;
 mod remote;
@@ -56,6 +58,7 @@ struct Keeper {
     runner: Runner,
     receipts: Receipts,
     doors: Doors,
+    exchanges: Exchanges,
     webhooks: Webhooks,
     /// `None` while it serves somebody.
     control: Option<Control>,
@@ -102,8 +105,9 @@ pub(super) fn run(started: Started) -> Result<(), Fallen> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { config, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over } =
+        let Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over } =
             started;
+        let config = exchanges.config();
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -118,7 +122,6 @@ impl Keeper {
             AuditPayload::Hashed => Some(journal.payload_key()),
             AuditPayload::Plain => None,
         });
-        let wall = || clock::wall().as_secs();
         let store = StoreThread::start_telling(store, Some(journal), wall, wake).map_err(io)?;
         let runner = Runner::new(registry.try_clone().map_err(io)?, SCRIPTS, config.limits.max_jobs);
         let control = Control::open(registry.try_clone().map_err(io)?, CONTROL, &config)?;
@@ -143,6 +146,7 @@ impl Keeper {
             runner,
             receipts: Receipts::default(),
             doors: Doors::new(leases),
+            exchanges,
             webhooks: Webhooks::new(hooks),
             control: Some(control),
             reload,
@@ -182,7 +186,12 @@ impl Keeper {
     fn is_done(&self) -> bool {
         match self.phase {
             Phase::Serving | Phase::Stopping => false,
-            Phase::Alone => self.claims == 0 && self.runner.is_idle() && self.doors.is_settled(),
+            Phase::Alone => {
+                self.claims == 0
+                    && self.runner.is_idle()
+                    && self.doors.is_settled()
+                    && self.exchanges.is_settled()
+            }
             Phase::Hurried => true,
         }
     }
@@ -231,7 +240,7 @@ impl Keeper {
         let reading = self.reload.is_under_way();
         if let Some(Finished { config, failed, reply, opened }) = self.reload.finished(now, &self.config) {
             failed.iter().for_each(|why| self.report.trail.note(now, Event::ReloadFailed { why }));
-            config.into_iter().for_each(|config| self.swap(now, config));
+            config.into_iter().for_each(|config| self.reloaded(now, config));
             reply.into_iter().for_each(|(asker, reply)| self.replied(now, asker, &reply));
             opened.into_iter().for_each(|(asker, out)| self.explain(now, asker, out));
         }
@@ -240,7 +249,16 @@ impl Keeper {
         }
     }
 
-    fn swap(&mut self, now: Now, config: Arc<Config>) {
+    fn reloaded(&mut self, now: Now, config: Arc<Config>) {
+        self.exchanges.read(config);
+        self.swap(now);
+        let (users, actions) = (self.config.users.len(), self.config.actions.len());
+        self.report.trail.note(now, Event::Reloaded { users, actions });
+    }
+
+    /// Goes on by the files as they were read last, with the keys that are in force.
+    fn swap(&mut self, now: Now) {
+        let config = self.exchanges.config();
         self.judge.reload(Arc::clone(&config));
         self.listener.reload(&self.config, &config);
         let permits = |about: &About| {
@@ -250,8 +268,6 @@ impl Keeper {
         self.runner.reload(now, config.limits.max_jobs, permits);
         self.doors.reload(config.limits.max_doors, permits);
         logging::level(config.log.level);
-        let (users, actions) = (config.users.len(), config.actions.len());
-        self.report.trail.note(now, Event::Reloaded { users, actions });
         self.summary_at = self.summary_at.min(now.mono.saturating_add(config.log.summary));
         self.config = config;
     }
@@ -293,6 +309,7 @@ impl Keeper {
                 // Busy: the next one forgets as much more.
                 Ok(()) | Err(Busy) => {}
             }
+            self.keep_again(now);
             self.forget_at = now.mono.saturating_add(FORGET);
         }
         if now.mono >= self.sign_at {
@@ -390,6 +407,7 @@ impl Keeper {
                 thread::Reply::Claimed(..)
                 | thread::Reply::Kept(..)
                 | thread::Reply::KeptHook(..)
+                | thread::Reply::KeptKey(..)
                 | thread::Reply::Forgotten(_)
                 | thread::Reply::Recovered { .. }
                 | thread::Reply::FileRecovered => {}
@@ -400,6 +418,11 @@ impl Keeper {
 }
 
 const CHANNEL: Token = Token(0);
+/// Unix seconds.
+fn wall() -> u64 {
+    clock::wall().as_secs()
+}
+
 const SIGNALS: Token = Token(1);
 /// The store has answered, or a configuration was read.
 const THREADS: Token = Token(2);

@@ -18,19 +18,18 @@ pub(crate) fn difference(old: Option<&Config>, new: &Config) -> Vec<StampKeys> {
     let mut messages = Vec::new();
     let mut message = StampKeys::default();
     for id in ids {
-        let (before, after) = (old.and_then(|old| key(old, id)), key(new, id));
+        let (before, after) = (old.map(|old| keys(old, id)).unwrap_or_default(), keys(new, id));
         if before == after {
             continue;
         }
-        if before.is_some() {
-            message.removed.push(id);
-        }
-        if let Some(key) = after {
-            message.added.push((id, StampKey::derive(&new.private_key.public, key)));
-        }
-        if message.removed.len().max(message.added.len()) == STAMP_KEYS_MAX {
+        // All of one user's in one message.
+        if message.removed.len().max(message.added.len()).saturating_add(KEYS) > STAMP_KEYS_MAX {
             messages.push(std::mem::take(&mut message));
         }
+        if !before.is_empty() {
+            message.removed.push(id);
+        }
+        message.added.extend(after.iter().map(|key| (id, StampKey::derive(&new.private_key.public, key))));
     }
     if !message.removed.is_empty() || !message.added.is_empty() {
         messages.push(message);
@@ -38,9 +37,15 @@ pub(crate) fn difference(old: Option<&Config>, new: &Config) -> Vec<StampKeys> {
     messages
 }
 
-fn key(config: &Config, id: UserId) -> Option<&HmacKey> {
-    config.users.get(&id).filter(|user| user.enabled == Enabled::Yes).map(|user| &user.hmac_key)
+/// His own, and the one that he exchanges it for.
+fn keys(config: &Config, id: UserId) -> Vec<&HmacKey> {
+    let user = config.users.get(&id).filter(|user| user.enabled == Enabled::Yes);
+    let next = user.and_then(|user| user.next.as_ref());
+    user.into_iter().chain(next).map(|user| &user.hmac_key).collect()
 }
+
+/// The most that one user has.
+const KEYS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -96,8 +101,8 @@ mod tests {
     fn many_users_take_many_messages() {
         let many = config(&(1..=450).map(|id| user(id, "a", "")).collect::<String>());
         let messages = difference(None, &many);
-        assert_eq!(messages.iter().map(|message| message.added.len()).collect::<Vec<_>>(), [200, 200, 50]);
+        assert_eq!(messages.iter().map(|message| message.added.len()).collect::<Vec<_>>(), [199, 199, 52]);
         let none = difference(Some(&many), &config(""));
-        assert_eq!(none.iter().map(|message| message.removed.len()).collect::<Vec<_>>(), [200, 200, 50]);
+        assert_eq!(none.iter().map(|message| message.removed.len()).collect::<Vec<_>>(), [199, 199, 52]);
     }
 }

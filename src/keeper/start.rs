@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 
+use super::exchange::Exchanges;
 use super::pending::TakenOver;
 use super::sockets::{self, Sockets};
 use super::{cannot, inherited};
@@ -29,7 +30,8 @@ use crate::work::leases::{Leases, Record};
 
 /// What [`super::run`] runs.
 pub(super) struct Started {
-    pub(super) config: Arc<Config>,
+    /// The configuration, with the keys that are in force.
+    pub(super) exchanges: Exchanges,
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
@@ -69,8 +71,9 @@ pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) 
     let (journal, audit) = open_journal(&config, &mut *store)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let hooks = recover_hooks(&mut *store, clock.now())?;
-    let judge = Judge::new(Arc::clone(&config), decoys());
-    Ok(Started { config, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
+    let exchanges = Exchanges::new(config, store.keys(clock.now().unix())?);
+    let judge = Judge::new(exchanges.config(), decoys());
+    Ok(Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
 }
 
 /// What is not there is said once.

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
+use super::keys::KeyRow;
 use super::usage::{Ledger, Waiting, oldest, quarter, spend};
 use super::{Outcome, Record, Store, StoreError, Sync, Used, seconds};
 use crate::audit::Line;
@@ -25,6 +26,7 @@ pub struct MemoryStore {
     floor: u32,
     doors: BTreeMap<DoorKey, String>,
     hooks: BTreeMap<KnockId, String>,
+    keys: BTreeMap<UserId, KeyRow>,
     /// Until they are in a file.
     lines: BTreeMap<u64, Line>,
 }
@@ -40,6 +42,7 @@ struct Uses {
 /// One action's: as the tables of SQLite have them.
 #[derive(Debug, Default)]
 struct Of {
+    ever: u64,
     quarters: BTreeMap<u32, u64>,
     last: Option<u32>,
     before: Option<u32>,
@@ -57,6 +60,7 @@ impl MemoryStore {
             floor: seconds(wall),
             doors: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            keys: BTreeMap::new(),
             lines: BTreeMap::new(),
         }
     }
@@ -136,10 +140,20 @@ impl Store for MemoryStore {
         Ok(self.hooks.clone().into_iter().collect())
     }
 
+    fn keep_key(&mut self, _wall: u64, row: &KeyRow) -> Result<(), StoreError> {
+        self.keys.insert(row.user, row.clone());
+        Ok(())
+    }
+
+    fn keys(&mut self, _wall: u64) -> Result<Vec<KeyRow>, StoreError> {
+        Ok(self.keys.values().cloned().collect())
+    }
+
     fn give_back(&mut self, _wall: u64, used: Used) -> Result<(), StoreError> {
         let of = self.users.get_mut(&used.user).and_then(|uses| uses.actions.get_mut(&used.action));
         if let Some(of) = of.filter(|of| of.joined != Some(used.at)) {
             of.waiting = None;
+            of.ever = of.ever.saturating_sub(1);
             if let Some(count) = of.quarters.get_mut(&quarter(used.at)) {
                 *count = count.saturating_sub(1);
             }
@@ -202,6 +216,10 @@ impl Ledger for Uses {
         Ok(self.of(action).flat_map(|of| of.quarters.range(quarter..)).map(|(_, count)| count).sum())
     }
 
+    fn ever(&mut self) -> Result<u64, Infallible> {
+        Ok(self.of(None).map(|of| of.ever).sum())
+    }
+
     fn last(&mut self, action: Option<ActionId>) -> Result<Option<u32>, Infallible> {
         Ok(self.of(action).filter_map(|of| of.last).max())
     }
@@ -230,6 +248,7 @@ impl Ledger for Uses {
     fn add_use(&mut self, action: ActionId, at: u32, waiting: Option<Waiting>) -> Result<(), Infallible> {
         let of = self.actions.entry(action).or_default();
         of.waiting = waiting;
+        of.ever = of.ever.saturating_add(1);
         of.before = of.last;
         of.last = of.last.max(Some(at));
         let count = of.quarters.entry(quarter(at)).or_default();

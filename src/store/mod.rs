@@ -26,6 +26,7 @@ pub mod doors;
 mod folder;
 pub mod hooks;
 pub mod journal;
+pub mod keys;
 pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -38,6 +39,7 @@ pub use boot::Boot;
 use doors::{DoorKey, DoorRow};
 use hooks::HookRow;
 pub use journal::Journal;
+use keys::KeyRow;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -205,6 +207,24 @@ pub trait Store: Send {
     ///
     /// [`StoreError`].
     fn hooks(&mut self, wall: u64) -> Result<Vec<(KnockId, String)>, StoreError>;
+
+    /// Keeps what became of a user's key, in place of what was kept of him, synced to the disk before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it is not kept.
+    fn keep_key(&mut self, _wall: u64, _row: &KeyRow) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// All that became of users' keys.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn keys(&mut self, _wall: u64) -> Result<Vec<KeyRow>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Gives back a use of which nothing came, if it was counted. Nothing may depend on it: a crash may come first.
     ///

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
 use super::journal::BrokenFile;
+use super::keys::KeyRow;
 use super::{Journal, Outcome, Record, Store, StoreError, Used};
 use crate::audit::{Entry, Head};
 use crate::crash;
@@ -39,6 +40,8 @@ pub enum Reply<T> {
     Kept(DoorKey, Result<(), NotRecorded>),
     /// Whether this webhook is kept as it was given; in the order of giving.
     KeptHook(KnockId, Result<(), NotRecorded>),
+    /// Whether what became of this user's key is kept as it was given; in the order of giving.
+    KeptKey(Box<KeyRow>, Result<(), NotRecorded>),
     /// A `forget` was carried out; so many claims are left.
     Forgotten(u64),
     /// The engine fails, or fails differently than before. Said once, not per claim.
@@ -136,6 +139,7 @@ impl<T: Send + 'static> StoreThread<T> {
             | Err(
                 Request::Keep(_)
                 | Request::KeepHook(_)
+                | Request::KeepKey(_)
                 | Request::Forget(_)
                 | Request::GiveBack(_)
                 | Request::Note(_)
@@ -164,6 +168,7 @@ impl<T: Send + 'static> StoreThread<T> {
                 Request::Claim(..)
                 | Request::Keep(_)
                 | Request::KeepHook(_)
+                | Request::KeepKey(_)
                 | Request::Forget(_)
                 | Request::GiveBack(_)
                 | Request::Checkpoint,
@@ -196,6 +201,15 @@ impl<T: Send + 'static> StoreThread<T> {
     /// [`Busy`]: it is not kept.
     pub fn keep_hook(&self, row: HookRow) -> Result<(), Busy> {
         self.send(Request::KeepHook(row)).map_err(|_| Busy)
+    }
+
+    /// Asks to keep what became of a user's key.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: it is not kept.
+    pub fn keep_key(&self, row: KeyRow) -> Result<(), Busy> {
+        self.send(Request::KeepKey(Box::new(row))).map_err(|_| Busy)
     }
 
     /// Asks to forget claims with a timestamp below `before`.
@@ -269,6 +283,7 @@ enum Request<T> {
     Claim(Record, Option<Box<Entry>>, T),
     Keep(DoorRow),
     KeepHook(HookRow),
+    KeepKey(Box<KeyRow>),
     Forget(u32),
     GiveBack(Used),
     Note(Vec<Entry>),
@@ -359,7 +374,9 @@ impl<T> Worker<T> {
                     // What stopped is not recorded before what was claimed until then.
                     if claims.records.is_empty() { self.note(entries) } else { events.extend(entries) }
                 }
-                Request::Forget(_) | Request::GiveBack(_) | Request::Checkpoint => last = Some(request),
+                Request::KeepKey(_) | Request::Forget(_) | Request::GiveBack(_) | Request::Checkpoint => {
+                    last = Some(request)
+                }
             }
             let room = last.is_none() && claims.records.len().max(rows.len()).max(hooks.len()) < GROUP;
             next = room.then(|| queue.try_recv().ok()).flatten();
@@ -376,6 +393,11 @@ impl<T> Worker<T> {
             self.keep_hooks(wall(), hooks);
         }
         match last {
+            Some(Request::KeepKey(row)) => {
+                let result = self.store.keep_key(wall(), &row);
+                let kept = self.settle(result, 0).ok_or(NotRecorded);
+                say(&self.outbox, Reply::KeptKey(row, kept));
+            }
             Some(Request::Forget(before)) => self.forget(wall(), before),
             Some(Request::GiveBack(used)) => {
                 let result = self.store.give_back(wall(), used);

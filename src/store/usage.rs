@@ -21,6 +21,8 @@ pub struct Use {
     pub of_action: Terms,
     /// Of all actions together, by this user.
     pub of_user: Terms,
+    /// Most uses of all actions together, by this user, ever.
+    pub most: Option<u32>,
     /// The second factor, where the action asks for one.
     pub code: Option<Code>,
     /// Over what it came, where the other family may follow.
@@ -106,6 +108,8 @@ pub enum Limit {
     WrongCode,
     /// A code of this step, or of a later one, was used before.
     UsedCode,
+    /// [`Use::most`]
+    Spent,
     /// [`Terms::quota`]
     Quota,
     /// [`Terms::cooldown`]
@@ -146,7 +150,7 @@ impl Use {
     /// Whether anything depends on its being counted.
     pub fn is_limited(&self) -> bool {
         let free = Terms::default();
-        self.of_action != free || self.of_user != free || self.code.is_some()
+        self.of_action != free || self.of_user != free || self.most.is_some() || self.code.is_some()
     }
 }
 
@@ -157,6 +161,8 @@ pub(super) trait Ledger {
 
     /// Uses of the action, or of all, in the [`quarter`] given and those after it.
     fn uses(&mut self, action: Option<ActionId>, quarter: u32) -> Result<u64, Self::Error>;
+    /// Uses of all, ever.
+    fn ever(&mut self) -> Result<u64, Self::Error>;
     /// The last use of the action, or of any; Unix seconds.
     fn last(&mut self, action: Option<ActionId>) -> Result<Option<u32>, Self::Error>;
     /// Wrong codes after `after` (Unix seconds): when, the earliest first.
@@ -197,6 +203,11 @@ pub(super) fn spend<L: Ledger>(ledger: &mut L, using: &Use) -> Result<Spent, L::
     if twin.is_some() {
         ledger.join(using.action)?;
         return Ok(Spent::Shared);
+    }
+    if let Some(most) = using.most
+        && ledger.ever()? >= most.into()
+    {
+        return Ok(Spent::Over(Over { limit: Limit::Spent, next: None }));
     }
     let mut over = Vec::new();
     for (terms, action) in [(using.of_action, Some(using.action)), (using.of_user, None)] {

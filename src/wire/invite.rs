@@ -1,4 +1,5 @@
-//! The invite: one TOML file with all that a user needs to knock. Installed by `siglatch join`, it is a profile.
+//! The invite: one TOML file, or one [`line`], with all that a user needs to knock. Installed by `siglatch join`, it is a
+//! profile.
 //!
 //! ```toml
 //! siglatch   = 1                  # the format's version
@@ -16,6 +17,12 @@
 //! ...
 //! """
 //!
+//! [enrol]                           # left out, the key is the user's for as long as the server has it
+//! key    = "8520..."              # 64 hex digits, the server's half of an exchange of the key (`wire::enrol`)
+//! action = 255                    # the action that makes it
+//! once   = true                   # whether the key is good for nothing else
+//! secret = "77a0..."              # 64 hex digits, in profiles alone: ours, of an exchange that is under way
+//!
 //! [actions]
 //! report = 2
 //! ssh    = { id = 1, door = true, totp = true }  # it opens something for the address that knocks, and takes options;
@@ -28,6 +35,9 @@
 //! they are [`Name`]s and [`Host`]s, which hold nothing that any of these could take for something else. No error
 //! shows the key, nor a control character.
 
+mod exchange;
+pub mod line;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -36,6 +46,8 @@ use zeroize::Zeroizing;
 
 use super::stamp::Postage;
 use super::{ActionId, HmacKey, PublicKey, ServerId, UserId};
+use exchange::RawEnrol;
+pub use exchange::{Enrol, Until};
 
 /// The longest invite, in bytes.
 pub const INVITE_MAX: u64 = 16 * 1024;
@@ -63,6 +75,8 @@ pub struct Invite {
     pub hmac_key: HmacKey,
     /// Knocks are sealed with it.
     pub server_key: PublicKey,
+    /// How his key is exchanged for another.
+    pub enrol: Option<Enrol>,
     /// What he may knock for, at most 255.
     pub actions: BTreeMap<Name, Action>,
 }
@@ -122,6 +136,12 @@ pub enum BadInvite {
     /// Another version of the format.
     #[error("`siglatch` = {0}: this program reads version 1, a newer one may read it")]
     Version(i64),
+    /// It begins as a line does, and its checksum is not right.
+    #[error("this line is not as it was made: it was cut or mistyped")]
+    Line,
+    /// It begins as a line of another version, or has what this one does not know.
+    #[error("this line was made by a newer siglatch, which may read it")]
+    NewerLine,
     /// A key's value cannot be used.
     #[error("`{key}` {what}")]
     Value {
@@ -133,7 +153,7 @@ pub enum BadInvite {
 }
 
 impl Invite {
-    /// Reads an invite.
+    /// Reads an invite of either form.
     ///
     /// # Errors
     ///
@@ -141,6 +161,13 @@ impl Invite {
     pub fn parse(text: &str) -> Result<Invite, BadInvite> {
         if text.len() as u64 > INVITE_MAX {
             return Err(BadInvite::TooLong);
+        }
+        let start = text.trim_ascii_start();
+        if let Some(line) = start.strip_prefix(line::PREFIX) {
+            return line::parse(line);
+        }
+        if line::is_one(start) {
+            return Err(BadInvite::NewerLine);
         }
         let toml = |error: toml::de::Error| bad_toml(text, &error);
         // The version first: what else a later one holds is nobody's mistake.
@@ -157,9 +184,7 @@ impl Invite {
         Ok(Invite {
             name: name("name", &raw.name)?,
             host: Host::parse(&raw.host).ok_or_else(|| bad("host", "is no host name and no IP address"))?,
-            port: Some(raw.port)
-                .filter(|port| *port != 0)
-                .ok_or_else(|| bad("port", "is 0: a UDP port is 1 to 65535"))?,
+            port: port(raw.port)?,
             server_id: raw.server_id.as_deref().map(server_id).transpose()?,
             postage: if raw.stamp { Postage::Stamped } else { Postage::Plain },
             answers: if raw.receipt { Answers::Receipt } else { Answers::Nothing },
@@ -168,6 +193,7 @@ impl Invite {
             hmac_key,
             server_key: PublicKey::from_pem(&raw.server_key)
                 .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?,
+            enrol: raw.enrol.map(RawEnrol::read).transpose()?,
             actions: actions(&raw.actions)?,
         })
     }
@@ -189,6 +215,7 @@ impl Invite {
             }
         });
         let actions: String = actions.collect();
+        let enrol = Zeroizing::new(self.enrol.as_ref().map(Enrol::to_toml).unwrap_or_default());
         Ok(Zeroizing::new(format!(
             "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
              # It holds the key of {user}: hand it over by a safe way, then delete it.\n\
@@ -203,7 +230,7 @@ impl Invite {
              user_id = {user_id}\n\
              hmac_key = \"{key}\"\n\
              server_key = \"\"\"\n{pem}\"\"\"\n\
-             \n[actions]\n{actions}",
+             {enrol}\n[actions]\n{actions}",
             user = self.user,
             host = self.host,
             name = self.name,
@@ -213,6 +240,7 @@ impl Invite {
             user_id = self.user_id,
             key = *self.hmac_key.to_hex(),
             pem = self.server_key.to_pem()?,
+            enrol = *enrol,
         )))
     }
 }
@@ -290,6 +318,7 @@ struct Raw {
     user_id: u16,
     hmac_key: String,
     server_key: String,
+    enrol: Option<RawEnrol>,
     #[serde(default)]
     actions: BTreeMap<String, RawAction>,
 }
@@ -313,6 +342,10 @@ struct ActionTable {
 
 fn name(key: &'static str, text: &str) -> Result<Name, BadInvite> {
     Name::parse(text).ok_or_else(|| bad(key, format!("cannot be used: {}", Name::RULE)))
+}
+
+fn port(port: u16) -> Result<u16, BadInvite> {
+    if port == 0 { Err(bad("port", "is 0: a UDP port is 1 to 65535")) } else { Ok(port) }
 }
 
 fn server_id(text: &str) -> Result<ServerId, BadInvite> {

@@ -10,6 +10,7 @@
 //! a mask, and are compared in constant time.
 
 pub mod address;
+pub mod enrol;
 pub mod ids;
 pub mod invite;
 pub mod key;

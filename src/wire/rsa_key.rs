@@ -124,6 +124,15 @@ impl PublicKey {
         PublicKey::from_rsa(key)
     }
 
+    /// Reads SPKI DER.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRsaKey`].
+    pub fn from_spki(der: &[u8]) -> Result<PublicKey, BadRsaKey> {
+        PublicKey::from_rsa(public(der).ok_or(BadRsaKey::Unreadable("public key (SPKI DER)"))?)
+    }
+
     /// SPKI PEM.
     ///
     /// # Errors
@@ -166,8 +175,12 @@ impl PublicKey {
 /// As `DecodePublicKey`, which stops at 4096 bits where `DecodePrivateKey` does not.
 fn spki(pem: &str) -> Option<RsaPublicKey> {
     let (label, der) = Document::from_pem(pem).ok()?;
-    let info = SubjectPublicKeyInfoRef::from_der(der.as_bytes()).ok()?;
-    if label != "PUBLIC KEY" || info.algorithm != pkcs1::ALGORITHM_ID {
+    if label == "PUBLIC KEY" { public(der.as_bytes()) } else { None }
+}
+
+fn public(der: &[u8]) -> Option<RsaPublicKey> {
+    let info = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+    if info.algorithm != pkcs1::ALGORITHM_ID {
         return None;
     }
     let key = pkcs1::RsaPublicKey::from_der(info.subject_public_key.as_bytes()?).ok()?;

@@ -61,6 +61,9 @@ pub(super) fn job(action: Action, payload: &[u8]) -> Job {
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        exchange: Default::default(),
+        next: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     };
@@ -81,6 +84,9 @@ pub(super) fn opening(action: &Action, user: &str, host: u8, knock: u64, hold: O
         bind: Bound::None,
         enabled: Enabled::Yes,
         not_after: None,
+        exchange: Default::default(),
+        next: None,
+        max_knocks: None,
         allowance: Default::default(),
         totp_key: None,
     };

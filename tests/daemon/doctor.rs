@@ -68,7 +68,7 @@ fn what_is_wrong_is_told_with_its_remedy_and_nothing_is_changed() {
     assert!(!doctor(&site).0.contains("was changed after"));
 
     age("alice.hmac", SystemTime::now() - Duration::from_secs(800 * 86_400));
-    finds(&site, "alice.hmac is 800 days old", "siglatchctl user add alice --force");
+    finds(&site, "alice.hmac is 800 days old", "siglatchctl key rotate user alice");
 
     for (name, open, right, finding) in [
         ("admin.key", 0o644, 0o600, "admin.key is readable by its group and others"),

@@ -155,6 +155,38 @@ fn what_is_refused_as_busy_is_given_back() {
     daemon.stop();
 }
 
+#[test]
+fn a_guest_knocks_as_often_as_he_was_given_and_no_more_over_a_restart() {
+    let mut site = site("max_knocks = 2", "max_running = 1");
+    let mut daemon = site.start();
+    daemon.send(&site.datagram());
+    runs(&site, 1);
+    daemon.kill();
+    daemon = site.start();
+    daemon.send(&site.datagram());
+    runs(&site, 2);
+    let line = refused(&mut daemon, &site.datagram(), "user-spent");
+    assert_eq!(field(&line, "next"), None, "{line}");
+    site.tables = site.tables.replace("max_knocks = 2", "max_knocks = 3");
+    site.write_config();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.wait("the reload", |line| line.contains("code=reloaded"));
+    daemon.send(&site.datagram());
+    runs(&site, 3);
+    refused(&mut daemon, &site.datagram(), "user-spent");
+    assert_eq!(daemon.stop().count("user-spent"), 2);
+}
+
+#[test]
+fn a_guest_whose_time_is_over_is_refused_and_named_in_the_status() {
+    let site = site("not_after = 2020-02-29", "");
+    let mut daemon = site.start();
+    refused(&mut daemon, &site.datagram(), "user-expired");
+    let shown = String::from_utf8(ctl(&site, &["status"]).stdout).unwrap();
+    assert!(shown.lines().any(|line| line.split_whitespace().eq(["expired", "alice"])), "{shown}");
+    daemon.stop();
+}
+
 /// A site whose action asks for a code, and the key that makes it.
 fn guarded() -> (Site, TotpKey) {
     let site = site("totp_key = \"keys/alice.totp\"", "totp = true");

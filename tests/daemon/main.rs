@@ -24,6 +24,7 @@ mod crash;
 mod doctor;
 mod documents;
 mod door;
+mod enrol;
 mod environment;
 mod field;
 mod flood;
@@ -38,6 +39,7 @@ mod logs;
 mod metrics;
 #[cfg(feature = "crash-points")]
 mod misbehave;
+mod people;
 mod receipts;
 mod reload;
 mod sandbox;

@@ -160,6 +160,9 @@ fn permitted(rules: &Rules, wall: u64, claimed: &Claimed) -> Verdict {
     if !user.actions.contains(&sent.action) {
         broken.push(DropReason::NotPermitted);
     }
+    if user.invited {
+        broken.push(DropReason::KeyExchange);
+    }
     if *bound < rules.bind || *bound < user.bind {
         broken.push(DropReason::Binding);
     }

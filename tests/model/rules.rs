@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use siglatch::config::resolved::{
-    AddressList, Again, Args, Audit, Door, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, OnShutdown,
-    PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
+    AddressList, Again, Args, Audit, Door, Enabled, Exchange, KeyFile, Limits, Log, LogFormat, OnBusy,
+    OnShutdown, PayloadKind, Program, Reply, Sandbox, Stamp, Stdin, StoreKind,
 };
 use siglatch::config::{Action, Config, User};
 use siglatch::wire::{ActionId, Bound, HmacKey, PrivateKey, ServerId, UserId};
@@ -79,6 +79,8 @@ pub(crate) struct UserRule {
     /// Seconds from noon.
     pub(crate) not_after: Option<u64>,
     pub(crate) require_stamp: bool,
+    /// Whether his key is an invite's.
+    pub(crate) invited: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -128,8 +130,9 @@ fn user(id: u16) -> impl Strategy<Value = Option<UserRule>> {
     let key = prop_oneof![19 => Just(id as u8), 1 => 1_u8..5];
     let not_after = prop_oneof![5 => Just(None), 1 => (0_u64..600).prop_map(Some)];
     let require_stamp = prop::bool::weighted(0.2);
-    let rule = (key, actions, list(), bind(), enabled(), not_after, require_stamp).prop_map(
-        move |(key, actions, list, bind, enabled, not_after, require_stamp)| UserRule {
+    let invited = prop::bool::weighted(0.05);
+    let rule = (key, actions, list(), bind(), enabled(), not_after, (require_stamp, invited)).prop_map(
+        move |(key, actions, list, bind, enabled, not_after, (require_stamp, invited))| UserRule {
             id,
             key,
             actions,
@@ -138,6 +141,7 @@ fn user(id: u16) -> impl Strategy<Value = Option<UserRule>> {
             enabled,
             not_after: not_after.map(|seconds| NOON + seconds),
             require_stamp,
+            invited,
         },
     );
     prop_oneof![19 => rule.prop_map(Some), 1 => Just(None)]
@@ -195,6 +199,7 @@ impl Rules {
             sandbox: Sandbox::Off,
             listener_user: None,
             stamp: Stamp::Optional,
+            enrol_key: None,
             server_id: self.server_id.map(|byte| ServerId([byte; 16])),
             state_dir: PathBuf::new(),
             runtime_dir: PathBuf::new(),
@@ -225,6 +230,7 @@ impl Rules {
                 workers: 0,
                 queue: 0,
             },
+            made: Default::default(),
             users: self.users.iter().map(|rule| (UserId(rule.id), Arc::new(rule.user()))).collect(),
             actions: self.actions.iter().map(|rule| (action_id(rule.id), Arc::new(rule.action()))).collect(),
         })
@@ -245,6 +251,13 @@ impl UserRule {
             stamp: if self.require_stamp { Stamp::Required } else { Stamp::Optional },
             enabled: switch(self.enabled),
             not_after: self.not_after.map(Duration::from_secs),
+            exchange: if self.invited {
+                Exchange::Invites { until: Duration::MAX, then: None }
+            } else {
+                Exchange::Never
+            },
+            next: None,
+            max_knocks: None,
             allowance: Default::default(),
             totp_key: None,
         }

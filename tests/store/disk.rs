@@ -134,8 +134,15 @@ fn on_a_full_disk_nothing_is_used_up_without_a_run_nor_run_without_being_used_up
     let quota = Window { most: 3, since: NOON - 900, until: NOON + 900 };
     let of_action = Terms { cooldown: None, quota: Some(quota) };
     let action = ActionId::new(1).unwrap();
-    let using =
-        Some(Use { at: NOON, action, of_action, of_user: Terms::default(), code: None, family: None });
+    let using = Some(Use {
+        at: NOON,
+        action,
+        of_action,
+        of_user: Terms::default(),
+        most: None,
+        code: None,
+        family: None,
+    });
     let knock = |challenge| [Record { using, ..record(NOON, challenge) }];
     assert_eq!(store.claim(WALL, &knock(0)).unwrap(), [Outcome::New]);
     disk.fill();

@@ -132,8 +132,15 @@ fn uses() {
     let quota = Window { most: 5, since: NOON - 900, until: NOON + 900 };
     let of_action = Terms { cooldown: None, quota: Some(quota) };
     let action = ActionId::new(1).unwrap();
-    let using =
-        Some(Use { at: NOON, action, of_action, of_user: Terms::default(), code: None, family: None });
+    let using = Some(Use {
+        at: NOON,
+        action,
+        of_action,
+        of_user: Terms::default(),
+        most: None,
+        code: None,
+        family: None,
+    });
     for challenge in from..from + 10 {
         thread.submit(Record { using, ..record(NOON + 1, challenge) }, challenge).unwrap();
         wakes.recv_timeout(std::time::Duration::from_millis(100)).ok();

@@ -11,6 +11,7 @@ mod disk;
 mod doors;
 mod files;
 mod hooks;
+mod keys;
 #[cfg(feature = "crash-points")]
 mod killed;
 mod lost;

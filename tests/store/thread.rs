@@ -191,6 +191,7 @@ fn a_failing_engine_is_reported_once_and_its_recovery_too() {
                 Reply::Forgotten(_)
                 | Reply::Kept(..)
                 | Reply::KeptHook(..)
+                | Reply::KeptKey(..)
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
                 | Reply::FileRecovered

@@ -33,6 +33,7 @@ fn free(id: u8, at: u32) -> Use {
         action: action(id),
         of_action: Terms::default(),
         of_user: Terms::default(),
+        most: None,
         code: None,
         family: None,
     }
@@ -216,6 +217,26 @@ fn a_door_that_is_knocked_over_both_families_is_used_once_under_one_code() {
 }
 
 #[test]
+fn a_guest_is_spent_for_good_over_all_actions_and_what_came_to_nothing_is_not_counted() {
+    on_both(|store| {
+        let guest = |id, at| Use { most: Some(2), ..free(id, at) };
+        assert_eq!(claim(store, 1, guest(SSH, NOON)), Outcome::New);
+        assert_eq!(claim(store, 2, guest(WEB, NOON)), Outcome::New);
+        assert_eq!(claim(store, 3, guest(SSH, NOON)), over(Limit::Spent, None));
+        store.give_back(WALL, Used { user: UserId(1), action: action(WEB), at: NOON }).unwrap();
+        let door = Use { family: Some(Family::V4), ..guest(WEB, NOON + 1) };
+        assert_eq!(claim(store, 4, door), Outcome::New);
+        // The other family is the same use, and a month later it is as long ago as ever.
+        assert_eq!(claim(store, 5, Use { family: Some(Family::V6), ..door }), Outcome::Shared);
+        assert_eq!(claim(store, 6, guest(SSH, NOON + 31 * 86_400)), over(Limit::Spent, None));
+        // Of several limits, the one that time does not end.
+        let both = Use { of_user: cooldown(60), ..guest(SSH, NOON + 2) };
+        assert_eq!(claim(store, 7, both), over(Limit::Spent, None));
+        assert_eq!(claim(store, 8, Use { most: Some(3), ..free(SSH, NOON + 3) }), Outcome::New);
+    });
+}
+
+#[test]
 fn a_use_that_is_given_back_has_no_twin() {
     on_both(|store| {
         let door = |family| Use { of_action: quota(1), family: Some(family), ..free(SSH, NOON) };
@@ -302,6 +323,7 @@ fn what_counts_against_a_limit_is_synced_before_it_is_answered() {
     let limited = [
         Use { of_action: quota(9), ..free(SSH, NOON) },
         Use { of_user: cooldown(1), ..free(SSH, NOON + 1) },
+        Use { most: Some(99), ..free(SSH, NOON + 1) },
         Use { code: Some(Code::OfStep(1)), ..free(SSH, NOON) },
         Use { code: Some(Code::Wrong), ..free(SSH, NOON) },
     ];
@@ -319,8 +341,8 @@ fn what_counts_against_a_limit_is_synced_before_it_is_answered() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// So many seconds later, an action, the action's and the user's quota and cooldown.
-    Knock(u32, u8, Terms, Terms),
+    /// So many seconds later, an action, the action's and the user's quota and cooldown, and how many he has at all.
+    Knock(u32, u8, Terms, Terms, Option<u32>),
     GiveBackTheLast,
     Reopen,
 }
@@ -335,7 +357,8 @@ fn op() -> impl Strategy<Value = Op> {
         })
     };
     prop_oneof![
-        8 => (0_u32..700, 1_u8..3, terms(), terms()).prop_map(|(step, id, own, all)| Op::Knock(step, id, own, all)),
+        8 => (0_u32..700, 1_u8..3, terms(), terms(), prop::option::weighted(0.2, 1_u32..20))
+            .prop_map(|(step, id, own, all, most)| Op::Knock(step, id, own, all, most)),
         1 => Just(Op::GiveBackTheLast),
         1 => Just(Op::Reopen),
     ]
@@ -366,7 +389,7 @@ fn agrees(ops: &[Op]) {
     let mut fresh = None;
     for (challenge, op) in (0..).zip(ops) {
         match op {
-            Op::Knock(step, id, own, all) => {
+            Op::Knock(step, id, own, all, most) => {
                 at += step;
                 let from_now = |terms: &Terms| Terms {
                     quota: terms.quota.map(|window| Window {
@@ -377,8 +400,9 @@ fn agrees(ops: &[Op]) {
                     ..*terms
                 };
                 let (of_action, of_user) = (from_now(own), from_now(all));
-                let using = Use { of_action, of_user, ..free(*id, at) };
-                let fits = naive.fits(at, of_action, Some(*id)) && naive.fits(at, of_user, None);
+                let using = Use { of_action, of_user, most: *most, ..free(*id, at) };
+                let spent = most.is_some_and(|most| naive.0.len() >= most as usize);
+                let fits = naive.fits(at, of_action, Some(*id)) && naive.fits(at, of_user, None) && !spent;
                 let outcome = claim(&mut sqlite, challenge, using);
                 assert_eq!(outcome, claim(&mut memory, challenge, using));
                 assert_eq!(outcome == Outcome::New, fits, "{using:?} after {:?}", naive.0);

@@ -58,13 +58,14 @@ pub(super) fn alone(action: &mut Section<'_>, raw: &RawAction, key: &str, writte
 /// none.
 pub(super) fn bind(builtin: Option<Builtin>) -> Bound {
     match builtin {
-        Some(Builtin::Remote(_)) => Bound::Server,
+        Some(Builtin::Remote(_) | Builtin::Enrol) => Bound::Server,
         Some(Builtin::Whoami) | None => Bound::None,
     }
 }
 
-const BUILTIN: [(&str, Option<Builtin>); 7] = [
+const BUILTIN: [(&str, Option<Builtin>); 8] = [
     ("whoami", Some(Builtin::Whoami)),
+    ("enrol", Some(Builtin::Enrol)),
     ("status", Some(Builtin::Remote(Remote::Status))),
     ("version", Some(Builtin::Remote(Remote::Version))),
     ("list_users", Some(Builtin::Remote(Remote::ListUsers))),

@@ -6,6 +6,7 @@ mod args;
 mod builtin;
 mod control;
 mod door;
+mod exchange;
 mod listen;
 mod nft;
 mod public_key;
@@ -25,6 +26,7 @@ use log::LevelFilter;
 
 use super::key_file;
 use super::load::{Entry, Written};
+use super::made::Made;
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table, Text};
 use super::resolved::{
@@ -47,7 +49,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     };
     let document = &*written.main;
     let zone = allowance::zone(&mut section(document, "", 0..0, notes), &raw.zone);
-    let given = Given { server_id: bindings, zone: &zone };
+    let given = Given { server_id: bindings, enrol_key: exchange::given(raw), zone: &zone };
     let actions = action::resolve_all(&written.actions, given, notes);
     let names = action::names(&written);
     let users = user::resolve_all(&written.users, &names, given, notes);
@@ -58,15 +60,12 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let control = control::resolve(document, raw, notes);
     let mut top = section(document, "", 0..0, notes);
     public_host(&mut top, raw);
-    let freshness = top.duration("freshness", &raw.freshness, FRESHNESS);
-    if let (Some(value), true) = (&raw.freshness, freshness.subsec_nanos() > 0) {
-        let what = "`freshness` takes whole seconds";
-        top.error(value.span(), what, "packets carry no smaller unit");
-    }
+    let freshness = freshness(&mut top, raw);
     let state_dir = folder(&top, &raw.state_dir, "/var/lib/siglatch");
     let runtime_dir = folder(&top, &raw.runtime_dir, "/run/siglatch");
     let listen = listen::resolve(&mut top, &raw.listen);
     let server_id = server_id(&mut top, raw);
+    let enrol_key = exchange::key(&mut top, raw);
     let store = store(&mut top, raw);
     let bind = top.bind(&raw.bind, bindings);
     let reply = top.reply(&raw.reply).unwrap_or(Reply::Never);
@@ -81,6 +80,7 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         listen,
         private_key,
         server_id,
+        enrol_key,
         state_dir,
         runtime_dir,
         freshness,
@@ -96,9 +96,19 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
         log,
         limits,
         control,
+        made: Made::of(&written),
         users,
         actions,
     })
+}
+
+fn freshness(top: &mut Section<'_>, raw: &RawConfig) -> Duration {
+    let freshness = top.duration("freshness", &raw.freshness, FRESHNESS);
+    if let (Some(value), true) = (&raw.freshness, freshness.subsec_nanos() > 0) {
+        let what = "`freshness` takes whole seconds";
+        top.error(value.span(), what, "packets carry no smaller unit");
+    }
+    freshness
 }
 
 fn folder(top: &Section<'_>, value: &Option<Text>, default: &str) -> PathBuf {
@@ -256,6 +266,8 @@ fn limits(document: &Document, raw: &Option<Keys<RawLimits>>, notes: &mut Vec<Pr
 #[derive(Clone, Copy)]
 struct Given<'a> {
     server_id: ServerIdGiven,
+    /// The file of the keeper's half of exchanges.
+    enrol_key: Option<&'a str>,
     zone: &'a TimeZone,
 }
 

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use toml::Value;
 
 use super::allowance::{self, Written};
 use super::section::{Section, enabled};
-use super::{Given, Taken, check_name, public_key, section, stamp};
+use super::{Given, Taken, check_name, exchange, public_key, section, stamp};
 use crate::config::TotpKey;
+use crate::config::allowance::last_moment;
 use crate::config::load::Entry;
 use crate::config::problems::Problem;
 use crate::config::raw::{Any, RawUser, Table, Text, Texts};
@@ -69,7 +71,12 @@ fn resolve(
     let written = Written { cooldown: &raw.cooldown, quota: &raw.quota, hours: &raw.hours };
     let allowance = allowance::resolve(&mut user, &written, given.zone);
     let totp_key = raw.totp_key.as_ref().map(|text| totp_key(&mut user, text));
-    let not_after = raw.not_after.as_ref().and_then(|value| moment(&mut user, value));
+    let not_after =
+        raw.not_after.as_ref().and_then(|value| moment(&mut user, "not_after", value, given.zone));
+    let exchange = exchange::resolve(&mut user, raw, given);
+    let max_knocks = raw.max_knocks.as_ref().and_then(|number| {
+        user.whole("max_knocks", number, 1..=u32::MAX, "to keep him out write enabled = false")
+    });
     Some(User {
         id: id?,
         name: name.clone(),
@@ -82,6 +89,9 @@ fn resolve(
         stamp: stamp(raw.require_stamp),
         enabled: enabled(raw.enabled),
         not_after,
+        exchange,
+        next: None,
+        max_knocks,
         allowance,
         totp_key: totp_key.flatten(),
     })
@@ -178,19 +188,17 @@ fn may_run(
     may_run
 }
 
-/// An RFC 3339 timestamp, as text or as TOML's own: since the Unix epoch.
-fn moment(user: &mut Section<'_>, value: &Any) -> Option<Duration> {
+/// As text or as TOML's own; since the Unix epoch.
+pub(super) fn moment(user: &mut Section<'_>, key: &str, value: &Any, zone: &TimeZone) -> Option<Duration> {
     let text = match value.get_ref() {
         Value::String(text) => Some(text.clone()),
         Value::Datetime(moment) => Some(moment.to_string()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Array(_) | Value::Table(_) => None,
     };
-    let moment = text
-        .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-        .and_then(|moment| Duration::try_from(moment.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok());
+    let moment = text.and_then(|text| last_moment(&text, zone));
     if moment.is_none() {
-        let what = "`not_after` takes a moment since 1970 with its offset from UTC";
-        user.error(value.span(), what, "write 2030-12-31T23:59:59Z or 2030-12-31T23:59:59+01:00");
+        let what = format!("`{key}` takes a date, or a moment with its offset from UTC, since 1970");
+        user.error(value.span(), what, "write 2030-12-31 or 2030-12-31T23:59:59+01:00");
     }
     moment
 }
@@ -215,4 +223,4 @@ fn warn_of_shared_keys(mut users: Vec<(Arc<User>, &Entry<RawUser>)>, notes: &mut
 }
 
 /// Longest HMAC key file, in bytes: 64 digits and room for white space.
-const KEY_FILE_MAX: u64 = 1024;
+pub(super) const KEY_FILE_MAX: u64 = 1024;

@@ -1,6 +1,7 @@
 //! How old the keys are, and who could read the one that administrators sign with. The modes of the others are the
 //! configuration's to check.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use crate::config::files::{self, Secrecy};
 use crate::ctl::admin;
 use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
+use crate::ctl::user;
+use crate::store::keys::fingerprint;
+use crate::wire::HmacKey;
 
 /// Looks at every key that the configuration names, and at the administrator's beside it.
 pub(super) fn look(document: &Document) -> Vec<Finding> {
@@ -28,40 +32,57 @@ pub(super) fn look(document: &Document) -> Vec<Finding> {
 /// A file, and how the key in it is replaced.
 pub(super) struct Key {
     pub(super) file: PathBuf,
+    /// When (Unix seconds) it was exchanged for another, which the store has.
+    pub(super) exchanged: Option<u64>,
     pub(super) mend: String,
 }
 
 fn keys(document: &Document, admin: PathBuf) -> Vec<Key> {
     let mut keys = vec![Key {
         file: admin,
+        exchanged: None,
         mend: "move it away, and enrol another: siglatchctl admin add NAME --role admin".to_owned(),
     }];
     keys.extend(document.text("private_key").map(|file| Key {
         file: document.folder().join(file),
+        exchanged: None,
         mend: "plan another: it ends every invite (siglatchctl init --force)".to_owned(),
     }));
     keys.push(Key {
         file: folder(document, "state_dir", "/var/lib/siglatch").join("audit.key"),
+        exchanged: None,
         mend: "stop siglatchd, keep the file elsewhere, start it: it makes another and records that"
             .to_owned(),
     });
-    keys.extend(document.key_files("hmac_key").map(|(user, file)| Key {
-        file,
-        mend: format!(
-            "siglatchctl user add {user} --force --action ..., and have him join by the new invite"
-        ),
+    let exchanged = exchanged(document);
+    keys.extend(document.key_files("hmac_key").map(|(user, file)| {
+        Key {
+            exchanged: files::read(&file, Secrecy::Secret, 1024)
+                .ok()
+                .and_then(|bytes| HmacKey::parse(&bytes).ok())
+                .and_then(|key| exchanged.get(&fingerprint(&key)).copied()),
+            file,
+            mend: format!("siglatchctl key rotate user {user}, and have him: siglatch key rotate PROFILE"),
+        }
     }));
-    keys.extend(
-        document
-            .key_files("totp_key")
-            .map(|(user, file)| Key { file, mend: format!("siglatchctl user totp {user} --force") }),
-    );
+    keys.extend(document.key_files("totp_key").map(|(user, file)| Key {
+        file,
+        exchanged: None,
+        mend: format!("siglatchctl user totp {user} --force"),
+    }));
     keys
+}
+
+/// When keys were exchanged, by the fingerprints of those in the files.
+fn exchanged(document: &Document) -> BTreeMap<[u8; 32], u64> {
+    let all = user::exchanged(document).into_iter();
+    all.filter_map(|exchanged| Some((exchanged.file, exchanged.own?.since))).collect()
 }
 
 /// By the times of the files; those that cannot be looked at are left out.
 pub(super) fn ages(keys: &[Key], wall: Duration) -> Vec<Finding> {
-    let made = |key: &Key| key.file.metadata().ok().and_then(|meta| u64::try_from(meta.mtime()).ok());
+    let file = |key: &Key| key.file.metadata().ok().and_then(|meta| u64::try_from(meta.mtime()).ok());
+    let made = |key: &Key| file(key).map(|file| key.exchanged.unwrap_or(file));
     let days = |made: u64| wall.as_secs().saturating_sub(made) / 86_400;
     let aged = keys.iter().filter_map(|key| Some((days(made(key)?), key)));
     let (old, young): (Vec<_>, Vec<_>) = aged.partition(|(days, _)| *days > OLD);

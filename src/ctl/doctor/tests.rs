@@ -50,12 +50,12 @@ fn old_keys_are_named_each_with_its_remedy_and_the_others_counted() {
     let key = |name: &str, mend: &str| {
         let file = dir.path().join(name);
         std::fs::write(&file, "").unwrap();
-        Key { file, mend: mend.to_owned() }
+        Key { file, exchanged: None, mend: mend.to_owned() }
     };
     let keys = [
         key("a", "renew a"),
         key("b", "renew b"),
-        Key { file: dir.path().join("gone"), mend: String::new() },
+        Key { file: dir.path().join("gone"), exchanged: None, mend: String::new() },
     ];
     let now = crate::clock::wall();
     let found = ages(&keys, now);

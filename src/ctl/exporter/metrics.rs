@@ -68,6 +68,7 @@ impl Collector for Numbers {
         scripts(page, status)?;
         doors(page, status)?;
         records(page, status)?;
+        keys(page, status)?;
         config(page, status)
     }
 }
@@ -165,6 +166,11 @@ fn records(page: &mut Page<'_>, status: &Status) -> fmt::Result {
     page.gauge("audit_file_up", "Whether the audit file can be written; the store makes up for it", file)?;
     page.gauge("audit_sequence", "Number of the last audit record", audit.seq)?;
     page.counter("audit_records_missed", "Audit records that could not be written", audit.missed)
+}
+
+fn keys(page: &mut Page<'_>, status: &Status) -> fmt::Result {
+    let ages = status.keys.iter().map(|(kind, age)| ([("kind", kind.as_str())], ConstGauge::new(*age)));
+    page.many("key_age", "Age of the oldest key of each kind: server, user, totp", Some(&Unit::Seconds), ages)
 }
 
 fn config(page: &mut Page<'_>, status: &Status) -> fmt::Result {

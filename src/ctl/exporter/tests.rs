@@ -62,6 +62,7 @@ pub(super) fn status() -> Status {
             public_key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
             ..Audit::default()
         },
+        keys: [("user".to_owned(), 86_400)].into(),
         config: Config {
             users: 3,
             actions: 2,
@@ -117,6 +118,7 @@ fn what_the_daemon_counted_is_what_is_shown() {
         ("siglatch_undo_failures_total", 3.0),
         ("siglatch_store_claims_max", 1000.0),
         ("siglatch_audit_sequence", 42.0),
+        ("siglatch_key_age_seconds{kind=\"user\"}", 86_400.0),
         ("siglatch_config_reloads_total{result=\"failed\"}", 2.0),
         ("siglatch_config_last_reload_successful", 0.0),
         ("siglatch_config_last_reload_timestamp_seconds", 1_799_999_000.0),

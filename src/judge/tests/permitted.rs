@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::resolved::{Again, Door, OnShutdown};
+use crate::config::resolved::{Again, Door, Exchange, OnShutdown};
 use crate::wire::Options;
 use crate::wire::options::Release;
 
@@ -7,7 +7,7 @@ use crate::wire::options::Release;
 type Fault = (DropReason, fn(&mut Config));
 
 /// In the order in which they are looked for.
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     (DropReason::UserGone, |config| edit_alice(config, |alice| alice.hmac_key = key(9))),
     (DropReason::UserDisabled, |config| edit_alice(config, |alice| alice.enabled = Enabled::No)),
     (DropReason::UserExpired, |config| {
@@ -20,6 +20,9 @@ const FAULTS: [Fault; 10] = [
         edit_alice(config, |alice| alice.actions = vec![ActionId::new(2).unwrap()])
     }),
     (DropReason::ActionDisabled, |config| edit_action(config, |action| action.enabled = Enabled::No)),
+    (DropReason::KeyExchange, |config| {
+        edit_alice(config, |alice| alice.exchange = Exchange::Invites { until: Duration::MAX, then: None })
+    }),
     (DropReason::Binding, |config| config.bind = Bound::Server),
     (DropReason::Source, |config| config.allow_from = nets(&["198.51.100.0/24"])),
     (DropReason::StampMissing, |config| edit_alice(config, |alice| alice.stamp = Stamp::Required)),

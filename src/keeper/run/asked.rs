@@ -202,8 +202,14 @@ impl Keeper {
         status.webhooks = webhooks;
         status.store.max_claims = self.config.limits.max_claims;
         status.store.waiting = self.claims as u64;
-        status.config = self.reload.status(&self.config);
+        status.config = self.reload.status(now, &self.config);
+        status.keys = self.exchanges.ages(now);
         status.warnings = warnings(&status);
+        status.warnings.extend(self.exchanges.contested.iter().map(|user| status::Warning {
+            code: "key-contested".to_owned(),
+            what: format!("two have sent for a new key of {user}'s: one of them is somebody else"),
+            hint: format!("siglatchctl key revoke user {user}; then give him a new invite by a safer way"),
+        }));
         status
     }
 }

@@ -161,6 +161,7 @@ impl Keeper {
                 // No action here has a webhook, and nothing here is recorded.
                 Reply::Forgotten(_)
                 | Reply::KeptHook(..)
+                | Reply::KeptKey(..)
                 | Reply::Head(_)
                 | Reply::FileFailing(_)
                 | Reply::FileRecovered

@@ -21,10 +21,13 @@ use crate::work::{About, Happened, Job, Whose};
 
 impl Keeper {
     pub(super) fn granted(&mut self, now: Now, grant: Grant) {
+        let standing = self.confirmed(now, &grant);
         let Keeper { receipts, doors, store, report, config, .. } = self;
         let told = Webhooks::of(now, &grant, config);
-        let Taken { job, reply, outcome, remote } = take(now, grant, receipts, doors, store, report, config);
+        let Taken { job, reply, outcome, remote, enrol } =
+            take(now, grant, receipts, doors, store, report, config);
         remote.into_iter().for_each(|asked| self.remote(now, asked));
+        enrol.into_iter().for_each(|about| self.enrol(now, &about, standing));
         job.into_iter().for_each(|job| self.runner.start(now, job));
         self.answer(reply);
         if let (Some(facts), Some((outcome, left))) = (told, outcome) {
@@ -82,6 +85,16 @@ pub(super) struct Taken {
     outcome: Option<(Outcome, u32)>,
     /// What the daemon does of itself for it; it is answered when it is done.
     pub(super) remote: Option<Asked>,
+    /// Whose key is to be exchanged, and with what.
+    pub(super) enrol: Option<Enrolling>,
+}
+
+/// Who sends for another key.
+#[derive(Debug)]
+pub(super) struct Enrolling {
+    pub(super) about: About,
+    /// The client's half; 32 bytes, if it is one.
+    pub(super) client: Vec<u8>,
 }
 
 /// What somebody asks for from afar.
@@ -113,6 +126,11 @@ pub(super) fn take(
             report.accepted(now, &about, "whoami");
             let reply = receipts.served(now, knock, 0, &whoami(&about.user, config));
             (reply, Some((Outcome::Answered, 0)))
+        }
+        (Some(Builtin::Enrol), _) => {
+            let client = grant.options.argument.clone().unwrap_or_default();
+            let enrol = Some(Enrolling { about: About::from(grant), client });
+            return Taken { enrol, ..Taken::default() };
         }
         (Some(Builtin::Remote(what)), _) => {
             let argument = String::from_utf8(grant.options.argument.clone().unwrap_or_default());

@@ -56,6 +56,7 @@ impl Keeper {
                 }
                 Some(thread::Reply::Kept(key, result)) => self.doors.kept(now, &key, result),
                 Some(thread::Reply::KeptHook(id, result)) => self.webhooks.kept(now, id, result),
+                Some(thread::Reply::KeptKey(row, result)) => self.key_kept(now, &row, result),
                 Some(thread::Reply::Forgotten(left)) => self.report.forgot(left),
                 Some(thread::Reply::Failing(error)) => self.report.store_failing(&error),
                 Some(thread::Reply::Recovered { refused }) => self.report.store_recovered(refused),

@@ -59,7 +59,8 @@ impl Keeper {
         self.tell(now, knock, &text);
     }
 
-    fn tell(&mut self, now: Now, knock: KnockId, text: &str) {
+    /// The last word on a knock that the daemon itself has served.
+    pub(super) fn tell(&mut self, now: Now, knock: KnockId, text: &str) {
         let reply = self.receipts.served(now, knock, 0, text);
         self.answer(reply);
     }

@@ -26,7 +26,8 @@ pub(super) struct Stamps {
 
 #[derive(Debug)]
 struct Member {
-    stamper: Stamper,
+    /// Of his key, and of the one that he exchanges it for.
+    stampers: Vec<Stamper>,
     bucket: Bucket,
 }
 
@@ -56,16 +57,19 @@ impl Stamps {
         let _the_caller_makes_a_new_sieve = self.roll(now);
     }
 
+    /// Beside those that he has.
     pub(super) fn add(&mut self, user: UserId, key: &StampKey) {
-        self.remove(user);
         let stamper = Stamper::new(key);
         self.epochs.iter_mut().for_each(|tables| tables.add(user, &stamper));
-        self.users.insert(user, Member { stamper, bucket: Bucket::default() });
+        let member = Member { stampers: Vec::new(), bucket: Bucket::default() };
+        self.users.entry(user).or_insert(member).stampers.push(stamper);
     }
 
     pub(super) fn remove(&mut self, user: UserId) {
         if let Some(member) = self.users.remove(&user) {
-            self.epochs.iter_mut().for_each(|tables| tables.remove(user, &member.stamper));
+            for stamper in &member.stampers {
+                self.epochs.iter_mut().for_each(|tables| tables.remove(user, stamper));
+            }
         }
     }
 
@@ -145,7 +149,7 @@ impl Stamps {
         let tables = self.epochs.iter().find(|tables| tables.beacon == stamped.beacon);
         let taken = tables.and_then(|tables| tables.tags.get(stamped.tag));
         let member = taken.and_then(|(_, user)| self.users.get(user));
-        member.is_some_and(|member| member.stamper.verifies(stamped))
+        member.is_some_and(|member| member.verifies(stamped))
     }
 
     /// It was not opened after all.
@@ -172,8 +176,16 @@ impl Stamps {
             tags: HashMap::new(),
             shares: HashMap::new(),
         };
-        self.users.iter().for_each(|(user, member)| tables.add(*user, &member.stamper));
+        for (user, member) in &self.users {
+            member.stampers.iter().for_each(|stamper| tables.add(*user, stamper));
+        }
         tables
+    }
+}
+
+impl Member {
+    fn verifies(&self, stamped: &Stamped<'_>) -> bool {
+        self.stampers.iter().any(|stamper| stamper.verifies(stamped))
     }
 }
 
@@ -210,7 +222,7 @@ impl Tables {
         let twins = self.twins.iter().filter(|(hint, _)| *hint == stamped.hint).map(|(_, user)| *user);
         std::iter::once(first)
             .chain(twins)
-            .find(|user| users.get(user).is_some_and(|member| member.stamper.verifies(stamped)))
+            .find(|user| users.get(user).is_some_and(|member| member.verifies(stamped)))
     }
 }
 

@@ -20,6 +20,7 @@ use super::audit;
 use super::doors;
 use super::fault::{self, Doing};
 use super::hooks;
+use super::keys;
 use super::past::{Found, Past, Wal};
 use super::place::{self, Identity, Place};
 use super::schema::Format;
@@ -28,6 +29,7 @@ use crate::audit::Line;
 use crate::crash;
 use crate::store::doors::{DoorKey, DoorRow};
 use crate::store::hooks::HookRow;
+use crate::store::keys::KeyRow;
 use crate::store::{Boot, Outcome, Record, StoreError, Sync, Use, Used, usage::spend};
 use crate::wire::KnockId;
 
@@ -215,6 +217,22 @@ impl Db {
 
     pub(super) fn hooks(&self) -> rusqlite::Result<Vec<(KnockId, String)>> {
         hooks::select(&self.connection)
+    }
+
+    /// Synced: who is told of a key has no other. What it takes the place of is overwritten.
+    pub(super) fn keep_key(&mut self, row: &KeyRow) -> rusqlite::Result<()> {
+        crash::point("store-key-before");
+        self.connection.pragma_update(None, "secure_delete", true)?;
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Now)?;
+        keys::put(&transaction, row)?;
+        crash::point("store-key-before-commit");
+        transaction.commit()?;
+        crash::point("store-key-after-commit");
+        self.connection.pragma_update(None, "secure_delete", false)
+    }
+
+    pub(super) fn keys(&self) -> rusqlite::Result<Vec<KeyRow>> {
+        keys::select(&self.connection)
     }
 
     pub(super) fn append(&mut self, lines: &[Line], sync: Sync) -> rusqlite::Result<()> {

@@ -17,6 +17,7 @@ pub(super) enum Doing {
     Forget,
     Keep,
     KeepHooks,
+    KeepKey,
     Append,
     GiveBack,
     Read,
@@ -37,6 +38,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         | Doing::Forget
         | Doing::Keep
         | Doing::KeepHooks
+        | Doing::KeepKey
         | Doing::Append
         | Doing::GiveBack
         | Doing::Close => READ_ONLY,
@@ -48,6 +50,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Forget => "forget claims",
         Doing::Keep => "record doors",
         Doing::KeepHooks => "record webhooks",
+        Doing::KeepKey => "keep keys",
         Doing::Append => "record what was decided",
         Doing::GiveBack => "give back a use",
         Doing::Read => "read the store",

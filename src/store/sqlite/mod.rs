@@ -14,6 +14,7 @@ mod db;
 mod doors;
 mod fault;
 mod hooks;
+mod keys;
 mod past;
 mod place;
 mod reader;
@@ -27,12 +28,14 @@ use db::{Db, Floors};
 pub use doors::read_doors;
 use fault::Doing;
 pub use hooks::read_hooks;
+pub use keys::read_keys;
 pub use past::Found;
 use place::Identity;
 pub use usage::read_usage;
 
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
+use super::keys::KeyRow;
 use super::{Boot, Outcome, Record, Store, StoreError, Sync, Used, seconds};
 use crate::audit::Line;
 use crate::exit::Exit;
@@ -194,6 +197,14 @@ impl Store for SqliteStore {
 
     fn hooks(&mut self, wall: u64) -> Result<Vec<(KnockId, String)>, StoreError> {
         self.with(seconds(wall), Doing::Read, |db| db.hooks())
+    }
+
+    fn keep_key(&mut self, wall: u64, row: &KeyRow) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::KeepKey, |db| db.keep_key(row))
+    }
+
+    fn keys(&mut self, wall: u64) -> Result<Vec<KeyRow>, StoreError> {
+        self.with(seconds(wall), Doing::Read, |db| db.keys())
     }
 
     fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {

@@ -79,6 +79,11 @@ const MIGRATIONS: &[&str] = &[
         at   INTEGER NOT NULL,
         line TEXT NOT NULL
     ) STRICT;",
+    // Keys in place of those in files. `record` is as src/store/keys.rs says, and a secret.
+    "CREATE TABLE keys (
+        user   INTEGER PRIMARY KEY,
+        record TEXT NOT NULL
+    ) STRICT;",
 ];
 
 /// What a file is, before anything in it is touched.

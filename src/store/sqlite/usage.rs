@@ -33,6 +33,14 @@ impl Ledger for Uses<'_> {
         Ok(uses.unsigned_abs())
     }
 
+    fn ever(&mut self) -> rusqlite::Result<u64> {
+        let uses: i64 = self
+            .transaction
+            .prepare_cached("SELECT ifnull(sum(uses), 0) FROM uses WHERE user = ?1")?
+            .query_row([self.user.0], |row| row.get(0))?;
+        Ok(uses.unsigned_abs())
+    }
+
     fn last(&mut self, action: Option<ActionId>) -> rusqlite::Result<Option<u32>> {
         match action {
             Some(action) => self

@@ -3,8 +3,9 @@ use rsa::rand_core::OsRng;
 
 use super::*;
 use crate::wire::PrivateKey;
+use crate::wire::enrol::{EnrolPublic, EnrolSecret};
 
-fn invite() -> Invite {
+pub(super) fn invite() -> Invite {
     let named = |name| Name::parse(name).unwrap();
     Invite {
         name: named("office"),
@@ -17,6 +18,12 @@ fn invite() -> Invite {
         user_id: UserId(65535),
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
         server_key: PrivateKey::generate(&mut OsRng).unwrap().public().clone(),
+        enrol: Some(Enrol {
+            server: EnrolPublic([0xcd; 32]),
+            action: ActionId::new(9).unwrap(),
+            until: Until::Nothing,
+            secret: None,
+        }),
         actions: BTreeMap::from([
             (named("ssh"), Action { id: ActionId::new(1).unwrap(), opens: Opens::Nothing, asks: Asks::Totp }),
             (
@@ -36,8 +43,16 @@ fn what_is_written_is_read() {
         (id, Postage::Stamped, Answers::Nothing),
         (id, Postage::Stamped, Answers::Receipt),
     ] {
-        let before = Invite { server_id, postage, answers, ..invite() };
+        let enrol = invite().enrol.filter(|_| postage == Postage::Stamped);
+        let enrol = enrol.map(|enrol| Enrol {
+            until: if answers == Answers::Receipt { Until::All } else { Until::Nothing },
+            ..enrol
+        });
+        let before = Invite { server_id, postage, answers, enrol, ..invite() };
         let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
+        assert_eq!(format!("{before:?}"), format!("{after:?}"));
+        assert_eq!(before.hmac_key, after.hmac_key);
+        let after = Invite::parse(&before.to_line().unwrap()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         assert_eq!(before.hmac_key, after.hmac_key);
     }
@@ -49,6 +64,18 @@ fn an_invite_that_says_nothing_of_stamps_is_for_plain_knocks_and_nothing_of_rece
     assert!(!text.contains("stamp") && !text.contains("receipt"));
     let invite = Invite::parse(&text).unwrap();
     assert_eq!((invite.postage, invite.answers), (Postage::Plain, Answers::Nothing));
+}
+
+#[test]
+fn the_half_of_an_exchange_that_is_under_way_is_in_the_profile_and_in_no_line() {
+    let secret = EnrolSecret::new([0x77; 32]);
+    let plain = invite();
+    let enrol = Enrol { secret: Some(secret.clone()), ..plain.enrol.clone().unwrap() };
+    let profile = Invite { enrol: Some(enrol), ..plain.clone() };
+    let read = Invite::parse(&profile.to_toml().unwrap()).unwrap();
+    assert_eq!(read.enrol.unwrap().secret, Some(secret));
+    assert_eq!(profile.to_line().unwrap(), plain.to_line().unwrap());
+    assert!(!format!("{profile:?}").contains("7777"));
 }
 
 #[test]
@@ -101,6 +128,10 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("{ id = 255, door = true }", "256", "an action is its number, 1 to 255"),
         ("{ id = 255, door = true }", "0", "`actions` holds the id 0"),
         ("door = true", "dor = true", "an action is its number"),
+        ("key = \"cdcd", "key = \"cdc", "`key` is not 64 hex digits"),
+        ("action = 9", "action = 0", "`action` is 0: ids are 1 to 255"),
+        ("once = true", "once = true\nsecret = \"77\"", "`secret` is not 64 hex digits"),
+        ("once = true", "onse = true", "unknown field `onse`"),
         ("\"ssh\" =", "\"s/h\" =", "`actions` cannot be used"),
         ("\"ssh\" =", "\"ssh\" = 2\n\"ssh\" =", "duplicate key"),
     ];

@@ -1,0 +1,120 @@
+//! `siglatchctl user remove`: a user's table and keys are gone, and the running daemon knows.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use crate::control::{Reply, Request};
+use crate::ctl::args::{UserRemove, Way};
+use crate::ctl::ask::{ask, folder, nothing};
+use crate::ctl::document::{Document, Standing, lock};
+use crate::exit::{self, Exit, Failure};
+use crate::wire::invite::Name;
+use crate::work::leases::Whom;
+
+/// Runs the command.
+pub(in crate::ctl) fn remove(args: &UserRemove) -> Result<(), Failure> {
+    let _lock = lock(&args.way.config)?;
+    let mut document = Document::open(&args.way.config)?;
+    known(&document, &args.name)?;
+    let keys = own_keys(&document, &args.name);
+    if !args.yes {
+        confirm(&args.name, &keys)?;
+    }
+    document.remove_user(&args.name);
+    document.keep_old(OLD)?;
+    document.save()?;
+    for key in &keys {
+        match std::fs::remove_file(key) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let what = format!(
+                    "{} is in the configuration no more, but {} cannot be removed: {error}",
+                    args.name,
+                    key.display()
+                );
+                return Err(Failure::new(Exit::of_io(&error), what).hint("remove it by hand"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let config = document.path().display();
+    exit::say(&format!("removed {}; as it was: {config}{OLD}\n", args.name))?;
+    in_force(&args.way, &document, &args.name)
+}
+
+/// That there is such a user.
+pub(in crate::ctl) fn known(document: &Document, name: &Name) -> Result<(), Failure> {
+    match document.user(name) {
+        Standing::Here | Standing::Elsewhere => Ok(()),
+        Standing::Nowhere => {
+            let what = format!("{}: there is no user {name}", document.path().display());
+            Err(Failure::new(Exit::Usage, what).hint("siglatchctl user list names them"))
+        }
+    }
+}
+
+/// Whether a daemon goes by the configuration now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::ctl) enum Known {
+    /// It has read it.
+    Now,
+    /// It does not run.
+    AtStart,
+}
+
+/// Has the running daemon read the configuration.
+pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known, Failure> {
+    let socket = folder(document, "runtime_dir", "/run/siglatch").join(crate::control::SOCKET);
+    if way.tcp.is_none() && !way.socket.as_ref().unwrap_or(&socket).exists() {
+        exit::say("siglatchd does not run: it is so when it starts\n")?;
+        return Ok(Known::AtStart);
+    }
+    let failure = match ask(way, &Request::Reload) {
+        Ok(Reply::Reloaded { .. }) => return Ok(Known::Now),
+        Ok(other) => nothing(&other),
+        Err(failure) => failure,
+    };
+    let hint = failure.hint.iter().map(String::as_str).chain(["then: siglatchctl reload"]);
+    let hint = hint.collect::<Vec<_>>().join("; ");
+    let what = format!("the files are changed, but siglatchd goes on as before: {}", failure.what);
+    Err(Failure::new(failure.exit, what).hint(hint))
+}
+
+/// The same, and ends what the user holds.
+pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
+    if have_read(way, document)? == Known::AtStart {
+        return Ok(());
+    }
+    let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
+    let Reply::Revoked(leases) = reply else { return Err(nothing(&reply)) };
+    exit::say(&format!("siglatchd goes by that now; leases of {user} that were ended: {leases}\n"))
+}
+
+/// The files of his keys that no other user has.
+fn own_keys(document: &Document, name: &Name) -> BTreeSet<PathBuf> {
+    let all = || ["hmac_key", "totp_key"].into_iter().flat_map(|key| document.key_files(key));
+    let others: BTreeSet<PathBuf> =
+        all().filter(|(user, _)| *user != name.as_str()).map(|(_, file)| file).collect();
+    let own = all().filter(|(user, file)| *user == name.as_str() && !others.contains(file));
+    own.map(|(_, file)| file).collect()
+}
+
+/// Asks, at a terminal.
+fn confirm(name: &Name, keys: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        let what = format!("this would remove {name} and his keys");
+        return Err(Failure::new(Exit::Usage, what).hint("--yes says that you mean it"));
+    }
+    let keys: Vec<String> = keys.iter().map(|key| key.display().to_string()).collect();
+    let asked = format!("this removes {name}, and {}; type yes: ", keys.join(" and "));
+    let mut typed = String::new();
+    let answer = write!(io::stderr().lock(), "{asked}").and_then(|()| stdin.lock().read_line(&mut typed));
+    match answer {
+        Ok(_) if typed.trim() == "yes" => Ok(()),
+        Ok(_) | Err(_) => Err(Failure::new(Exit::TryAgain, "nothing was changed")),
+    }
+}
+
+/// Behind the name of a configuration as it was before.
+const OLD: &str = ".before-remove";
