@@ -14,17 +14,17 @@ use siglatch::control::{Hello, Hex, Reply, Request, Signed, read, write};
 
 use crate::common::{ADMIN_KEY, Daemon, Site, field, unix, until};
 
-fn ctl(site: &Site, args: &[&str]) -> Output {
+pub(crate) fn ctl(site: &Site, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
     command.args(args).arg("--config").arg(site.path("siglatchd.toml")).output().unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn refused(output: &Output, code: i32, why: &str) {
+pub(crate) fn refused(output: &Output, code: i32, why: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains(why), "{said}");
@@ -81,7 +81,7 @@ fn request(hello: &Hello, seed: &str, admin: &str, nonce: u8, at: u32) -> Vec<u8
     write(&sign(&signed, hello, &key(seed)).unwrap()).unwrap()
 }
 
-fn works(site: &Site, daemon: &Daemon) {
+pub(crate) fn works(site: &Site, daemon: &Daemon) {
     let before = site.runs();
     daemon.send(&site.datagram());
     until("a knock", || (site.runs() > before).then_some(()));

@@ -2,36 +2,14 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output};
 use std::time::Instant;
 
-use crate::common::{Daemon, Site, until};
-
-fn ctl(site: &Site, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
-    command.args(args).arg("--config").arg(site.path("siglatchd.toml")).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(output: &Output, code: i32, why: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains(why), "{said}");
-}
+use crate::common::{Site, until};
+use crate::control::{ctl, out, refused, works};
 
 fn banned(site: &Site) -> usize {
     let status: serde_json::Value = serde_json::from_str(&out(&ctl(site, &["status", "--json"]))).unwrap();
     status["config"]["banned"].as_array().unwrap().len()
-}
-
-fn works(site: &Site, daemon: &Daemon) {
-    let before = site.runs();
-    daemon.send(&site.datagram());
-    until("a run", || (site.runs() > before).then_some(()));
 }
 
 fn trail(site: &Site) -> String {

@@ -253,28 +253,3 @@ fn a_store_of_an_older_siglatch_has_no_trail_and_begins_one() {
     drop(journal(&made.folder, &mut store, WALL));
     assert_eq!(read_lines(&made.folder, 0, usize::MAX).unwrap().len(), 2);
 }
-
-#[test]
-#[ignore = "measures"]
-fn what_a_record_costs_a_claim() {
-    for way in ["without", "with", "without", "with"] {
-        let made = made();
-        let (mut store, _) = open(&made.folder, WALL);
-        let journal = (way == "with").then(|| journal(&made.folder, &mut store, WALL));
-        let thread = StoreThread::start_telling(Box::new(store), journal, || WALL, || {}).unwrap();
-        let mut times = Vec::new();
-        for challenge in 0..900 {
-            let begin = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
-            claim(&thread, challenge);
-            while !matches!(thread.try_recv(), Some(Reply::Claimed(..))) {
-                std::hint::spin_loop();
-            }
-            let end = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
-            times.push(Duration::from(end - begin));
-            drop(thread.note(vec![intent(challenge), intent(challenge)]));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        times.sort();
-        println!("{way}: median {:?}, 95 % {:?}", times[times.len() / 2], times[times.len() * 95 / 100]);
-    }
-}
