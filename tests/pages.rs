@@ -69,6 +69,8 @@ fn every_command_has_a_page_with_each_of_its_options() {
                     .split_whitespace()
                     .find(|word| word.starts_with("--"))
                     .filter(|_| line.trim_start().starts_with('-'));
+                // An option's value may be left out: `--qr[=<FILE>]`.
+                let word = word.and_then(|word| word.split(['[', '=']).next());
                 if let Some(option) = word.map(|word| word.trim_end_matches(','))
                     && option != "--help"
                 {

@@ -17,7 +17,6 @@ use super::exchange::Exchanges;
 use super::hooks::Webhooks;
 use super::listener::{Change, Listener, Readied, Said};
 use super::notify::{Health, Notify};
-use super::pending;
 use super::receipts::Receipts;
 use super::reload::{Finished, Reload, Wish};
 
@@ -43,6 +42,7 @@ mod exchanged;
 mod granted;
 pub(super) mod knocks;
 mod remote;
+mod staged;
 
 struct Keeper {
     config: Arc<Config>,
@@ -363,25 +363,6 @@ impl Keeper {
             Readied::Before => log::info!(code = "listener-ready"; "the new listener receives"),
         }
         self.notify.receiving(&self.report.status());
-    }
-
-    /// The daemon has started with what waited for it.
-    fn keep_taken_over(&mut self) {
-        let (changes, folder) = std::mem::take(&mut self.taken_over);
-        if changes.is_empty() {
-            return;
-        }
-        let settings = changes.iter().map(change::Change::to_string).collect::<Vec<_>>().join(", ");
-        match pending::keep(&self.config, &changes, &folder) {
-            Ok(backup) => {
-                self.reload.taken_over();
-                let before = backup.display();
-                log::info!(code = "pending-applied", settings, before:%; "settings that waited for this start are in the configuration");
-            }
-            Err(Failure { what, .. }) => {
-                log::warn!(code = "pending-kept", settings, what; "settings that waited for this start are in force, but cannot be written down");
-            }
-        }
     }
 
     /// The loop is over: everything is closed in order, and the counts are told.
