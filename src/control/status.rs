@@ -219,7 +219,7 @@ pub struct Audit {
     pub head: String,
     /// The Ed25519 key that checkpoints are signed with, 64 hex digits.
     pub public_key: String,
-    /// What was wrong with its file at the start; none: it went on.
+    /// What was found wrong with its file or key, at the start or since; none: nothing.
     pub broken: Option<String>,
     /// Why its file cannot be written now, which the store makes up for; none: it can.
     pub failing: Option<String>,

@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::config::resolved::Enabled;
 use crate::control::TestKnock;
 use crate::listener::opener::Opener;
-use crate::reason::DropReason;
 use crate::wire::stamp::{BeaconKey, Epoch, StampKey, Stamped, Stamper, stamp};
 use crate::wire::{ActionId, Binding, Knock};
 
@@ -24,8 +23,8 @@ pub(super) struct Dry {
     source: SocketAddr,
 }
 
-/// What comes out of the listener for it.
-pub(super) type Out = Result<Box<Opened>, DropReason>;
+/// What comes out of the listener for it; nothing, if it is refused there.
+pub(super) type Out = Option<Box<Opened>>;
 
 impl Dry {
     /// This one.
@@ -69,18 +68,18 @@ impl Dry {
         let modulus = server.modulus();
         let (sealed, lane) = match Stamped::split(&self.datagram, modulus.len()) {
             Some(stamped) => match stamped_by(now, config, &stamped) {
-                Ok(lane) => (stamped.sealed, lane),
-                Err(reason) => return Ok(Err(reason)),
+                Some(lane) => (stamped.sealed, lane),
+                None => return Ok(None),
             },
             None if self.datagram.len() == modulus.len() => (self.datagram.as_slice(), Lane::Plain),
-            None => return Ok(Err(DropReason::Length)),
+            None => return Ok(None),
         };
         if *sealed >= *modulus {
-            return Ok(Err(DropReason::Range));
+            return Ok(None);
         }
         let key = config.private_key.read().map_err(|failure| failure.what)?;
         let opener = Opener::new(key.der()).map_err(|error| error.to_string())?;
-        Ok(Ok(Box::new(Opened {
+        Ok(Some(Box::new(Opened {
             source: self.source,
             local: self.source.ip(),
             socket: SocketId(0),
@@ -91,12 +90,11 @@ impl Dry {
     }
 }
 
-fn stamped_by(now: Now, config: &Config, stamped: &Stamped<'_>) -> Result<Lane, DropReason> {
+fn stamped_by(now: Now, config: &Config, stamped: &Stamped<'_>) -> Option<Lane> {
     let server = &config.private_key.public;
     let beacons = BeaconKey::of(server);
     let (first, last) = Epoch::window(now.unix(), config.freshness.as_secs()).into_inner();
-    let epoch = (first.0..=last.0).map(Epoch).find(|epoch| beacons.beacon(*epoch) == stamped.beacon);
-    let epoch = epoch.ok_or(DropReason::Beacon)?;
+    let epoch = (first.0..=last.0).map(Epoch).find(|epoch| beacons.beacon(*epoch) == stamped.beacon)?;
     let users = config.users.values().filter(|user| user.enabled == Enabled::Yes);
     let stamper =
         |user: &std::sync::Arc<crate::config::User>| Stamper::new(&StampKey::derive(server, &user.hmac_key));
@@ -104,5 +102,4 @@ fn stamped_by(now: Now, config: &Config, stamped: &Stamped<'_>) -> Result<Lane, 
         .map(|user| (user.id, stamper(user)))
         .find(|(id, stamper)| stamper.hint(*id, epoch) == stamped.hint && stamper.verifies(stamped))
         .map(|(id, _)| Lane::Stamped(id))
-        .ok_or(DropReason::Stamp)
 }

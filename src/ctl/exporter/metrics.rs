@@ -162,7 +162,11 @@ fn records(page: &mut Page<'_>, status: &Status) -> fmt::Result {
     page.gauge("store_claims_max", "Claims that may be remembered", store.max_claims)?;
     page.gauge("store_claims_waiting", "Claims that the store has not answered", store.waiting)?;
     let (up, file) = (u64::from(audit.broken.is_none()), u64::from(audit.failing.is_none()));
-    page.gauge("audit_up", "Whether the audit trail went on whole when siglatchd started", up)?;
+    page.gauge(
+        "audit_up",
+        "Whether siglatchd has found nothing wrong with the audit trail's file and key",
+        up,
+    )?;
     page.gauge("audit_file_up", "Whether the audit file can be written; the store makes up for it", file)?;
     page.gauge("audit_sequence", "Number of the last audit record", audit.seq)?;
     page.counter("audit_records_missed", "Audit records that could not be written", audit.missed)

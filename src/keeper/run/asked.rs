@@ -136,8 +136,8 @@ impl Keeper {
     /// Judges what was in a datagram that is only looked at.
     pub(super) fn explain(&mut self, now: Now, asker: Asker, out: dry::Out) {
         let mut judged = match out {
-            Ok(opened) => self.judge.explain(now, &opened),
-            Err(reason) => judge::Explained { verified: None, refused: Some(reason) },
+            Some(opened) => self.judge.explain(now, &opened),
+            None => judge::Explained { verified: None, refused: None },
         };
         // Whoever makes datagrams learns nothing here of how near they come.
         if judged.verified.is_none() {
