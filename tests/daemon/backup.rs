@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+#[cfg(feature = "crash-points")]
+use std::os::unix::process::ExitStatusExt as _;
+#[cfg(feature = "crash-points")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -46,6 +50,15 @@ impl Kept {
 
     fn restore(&self, file: &str, more: &[&str]) -> (String, i32) {
         self.ctl(&[&["restore", file, "--identity", "key.txt"], more].concat())
+    }
+
+    /// `restore --force`, killed at a step.
+    #[cfg(feature = "crash-points")]
+    fn killed(&self, file: &str, step: &str) -> bool {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
+        command.args(["restore", file, "--identity", "key.txt", "--force"]);
+        command.env("SIGLATCH_CRASH_AT", step).current_dir(self.site.dir.path());
+        command.output().unwrap().status.signal() == Some(9)
     }
 
     fn verify(&self, file: &str) -> (String, i32) {
@@ -192,6 +205,91 @@ fn what_was_revoked_since_stays_revoked_and_the_newer_store_stays() {
     daemon.send(&kept.site.datagram());
     until("the fresh one", || (kept.site.runs() == 2).then_some(()));
     assert_eq!(daemon.stop().count("replay"), 1);
+}
+
+/// Bob, carol, frank and gina stay out, eve is no administrator, dave's key is the new one, and a network is banned.
+#[cfg(feature = "crash-points")]
+#[track_caller]
+fn assert_revoked(kept: &Kept, when: &str) {
+    let main = kept.config();
+    let included = fs::read_dir(kept.site.path("users.d")).unwrap().map(|entry| entry.unwrap().path());
+    let included = included.filter(|file| file.extension().is_some_and(|end| end == "toml"));
+    let included = included.map(|file| fs::read_to_string(file).unwrap().parse::<toml::Table>().unwrap());
+    for file in std::iter::once(main.clone()).chain(included) {
+        for user in ["bob", "carol", "frank", "gina"] {
+            let user = file.get("users").and_then(|users| users.get(user));
+            let off = user.is_none_or(|user| user.get("enabled") == Some(&toml::Value::Boolean(false)));
+            assert!(off, "{when}: {user:?}");
+        }
+    }
+    assert!(main["deny_from"].to_string().contains("198.51.100.0/24"), "{when}");
+    assert!(main.get("admins").is_none_or(|admins| admins.get("eve").is_none()), "{when}");
+    let key = fs::read(kept.site.path("dave.hmac")).unwrap();
+    assert_eq!(HmacKey::parse(&key).unwrap(), HmacKey::new([9; 32]).unwrap(), "{when}");
+}
+
+#[cfg(feature = "crash-points")]
+fn copy(from: &Path, to: &Path) {
+    drop(fs::remove_dir_all(to));
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
+    let kept = Kept::new();
+    let text = kept.with_more_people();
+    fs::create_dir(kept.site.path("users.d")).unwrap();
+    let (frank, gina) = (kept.user("frank", 5), kept.user("gina", 6));
+    kept.site.file("users.d/one.toml", frank.as_bytes(), 0o600);
+    kept.site.file("users.d/two.toml", gina.as_bytes(), 0o600);
+    kept.start().stop();
+    kept.start().stop();
+    kept.backup("one.age");
+
+    let newer = text
+        .replace("[\"192.0.2.0/24\"]", "[\"192.0.2.0/24\", \"198.51.100.0/24\"]")
+        .replace("[users.bob]\n", "[users.bob]\nenabled = false\n")
+        .replace(&kept.user("carol", 3), "");
+    kept.site.file("siglatchd.toml", newer.as_bytes(), 0o600);
+    kept.site.file("users.d/one.toml", format!("{frank}enabled = false\n").as_bytes(), 0o600);
+    kept.site.file("users.d/two.toml", b"[users]\n", 0o600);
+    kept.site.file("dave.hmac", &[9; 32], 0o600);
+    // A store that is newer and knows less, but one thing: a knock of a client whose clock is ahead.
+    kept.lose(&["state"]);
+    kept.site.fresh_store();
+    let daemon = kept.start();
+    let ahead = Knock { timestamp: unix() + 200, ..knock(1, b"") };
+    let ahead = kept.site.sealed(&ahead, Binding::Server(kept.site.server_id));
+    daemon.send(&ahead);
+    until("a run", || (kept.site.runs() == 1).then_some(()));
+    daemon.stop();
+    fs::remove_file(kept.site.path("alice.hmac")).unwrap();
+    let before = tempfile::tempdir().unwrap();
+    let before = before.path().join("site");
+    copy(kept.site.dir.path(), &before);
+
+    let mut kills = 0;
+    for step in ["restore-settled", "restore-aside", "restore-placed"] {
+        for nth in 1.. {
+            copy(&before, kept.site.dir.path());
+            let step = format!("{step}:{nth}");
+            if !kept.killed("one.age", &step) {
+                break;
+            }
+            kills += 1;
+            assert_revoked(&kept, &step);
+            let (said, code) = kept.restore("one.age", &["--force"]);
+            assert_eq!(code, 0, "{step}: {said}");
+            assert_revoked(&kept, &format!("{step}, and again"));
+            let daemon = kept.start();
+            daemon.send(&ahead);
+            until("the refusal", || daemon.log().iter().any(|line| line.contains("code=floor")).then_some(()));
+            daemon.stop();
+            assert_eq!(kept.site.runs(), 1, "{step}");
+        }
+    }
+    assert!(kills >= 12, "{kills}");
 }
 
 #[test]

@@ -1,5 +1,12 @@
-//! `siglatchctl restore`: everything is read and checked first, then put in place, what was revoked last.
+//! `siglatchctl restore`: everything is read and checked first, then put in place, the main file last.
+//!
+//! # Security considerations
+//!
+//! It can be killed at any moment, and is begun again then. What was revoked since is read from the configuration that is there, so
+//! there is one at every moment: a file is kept aside by a second name, and the new one, in which everything that was revoked is
+//! revoked already, is renamed over it. Until the main file is, which comes last, it is the one of before that says what is in force.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,10 +19,11 @@ use super::manifest::{Filed, Manifest, Part};
 use super::revoked::Revoked;
 use super::{archive, invites};
 use crate::clock;
+use crate::crash;
 use crate::config::files::{self, Existing, folder_of};
 use crate::config::{self, Colours};
 use crate::ctl::args::backup::Restore;
-use crate::ctl::document::{Document, lock};
+use crate::ctl::document::{Document, lock as lock_config};
 use crate::ctl::{internal, make_folder};
 use crate::exit::{self, Exit, Failure};
 use crate::store::journal::Folder;
@@ -26,10 +34,13 @@ use crate::store::sqlite::read_keys;
 /// Runs the command.
 pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
     let mut held = None;
+    let mut editing = None;
     let manifest = archive::extract(&args.file, &args.how, &Part::ALL, |manifest| {
         make_folder(folder_of(&manifest.state_dir), 0o755)?;
         // A daemon that runs holds it.
         let lock = Folder::enter(&manifest.state_dir)?;
+        // Nor may anybody write into what is replaced.
+        editing = manifest.config.exists().then(|| lock_config(&manifest.config)).transpose()?;
         let scratch = tempfile::Builder::new().prefix(".restore-").tempdir_in(&manifest.state_dir);
         let scratch = scratch.map_err(|error| internal(&error))?;
         let path = scratch.path().to_owned();
@@ -37,9 +48,6 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         Ok(path)
     })?;
     let Some((_lock, scratch)) = held else { return Err(internal(&"no folder")) };
-    // Nor may anybody write into what is replaced.
-    let there = manifest.config.exists();
-    let _editing = there.then(|| lock(&manifest.config)).transpose()?;
     let now = Now::read(&manifest, scratch.path());
     let newer = now.newer(&manifest, scratch.path());
     if !newer.is_empty() && !args.force {
@@ -49,12 +57,12 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         );
     }
     let mut restoring = Restoring { manifest: &manifest, now, scratch: scratch.path(), said: Vec::new() };
-    // First, so that nobody who was kept out is let in if this ends half way through.
     restoring.revoke()?;
-    restoring.config()?;
     restoring.state()?;
+    restoring.config()?;
     restoring.others()?;
     let Restoring { said, .. } = restoring;
+    drop(editing);
     let said: String = said.iter().map(|line| format!("  {line}\n")).collect();
     let config = manifest.config.display();
     if let Err(problems) = config::load(&manifest.config) {
@@ -125,33 +133,40 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    /// Configuration, keys and programs.
+    /// Keys and programs, then the configuration that names them, its main file last.
     fn config(&mut self) -> Result<(), Failure> {
-        for (at, filed) in self.manifest.files.iter().enumerate() {
-            let mode = match filed.part {
-                Part::Config | Part::Program => 0o755,
-                Part::Key => 0o700,
-                Part::Trail | Part::Store => continue,
-            };
+        let manifest = self.manifest;
+        let turn = |filed: &Filed| match filed.part {
+            Part::Key | Part::Program => Some(0),
+            Part::Config if filed.path != manifest.config => Some(1),
+            Part::Config => Some(2),
+            Part::Trail | Part::Store => None,
+        };
+        let files = manifest.files.iter().enumerate();
+        let mut files: Vec<_> = files.filter_map(|(at, filed)| Some((turn(filed)?, at, filed))).collect();
+        files.sort_by_key(|(turn, ..)| *turn);
+        for (_, at, filed) in files {
             let staged = self.scratch.join(at.to_string());
             if same(&filed.path, &staged) {
                 continue;
             }
             let revoked = self.now.revoked.as_ref();
             let replaced = revoked.is_some_and(|revoked| revoked.keys.contains(&filed.path));
-            if replaced && changed_since(&filed.path, self.manifest.made_at) {
+            if replaced && changed_since(&filed.path, manifest.made_at) {
                 self.said.push(format!("{} was replaced since: stays", filed.path.display()));
                 continue;
             }
             let bytes = Zeroizing::new(std::fs::read(staged).map_err(|error| internal(&error))?);
-            make_folder(folder_of(&filed.path), mode)?;
-            self.put_aside(&filed.path)?;
-            files::write(&filed.path, &bytes, filed.mode, Existing::Keep)?;
+            let folder = if filed.part == Part::Key { 0o700 } else { 0o755 };
+            make_folder(folder_of(&filed.path), folder)?;
+            self.keep(&filed.path)?;
+            files::write(&filed.path, &bytes, filed.mode, Existing::Replace)?;
+            crash::point("restore-placed");
         }
         Ok(())
     }
 
-    /// The store and its trail, together or not at all.
+    /// The store and its trail, together or not at all: the store last, which says that they are.
     fn state(&mut self) -> Result<(), Failure> {
         let Manifest { state_dir, files, store, .. } = self.manifest;
         if self.now.knows_more(self.manifest) {
@@ -159,28 +174,42 @@ impl Restoring<'_> {
                 .push("the store that is there is whole and knows more: it stays, with its trail".to_owned());
             return Ok(());
         }
-        let state =
-            files.iter().enumerate().filter(|(_, file)| matches!(file.part, Part::Trail | Part::Store));
-        let state: Vec<(usize, &Filed)> = state.collect();
+        let place = self.manifest.place_of_store();
+        let trails = files.iter().enumerate().filter(|(_, file)| file.part == Part::Trail);
+        let state: Vec<(usize, &Filed)> = trails.chain(place).collect();
         if state.is_empty() {
             return Ok(());
         }
         let standings = [store.as_ref(), self.now.store.as_ref()].into_iter().flatten();
         let now = u32::try_from(clock::wall().as_secs()).unwrap_or(u32::MAX);
         let floor = standings.map(|standing| standing.floor).fold(now, u32::max);
-        if let Some((at, _)) = self.manifest.place_of_store() {
+        if let Some((at, _)) = place {
             settle(&self.scratch.join(at.to_string()), floor)?;
             self.said.push("knocks that were made before now are refused".to_owned());
         }
-        let parts = ["", "-wal", "-shm"].map(|more| state_dir.join(format!("{STORE}{more}")));
-        for file in parts.into_iter().chain(trail(state_dir)?) {
+        let old = state_dir.join(STORE);
+        // It is all in one file then, and what it knows is not lost if this ends before the other one is in its place.
+        let whole = self.now.store.is_some() && settle(&old, floor).is_ok();
+        crash::point("restore-settled");
+        for file in trail(state_dir)? {
             self.put_aside(&file)?;
+        }
+        if whole {
+            self.keep(&old)?;
+        } else {
+            // What belongs to a store that is gone is thrown away by the next one: the store itself goes first.
+            for more in ["", "-wal", "-shm"] {
+                self.put_aside(&state_dir.join(format!("{STORE}{more}")))?;
+            }
         }
         for (at, filed) in state {
             let staged = self.scratch.join(at.to_string());
             std::fs::rename(staged, &filed.path).map_err(|error| cannot(&filed.path, &error))?;
+            crash::point("restore-placed");
         }
-        Ok(())
+        File::open(state_dir)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| cannot(state_dir, &error))
     }
 
     /// Takes away again what was taken away since, and what was only promised, in the backup's files that are not in place yet.
@@ -231,27 +260,44 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// Keeps a file beside, for whoever wants it back.
+    /// Gives a file a second name beside, for whoever wants it back: it is there until another is renamed over it.
+    fn keep(&mut self, file: &Path) -> Result<(), Failure> {
+        let aside = beside(file);
+        // Some file systems have no second names.
+        let kept = std::fs::hard_link(file, &aside).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Err(error),
+            _ => std::fs::copy(file, &aside).map(drop),
+        });
+        self.kept(file, &aside, kept)
+    }
+
+    /// Takes it away to there.
     fn put_aside(&mut self, file: &Path) -> Result<(), Failure> {
-        let now = clock::wall().as_secs();
-        let beside = |number: u32| {
-            let mut aside = file.as_os_str().to_owned();
-            aside.push(if number == 0 {
-                format!(".before-{now}")
-            } else {
-                format!(".before-{now}-{number}")
-            });
-            PathBuf::from(aside)
-        };
-        let mut free = (0..).map(beside).filter(|aside| aside.symlink_metadata().is_err());
-        let aside = free.next().unwrap_or_default();
-        match std::fs::rename(file, &aside) {
+        let aside = beside(file);
+        self.kept(file, &aside, std::fs::rename(file, &aside))
+    }
+
+    fn kept(&mut self, file: &Path, aside: &Path, kept: io::Result<()>) -> Result<(), Failure> {
+        match kept {
             Ok(()) => self.said.push(format!("what was there is kept as {}", aside.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(cannot(file, &error)),
         }
+        crash::point("restore-aside");
         Ok(())
     }
+}
+
+/// A name that is free.
+fn beside(file: &Path) -> PathBuf {
+    let now = clock::wall().as_secs();
+    let beside = |number: u32| {
+        let mut aside = file.as_os_str().to_owned();
+        aside.push(if number == 0 { format!(".before-{now}") } else { format!(".before-{now}-{number}") });
+        PathBuf::from(aside)
+    };
+    let mut free = (0..).map(beside).filter(|aside| aside.symlink_metadata().is_err());
+    free.next().unwrap_or_default()
 }
 
 /// As the file has it, whatever the environment says.
