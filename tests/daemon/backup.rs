@@ -1,6 +1,7 @@
 //! `siglatchctl backup` and `restore`: what comes back runs no knock again, and gives nobody back what was taken away.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 #[cfg(feature = "crash-points")]
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use age::secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
 use siglatch::wire::{Binding, HmacKey, Knock};
 
 use crate::common::{Daemon, Site, knock, unix, until};
@@ -97,6 +99,49 @@ impl Kept {
         text
     }
 
+    /// An archive as anybody can make one who knows the recipient: a manifest, and what follows it.
+    fn forge(&self, file: &str, manifest: &serde_json::Value, entries: &[(u8, u64, &[u8])]) {
+        let recipient: age::x25519::Recipient = self.recipient.parse().unwrap();
+        let recipients = std::iter::once(&recipient as &dyn age::Recipient);
+        let mut tar = Vec::new();
+        let json = serde_json::to_vec(manifest).unwrap();
+        for (kind, size, bytes) in [(b'0', json.len() as u64, &json[..])].iter().chain(entries) {
+            let mut header = tar::Header::new_gnu();
+            header.set_path("x").unwrap();
+            header.set_size(*size);
+            header.set_entry_type(tar::EntryType::new(*kind));
+            if let (b'S', Some(gnu)) = (*kind, header.as_gnu_mut()) {
+                gnu.set_real_size(1 << 40);
+            }
+            header.set_cksum();
+            tar.extend(header.as_bytes());
+            tar.extend(*bytes);
+            tar.resize(tar.len().next_multiple_of(512), 0);
+        }
+        tar.resize(tar.len() + 1024, 0);
+        let encryptor = age::Encryptor::with_recipients(recipients).unwrap();
+        let mut out = encryptor.wrap_output(fs::File::create(self.site.path(file)).unwrap()).unwrap();
+        out.write_all(&tar).unwrap();
+        out.finish().unwrap();
+    }
+
+    /// The same with these files, as they are told: part, path, mode and content.
+    fn forge_files(&self, file: &str, files: &[(&str, &str, u32, &[u8])]) {
+        let told = files.iter().map(|(part, path, mode, bytes)| {
+            let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::json!({ "path": self.site.path(path), "part": part, "mode": mode, "len": bytes.len(), "sha256": hash })
+        });
+        let entries: Vec<_> = files.iter().map(|(.., bytes)| (b'0', bytes.len() as u64, *bytes)).collect();
+        self.forge(file, &self.manifest(told.collect()), &entries);
+    }
+
+    fn manifest(&self, files: Vec<serde_json::Value>) -> serde_json::Value {
+        serde_json::json!({
+            "siglatch_backup": 1, "version": "0.1.0", "made_at": 4_000_000_000_u32, "store": null, "files": files,
+            "config": self.site.path("siglatchd.toml"), "state_dir": self.site.path("state"),
+        })
+    }
+
     fn lose(&self, names: &[&str]) {
         for name in names {
             let path: PathBuf = self.site.path(name);
@@ -124,7 +169,7 @@ fn a_lost_server_comes_back_and_runs_no_knock_again() {
     daemon.stop();
 
     kept.lose(&["siglatchd.toml", "server.key.pem", "alice.hmac", "admin.key", "actions", "state"]);
-    let (said, code) = kept.restore("one.age", &[]);
+    let (said, code) = kept.restore("one.age", &["--force"]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("knocks that were made before now are refused"), "{said}");
     let daemon = kept.start();
@@ -207,6 +252,154 @@ fn what_was_revoked_since_stays_revoked_and_the_newer_store_stays() {
     assert_eq!(daemon.stop().count("replay"), 1);
 }
 
+#[test]
+fn a_forged_backup_puts_nothing_where_it_does_not_belong_nor_under_a_mode_that_gives_it_away() {
+    let kept = Kept::new();
+    kept.start().stop();
+    let config = fs::read(kept.site.path("siglatchd.toml")).unwrap();
+    let main = ("config", "siglatchd.toml", 0o100_666, &config[..]);
+    kept.site.file("passwd", b"before", 0o644);
+    for (nth, bad) in [
+        ("trail", "passwd", 0o644, &b"x"[..]),
+        ("trail", "state/passwd", 0o644, b"x"),
+        ("trail", "state/deep/audit.jsonl", 0o644, b"x"),
+        ("store", "passwd", 0o644, b"x"),
+        ("store", "state/claims.db-wal", 0o644, b"x"),
+        ("store", "state/claims.db", 0o600, b"x"),
+        ("key", "state/claims.db", 0o600, b"x"),
+        ("program", "state/audit.key", 0o755, b"x"),
+        ("config", "state/audit.jsonl", 0o600, b"x"),
+        ("key", "siglatchd.toml", 0o600, b"x"),
+        ("config", "../../siglatchd.toml", 0o600, b"x"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = format!("bad-{nth}.age");
+        kept.forge_files(&file, &[main, bad]);
+        for (said, code) in [kept.verify(&file), kept.restore(&file, &["--force"])] {
+            assert_eq!(code, 78, "{bad:?}: {said}");
+        }
+    }
+    kept.forge_files("lacks.age", &[("key", "alice.hmac", 0o600, b"x")]);
+    assert_eq!(kept.restore("lacks.age", &["--force"]).1, 78);
+    let mut loud = kept.manifest(Vec::new());
+    loud["version"] = "\u{1b}[2J".into();
+    kept.forge("loud.age", &loud, &[]);
+    let (said, code) = kept.verify("loud.age");
+    assert_eq!((code, said.contains('\u{1b}')), (78, false), "{said}");
+    assert_eq!(fs::read(kept.site.path("passwd")).unwrap(), b"before");
+
+    // What the configuration may name is put where it was, kept aside, and nobody's but its owner's.
+    let key = kept.site.hmac.to_hex();
+    let parts = [
+        main,
+        ("key", "alice.hmac", 0o104_666, key.as_bytes()),
+        ("program", "bin/tool", 0o106_777, b"#!/bin/sh\n"),
+    ];
+    kept.forge_files("modes.age", &parts);
+    let (said, code) = kept.verify("modes.age");
+    assert_eq!(code, 0, "{said}");
+    for (part, mode, path) in [("key", "104666", "alice.hmac"), ("program", "106777", "bin/tool")] {
+        let line = said.lines().find(|line| line.ends_with(path)).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!((words[0], words[1]), (part, mode), "{said}");
+    }
+    fs::create_dir(kept.site.path("bin")).unwrap();
+    kept.site.file("bin/tool", b"before", 0o755);
+    let (said, code) = kept.restore("modes.age", &["--force"]);
+    assert_eq!(code, 0, "{said}");
+    for (file, mode) in [("alice.hmac", 0o600), ("bin/tool", 0o755)] {
+        let meta = fs::metadata(kept.site.path(file)).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, mode, "{file}: {said}");
+    }
+    let line = said.lines().find(|line| line.contains("bin/tool.before-")).unwrap();
+    let aside = line.rsplit(' ').next().unwrap();
+    assert_eq!(fs::read(aside).unwrap(), b"before");
+}
+
+#[test]
+fn files_outside_of_the_configurations_folder_are_named_and_need_force() {
+    let kept = Kept::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let tool = elsewhere.path().join("tool");
+    let config = fs::read(kept.site.path("siglatchd.toml")).unwrap();
+    let main = ("config", "siglatchd.toml", 0o600, &config[..]);
+    kept.forge_files("out.age", &[main, ("program", tool.to_str().unwrap(), 0o755, b"#!/bin/sh\n")]);
+    let (said, code) = kept.restore("out.age", &[]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains(&format!("{} is outside of its folder", tool.display())), "{said}");
+    assert!(!tool.exists());
+    assert_eq!(kept.restore("out.age", &["--force"]).1, 0);
+    assert!(tool.exists());
+    kept.lose(&["siglatchd.toml"]);
+    kept.forge_files("new.age", &[main]);
+    let (said, code) = kept.restore("new.age", &[]);
+    assert_eq!((code, said.contains("is its configuration, and not there yet")), (78, true), "{said}");
+    assert!(!kept.site.path("siglatchd.toml").exists());
+}
+
+#[test]
+fn a_bomb_is_refused_at_once_and_what_is_no_file_hangs_nobody() {
+    let kept = Kept::new();
+    let begun = std::time::Instant::now();
+    let config = kept.site.path("siglatchd.toml");
+    let told = |len: u64| {
+        let main =
+            serde_json::json!({ "path": config, "part": "config", "mode": 0o600, "len": len, "sha256": "" });
+        kept.manifest(vec![main])
+    };
+    kept.forge("sparse.age", &told(512), &[(b'S', 512, &[0; 512])]);
+    kept.forge("long.age", &told(1 << 19), &[(b'0', 512, &[0; 512])]);
+    kept.forge("name.age", &told(512), &[(b'L', 1 << 40, &[b'a'; 512]), (b'0', 512, &[0; 512])]);
+    kept.forge("pax.age", &told(512), &[(b'x', 512, &[b'1'; 512]), (b'0', 512, &[0; 512])]);
+    let stanza = format!("-> X25519 {0}\n{0}\n", "A".repeat(43));
+    let header = format!("age-encryption.org/v1\n{}--- {}\n", stanza.repeat(20_000), "A".repeat(43));
+    kept.site.file("header.age", header.as_bytes(), 0o600);
+    kept.site.file(
+        "stanza.age",
+        format!("age-encryption.org/v1\n-> {}", "a ".repeat(1 << 20)).as_bytes(),
+        0o600,
+    );
+    nix::unistd::mkfifo(&kept.site.path("fifo.age"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for file in
+        ["sparse.age", "long.age", "name.age", "pax.age", "header.age", "stanza.age", "fifo.age", "/dev/zero"]
+    {
+        for (said, code) in [kept.verify(file), kept.restore(file, &["--force"])] {
+            assert_eq!(code, 78, "{file}: {said}");
+        }
+    }
+    assert!(begun.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn what_a_killed_backup_left_decrypted_goes_with_the_next() {
+    let kept = Kept::new();
+    kept.start().stop();
+    let leave = |name: &str| {
+        let folder = kept.site.path("state").join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("0"), b"a key").unwrap();
+        folder
+    };
+    for command in ["backup", "restore"] {
+        let left = [leave(".backup-abcdef"), leave(".restore-abcdef")];
+        let used = leave(".restore-in-use");
+        let holds = fs::File::open(&used).unwrap();
+        holds.lock().unwrap();
+        let (said, _) = kept.ctl(&["doctor", "--config", "siglatchd.toml"]);
+        assert!(said.contains("left over from a backup or restore that was killed"), "{said}");
+        if command == "backup" {
+            kept.backup("one.age");
+        } else {
+            assert_eq!(kept.restore("one.age", &["--force"]).1, 0);
+        }
+        assert!(left.iter().all(|folder| !folder.exists()), "{command}");
+        assert!(used.exists(), "{command}");
+        fs::remove_dir_all(&used).unwrap();
+    }
+}
+
 /// Bob, carol, frank and gina stay out, eve is no administrator, dave's key is the new one, and a network is banned.
 #[cfg(feature = "crash-points")]
 #[track_caller]
@@ -240,7 +433,10 @@ fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
     let kept = Kept::new();
     let text = kept.with_more_people();
     fs::create_dir(kept.site.path("users.d")).unwrap();
-    let (frank, gina) = (kept.user("frank", 5), kept.user("gina", 6));
+    let [frank, gina] = [("frank", 5), ("gina", 6)].map(|(name, id)| {
+        let key = kept.site.path(&format!("{name}.hmac"));
+        kept.user(name, id).replace(&format!("{name}.hmac"), key.to_str().unwrap())
+    });
     kept.site.file("users.d/one.toml", frank.as_bytes(), 0o600);
     kept.site.file("users.d/two.toml", gina.as_bytes(), 0o600);
     kept.start().stop();
@@ -284,7 +480,9 @@ fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
             assert_revoked(&kept, &format!("{step}, and again"));
             let daemon = kept.start();
             daemon.send(&ahead);
-            until("the refusal", || daemon.log().iter().any(|line| line.contains("code=floor")).then_some(()));
+            until("the refusal", || {
+                daemon.log().iter().any(|line| line.contains("code=floor")).then_some(())
+            });
             daemon.stop();
             assert_eq!(kept.site.runs(), 1, "{step}");
         }
@@ -352,7 +550,7 @@ fn an_invite_that_was_open_is_void_on_the_restored_server_and_one_that_was_used_
     daemon.stop();
 
     kept.lose(&["siglatchd.toml", "server.key.pem", "alice.hmac", "keys", "enrol.key", "actions", "state"]);
-    let said = ok(kept.restore("one.age", &[]));
+    let said = ok(kept.restore("one.age", &["--force"]));
     assert!(said.contains("the invite of user bob was open: it is void, make another"), "{said}");
     assert!(!said.contains("carol"), "{said}");
     let daemon = kept.start();

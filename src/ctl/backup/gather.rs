@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use toml_edit::Item;
 
 use super::manifest::{FORMAT, Filed, Manifest, Part, hex};
+use super::scratch::{self, Scratch};
 use crate::clock;
 use crate::config::credential;
 use crate::ctl::ask::folder;
@@ -24,7 +25,7 @@ pub(super) struct Gathered {
     /// As the manifest lists them.
     pub(super) contents: Vec<Box<dyn Read>>,
     /// The store's copy, until it is written.
-    _scratch: Option<tempfile::TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 /// Opens all of it.
@@ -52,8 +53,7 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
     let mut scratch = None;
     let mut store = None;
     if state_dir.join(STORE).exists() {
-        let folder = tempfile::Builder::new().prefix(".backup-").tempdir_in(&state_dir);
-        let folder = folder.map_err(|error| cannot(&state_dir, "written", &error))?;
+        let folder = Scratch::make(&state_dir, scratch::MAKING)?;
         copy(&state_dir, &folder.path().join(STORE))?;
         store = standing(folder.path())?;
         take(state_dir.join(STORE), &folder.path().join(STORE), Part::Store)?;
@@ -69,6 +69,7 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
         files,
     };
     manifest.check().map_err(|what| Failure::new(Exit::Config, format!("the configuration {what}")))?;
+    scratch::sweep_written(&manifest);
     Ok(Gathered { manifest, contents, _scratch: scratch })
 }
 
@@ -126,12 +127,17 @@ pub(super) fn trail(state_dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     for entry in listed {
         let name = entry.map_err(|error| cannot(state_dir, "listed", &error))?.file_name();
         let name = name.to_string_lossy();
-        if name == "audit.key" || (name.starts_with("audit") && name.ends_with(".jsonl")) {
+        if is_trail(&name) {
             files.push(state_dir.join(&*name));
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a file of this name in the state's folder is one of them.
+pub(super) fn is_trail(name: &str) -> bool {
+    name == "audit.key" || (name.starts_with("audit") && name.ends_with(".jsonl"))
 }
 
 /// As long as it is now: a trail goes on.

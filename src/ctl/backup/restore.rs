@@ -17,11 +17,13 @@ use zeroize::Zeroizing;
 use super::gather::{STORE, trail};
 use super::manifest::{Filed, Manifest, Part};
 use super::revoked::Revoked;
+use super::scratch::{self, Scratch};
 use super::{archive, invites};
 use crate::clock;
-use crate::crash;
 use crate::config::files::{self, Existing, folder_of};
 use crate::config::{self, Colours};
+use crate::crash;
+use crate::ctl::args::FOLDER;
 use crate::ctl::args::backup::Restore;
 use crate::ctl::document::{Document, lock as lock_config};
 use crate::ctl::{internal, make_folder};
@@ -41,8 +43,7 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         let lock = Folder::enter(&manifest.state_dir)?;
         // Nor may anybody write into what is replaced.
         editing = manifest.config.exists().then(|| lock_config(&manifest.config)).transpose()?;
-        let scratch = tempfile::Builder::new().prefix(".restore-").tempdir_in(&manifest.state_dir);
-        let scratch = scratch.map_err(|error| internal(&error))?;
+        let scratch = Scratch::make(&manifest.state_dir, scratch::RESTORING)?;
         let path = scratch.path().to_owned();
         held = Some((lock, scratch));
         Ok(path)
@@ -50,12 +51,15 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
     let Some((_lock, scratch)) = held else { return Err(internal(&"no folder")) };
     let now = Now::read(&manifest, scratch.path());
     let newer = now.newer(&manifest, scratch.path());
-    if !newer.is_empty() && !args.force {
-        let what = format!("what is there is newer than the backup: {}", newer.join("; "));
-        return Err(
-            Failure::new(Exit::Config, what).hint("nothing was changed; --force restores it all the same")
-        );
+    let reasons =
+        [("what is there is newer than the backup", newer), ("it is to go elsewhere", elsewhere(&manifest))];
+    let reasons = reasons.into_iter().filter(|(_, why)| !why.is_empty());
+    let reasons: Vec<String> = reasons.map(|(head, why)| format!("{head}: {}", why.join("; "))).collect();
+    if !reasons.is_empty() && !args.force {
+        return Err(Failure::new(Exit::Config, reasons.join("; "))
+            .hint("nothing was changed; --force restores it all the same"));
     }
+    scratch::sweep_written(&manifest);
     let mut restoring = Restoring { manifest: &manifest, now, scratch: scratch.path(), said: Vec::new() };
     restoring.revoke()?;
     restoring.state()?;
@@ -63,7 +67,9 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
     restoring.others()?;
     let Restoring { said, .. } = restoring;
     drop(editing);
-    let said: String = said.iter().map(|line| format!("  {line}\n")).collect();
+    // Names come from whoever made the backup.
+    let said = said.iter().map(|line| line.replace(char::is_control, " "));
+    let said: String = said.map(|line| format!("  {line}\n")).collect();
     let config = manifest.config.display();
     if let Err(problems) = config::load(&manifest.config) {
         exit::note(problems.render(Colours::Off).trim_end());
@@ -160,7 +166,7 @@ impl Restoring<'_> {
             let folder = if filed.part == Part::Key { 0o700 } else { 0o755 };
             make_folder(folder_of(&filed.path), folder)?;
             self.keep(&filed.path)?;
-            files::write(&filed.path, &bytes, filed.mode, Existing::Replace)?;
+            files::write(&filed.path, &bytes, filed.mode_in_place(), Existing::Replace)?;
             crash::point("restore-placed");
         }
         Ok(())
@@ -207,9 +213,7 @@ impl Restoring<'_> {
             std::fs::rename(staged, &filed.path).map_err(|error| cannot(&filed.path, &error))?;
             crash::point("restore-placed");
         }
-        File::open(state_dir)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| cannot(state_dir, &error))
+        File::open(state_dir).and_then(|folder| folder.sync_all()).map_err(|error| cannot(state_dir, &error))
     }
 
     /// Takes away again what was taken away since, and what was only promised, in the backup's files that are not in place yet.
@@ -264,10 +268,7 @@ impl Restoring<'_> {
     fn keep(&mut self, file: &Path) -> Result<(), Failure> {
         let aside = beside(file);
         // Some file systems have no second names.
-        let kept = std::fs::hard_link(file, &aside).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Err(error),
-            _ => std::fs::copy(file, &aside).map(drop),
-        });
+        let kept = std::fs::hard_link(file, &aside).or_else(|_| std::fs::copy(file, &aside).map(drop));
         self.kept(file, &aside, kept)
     }
 
@@ -286,6 +287,16 @@ impl Restoring<'_> {
         crash::point("restore-aside");
         Ok(())
     }
+}
+
+/// What a backup puts where nobody would look for it: who knows its recipient may have made it.
+fn elsewhere(manifest: &Manifest) -> Vec<String> {
+    let config = &manifest.config;
+    let unusual = folder_of(config) != Path::new(FOLDER) && config.symlink_metadata().is_err();
+    let new = unusual.then(|| format!("{} is its configuration, and not there yet", config.display()));
+    let outside =
+        manifest.outside().map(|filed| format!("{} is outside of its folder", filed.path.display()));
+    new.into_iter().chain(outside).collect()
 }
 
 /// A name that is free.
