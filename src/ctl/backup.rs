@@ -12,6 +12,7 @@ mod archive;
 mod gather;
 mod invites;
 mod manifest;
+mod narrowed;
 mod restore;
 mod revoked;
 mod scratch;

@@ -373,6 +373,68 @@ fn a_bomb_is_refused_at_once_and_what_is_no_file_hangs_nobody() {
 }
 
 #[test]
+fn what_was_narrowed_since_stays_narrow() {
+    let mut kept = Kept::new();
+    kept.site.action("more", 2, "true");
+    kept.site.write_config();
+    let text = kept.with_more_people().replace("actions = [\"run\"]\n", "actions = [\"run\", \"more\"]\n");
+    let eve = "[admins.eve]\npublic_key = \"3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c\"\nrole = ";
+    let write = |text: &str, role: &str| {
+        kept.site.file("siglatchd.toml", format!("{text}{eve}\"{role}\"\n").as_bytes(), 0o600);
+    };
+    let before = text.replace(
+        "[users.dave]\n",
+        "[users.dave]\nmax_knocks = 3\nallow_from = [\"10.0.0.0/8\"]\nquota = \"2/day\"\n",
+    );
+    write(&before, "admin");
+    kept.start().stop();
+    kept.backup("one.age");
+    let newer = text
+        .replace("include = ", "allow_from = [\"10.9.0.0/16\", \"127.0.0.0/8\"]\nfreshness = \"1m\"\ninclude = ")
+        .replace("[users.bob]\n", "[users.bob]\nnot_after = 2020-01-01\nmax_knocks = 1\nbind = \"source\"\nrequire_stamp = true\n")
+        .replace("[users.carol]\n", "[users.carol]\nallow_from = [\"10.9.0.0/16\"]\nhours = \"mon 08:00-09:00\"\ncooldown = \"1h\"\n")
+        .replace("[users.dave]\n", "[users.dave]\nmax_knocks = 5\nallow_from = [\"10.9.0.0/16\", \"192.0.2.0/24\"]\nquota = \"1/day\"\n")
+        .replace("hmac_key = \"bob.hmac\"\nactions = [\"run\", \"more\"]", "hmac_key = \"bob-2.hmac\"\nactions = [\"more\"]")
+        + &kept.user("zoe", 9);
+    kept.site.file("bob-2.hmac", &[7; 32], 0o600);
+    write(&newer, "viewer");
+    let (said, code) = kept.restore("one.age", &["--force"]);
+    assert_eq!(code, 0, "{said}");
+    let config = kept.config();
+    let users = &config["users"];
+    let is = |user: &str, key: &str, wanted: &str| {
+        assert_eq!(users[user][key].to_string(), wanted, "{user} {key}: {said}")
+    };
+    is("bob", "actions", "[\"more\"]");
+    is("bob", "not_after", "2020-01-01");
+    is("bob", "max_knocks", "1");
+    is("bob", "bind", "\"source\"");
+    is("bob", "require_stamp", "true");
+    is("bob", "hmac_key", &format!("{:?}", kept.site.path("bob-2.hmac").to_str().unwrap()));
+    is("carol", "allow_from", "[\"10.9.0.0/16\"]");
+    is("carol", "hours", "\"mon 08:00-09:00\"");
+    is("carol", "cooldown", "\"1h\"");
+    is("carol", "actions", "[\"run\", \"more\"]");
+    is("dave", "max_knocks", "3");
+    is("dave", "allow_from", "[\"10.9.0.0/16\"]");
+    is("dave", "quota", "\"1/day\"");
+    assert_eq!(config["allow_from"].to_string(), "[\"10.9.0.0/16\", \"127.0.0.0/8\"]");
+    assert_eq!(config["freshness"].as_str(), Some("1m"));
+    assert_eq!(config["admins"]["eve"]["role"].as_str(), Some("viewer"));
+    for line in [
+        "user bob: what was set since stays: actions, bind, require_stamp, not_after, max_knocks, hmac_key",
+        "user carol: what was set since stays: allow_from, cooldown, hours",
+        "user dave: what was set since stays: allow_from, quota",
+        "allow_from was narrower since",
+        "administrator eve may do less since",
+        "user zoe is not in the backup",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    kept.start().stop();
+}
+
+#[test]
 fn what_a_killed_backup_left_decrypted_goes_with_the_next() {
     let kept = Kept::new();
     kept.start().stop();

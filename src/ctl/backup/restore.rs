@@ -6,6 +6,7 @@
 //! there is one at every moment: a file is kept aside by a second name, and the new one, in which everything that was revoked is
 //! revoked already, is renamed over it. Until the main file is, which comes last, it is the one of before that says what is in force.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::gather::{STORE, trail};
 use super::manifest::{Filed, Manifest, Part};
-use super::revoked::Revoked;
+use super::revoked::{Revoked, tables};
 use super::scratch::{self, Scratch};
 use super::{archive, invites};
 use crate::clock;
@@ -221,22 +222,25 @@ impl Restoring<'_> {
         let revoked = self.now.revoked.as_ref();
         let exchanged = self.exchanged()?;
         let files = self.manifest.files.iter().enumerate().filter(|(_, filed)| filed.part == Part::Config);
+        let mut users = BTreeSet::new();
         for (at, filed) in files {
             let staged = self.scratch.join(at.to_string());
             let text = std::fs::read_to_string(&staged).map_err(|error| internal(&error))?;
             let Ok(mut document) = text.parse::<DocumentMut>() else { continue };
             let mut said = invites::end(self.manifest, self.scratch, filed, &mut document, &exchanged)?;
             if let Some(revoked) = revoked {
-                said.extend(revoked.apply(&mut document));
+                said.extend(revoked.apply(&filed.path, &mut document));
                 if filed.path == self.manifest.config {
-                    said.extend(revoked.ban(&mut document));
+                    said.extend(revoked.apply_to_all(&mut document));
                 }
             }
             if !said.is_empty() {
                 std::fs::write(&staged, document.to_string()).map_err(|error| internal(&error))?;
             }
             self.said.extend(said);
+            users.extend(tables(&mut document, "users").map(|(name, _)| name));
         }
+        self.said.extend(revoked.into_iter().flat_map(|revoked| revoked.added(&users)));
         Ok(())
     }
 
