@@ -9,6 +9,7 @@
 //! runs programs from: the hash that is printed is to be kept where the backup is not, unless a passphrase encrypts it.
 
 mod archive;
+mod filed;
 mod gather;
 mod invites;
 mod manifest;

@@ -142,12 +142,39 @@ impl Kept {
         })
     }
 
+    /// siglatchd, and the port that it has again after a restart, with users who can exchange their keys.
+    fn exchanging(&mut self) -> (Daemon, String) {
+        self.site.top += "public_host = \"127.0.0.1\"\nreply = \"receipt\"\n";
+        self.site.write_config();
+        let daemon = self.start();
+        let text = fs::read_to_string(self.site.path("siglatchd.toml")).unwrap();
+        let text = text.replace("127.0.0.1:0", &daemon.address.to_string());
+        let port = daemon.address.port().to_string();
+        daemon.stop();
+        self.site.file("siglatchd.toml", text.as_bytes(), 0o600);
+        (self.start(), port)
+    }
+
+    fn siglatch(&self, home: &str, args: &[&str]) -> (String, i32) {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_siglatch"));
+        client.args(args).env("HOME", self.site.path(home)).env_remove("XDG_CONFIG_HOME");
+        let output = client.current_dir(self.site.dir.path()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8(said).unwrap(), output.status.code().unwrap())
+    }
+
     fn lose(&self, names: &[&str]) {
         for name in names {
             let path: PathBuf = self.site.path(name);
             if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
         }
     }
+}
+
+#[track_caller]
+fn ok((said, code): (String, i32)) -> String {
+    assert_eq!(code, 0, "{said}");
+    said
 }
 
 #[test]
@@ -389,7 +416,9 @@ fn what_was_narrowed_since_stays_narrow() {
     write(&before, "admin");
     kept.start().stop();
     kept.backup("one.age");
+    kept.site.file("next.key.pem", kept.site.key.to_pem().unwrap().as_bytes(), 0o600);
     let newer = text
+        .replace("\"server.key.pem\"", "\"next.key.pem\"")
         .replace("include = ", "allow_from = [\"10.9.0.0/16\", \"127.0.0.0/8\"]\nfreshness = \"1m\"\ninclude = ")
         .replace("[users.bob]\n", "[users.bob]\nnot_after = 2020-01-01\nmax_knocks = 1\nbind = \"source\"\nrequire_stamp = true\n")
         .replace("[users.carol]\n", "[users.carol]\nallow_from = [\"10.9.0.0/16\"]\nhours = \"mon 08:00-09:00\"\ncooldown = \"1h\"\n")
@@ -420,6 +449,7 @@ fn what_was_narrowed_since_stays_narrow() {
     is("dave", "quota", "\"1/day\"");
     assert_eq!(config["allow_from"].to_string(), "[\"10.9.0.0/16\", \"127.0.0.0/8\"]");
     assert_eq!(config["freshness"].as_str(), Some("1m"));
+    assert_eq!(config["private_key"].as_str(), Some("next.key.pem"));
     assert_eq!(config["admins"]["eve"]["role"].as_str(), Some("viewer"));
     for line in [
         "user bob: what was set since stays: actions, bind, require_stamp, not_after, max_knocks, hmac_key",
@@ -542,9 +572,9 @@ fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
             assert_revoked(&kept, &format!("{step}, and again"));
             let daemon = kept.start();
             daemon.send(&ahead);
-            until("the refusal", || {
-                daemon.log().iter().any(|line| line.contains("code=floor")).then_some(())
-            });
+            let about = |line: &String| line.contains("knock=") || line.contains("knock refused");
+            let told = until("what became of it", || daemon.log().into_iter().find(about));
+            assert!(told.contains("code=floor"), "{step}: {told}");
             daemon.stop();
             assert_eq!(kept.site.runs(), 1, "{step}");
         }
@@ -577,16 +607,7 @@ fn a_damaged_store_is_put_aside_and_another_servers_configuration_needs_force() 
 #[test]
 fn an_invite_that_was_open_is_void_on_the_restored_server_and_one_that_was_used_stays_its_users() {
     let mut kept = Kept::new();
-    kept.site.top += "public_host = \"127.0.0.1\"\nreply = \"receipt\"\n";
-    kept.site.write_config();
-    let daemon = kept.start();
-    let text = fs::read_to_string(kept.site.path("siglatchd.toml")).unwrap();
-    let text = text.replace("127.0.0.1:0", &daemon.address.to_string());
-    let port = daemon.address.port().to_string();
-    daemon.stop();
-    kept.site.file("siglatchd.toml", text.as_bytes(), 0o600);
-    let daemon = kept.start();
-    let ok = |(said, code): (String, i32)| if code == 0 { said } else { panic!("{said}") };
+    let (daemon, port) = kept.exchanging();
     for name in ["bob", "carol"] {
         let invite = format!("{name}.invite");
         let more = ["--once", "--expires", "2d", "--port", &port, "--profile-name", "office"];
@@ -594,20 +615,7 @@ fn an_invite_that_was_open_is_void_on_the_restored_server_and_one_that_was_used_
         ok(kept.ctl(&[&["user", "add", name], &more[..], &at[..]].concat()));
     }
     ok(kept.ctl(&["reload", "--config", "siglatchd.toml"]));
-    let siglatch = |home: &str, args: &[&str]| {
-        let mut client = Command::new(env!("CARGO_BIN_EXE_siglatch"));
-        let home = kept.site.path(home);
-        let output = client
-            .args(args)
-            .env("HOME", home)
-            .env_remove("XDG_CONFIG_HOME")
-            .current_dir(kept.site.dir.path())
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (String::from_utf8(said).unwrap(), output.status.code().unwrap())
-    };
-    ok(siglatch("carol", &["join", "carol.invite"]));
+    ok(kept.siglatch("carol", &["join", "carol.invite"]));
     kept.backup("one.age");
     daemon.stop();
 
@@ -618,11 +626,46 @@ fn an_invite_that_was_open_is_void_on_the_restored_server_and_one_that_was_used_
     let daemon = kept.start();
     let now = unix();
     until("the next second", || (unix() > now).then_some(()));
-    let (said, code) = siglatch("bob", &["join", "bob.invite"]);
+    let (said, code) = kept.siglatch("bob", &["join", "bob.invite"]);
     assert_ne!(code, 0, "{said}");
-    ok(siglatch("carol", &["knock", "office", "run"]));
+    ok(kept.siglatch("carol", &["knock", "office", "run"]));
     until("a run", || (kept.site.runs() == 1).then_some(()));
     daemon.stop();
+}
+
+#[test]
+fn with_a_lost_store_no_key_is_in_force_that_was_exchanged_for_another() {
+    let mut kept = Kept::new();
+    let (daemon, port) = kept.exchanging();
+    let more = ["--once", "--expires", "2d", "--port", &port, "--profile-name", "office"];
+    let at = ["--action", "run", "--invite", "carol.invite", "--config", "siglatchd.toml"];
+    ok(kept.ctl(&[&["user", "add", "carol"], &more[..], &at[..]].concat()));
+    ok(kept.ctl(&["reload", "--config", "siglatchd.toml"]));
+    ok(kept.siglatch("carol", &["join", "carol.invite"]));
+    ok(kept.siglatch("carol", &["knock", "office", "run"]));
+    kept.backup("one.age");
+    daemon.stop();
+
+    // One that is begun anew goes on with the trail, but knows nothing of her key.
+    kept.lose(&["state/claims.db"]);
+    kept.start().stop();
+    let said = ok(kept.restore("one.age", &["--force"]));
+    assert!(said.contains("claims.db.before-"), "{said}");
+    let daemon = kept.start();
+    let now = unix();
+    until("the next second", || (unix() > now).then_some(()));
+    ok(kept.siglatch("carol", &["knock", "office", "run"]));
+    ok(kept.ctl(&["key", "rotate", "user", "carol", "--config", "siglatchd.toml"]));
+    ok(kept.siglatch("carol", &["key", "rotate", "office"]));
+    ok(kept.siglatch("carol", &["knock", "office", "run"]));
+    daemon.stop();
+
+    kept.site.file("state/claims.db", b"no store", 0o600);
+    let (said, code) = kept.restore("one.age", &[]);
+    assert_eq!((code, said.contains("its trail has ")), (78, true), "{said}");
+    let said = ok(kept.restore("one.age", &["--force"]));
+    assert!(said.contains("user carol exchanged his key since"), "{said}");
+    assert_eq!(kept.config()["users"]["carol"]["enabled"].as_bool(), Some(false));
 }
 
 #[test]

@@ -15,13 +15,14 @@ use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 use zeroize::Zeroizing;
 
+use super::filed::Trail;
 use super::gather::{STORE, trail};
 use super::manifest::{Filed, Manifest, Part};
-use super::revoked::{Revoked, tables};
+use super::revoked::{self, Revoked, tables};
 use super::scratch::{self, Scratch};
 use super::{archive, invites};
 use crate::clock;
-use crate::config::files::{self, Existing, folder_of};
+use crate::config::files::{self, Existing, Secrecy, folder_of};
 use crate::config::{self, Colours};
 use crate::crash;
 use crate::ctl::args::FOLDER;
@@ -33,6 +34,7 @@ use crate::store::journal::Folder;
 use crate::store::keys::KeyRow;
 use crate::store::sqlite::copy::{Standing, settle, standing};
 use crate::store::sqlite::read_keys;
+use crate::wire::HmacKey;
 
 /// Runs the command.
 pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
@@ -50,7 +52,7 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         Ok(path)
     })?;
     let Some((_lock, scratch)) = held else { return Err(internal(&"no folder")) };
-    let now = Now::read(&manifest, scratch.path());
+    let now = Now::read(&manifest, scratch.path())?;
     let newer = now.newer(&manifest, scratch.path());
     let reasons =
         [("what is there is newer than the backup", newer), ("it is to go elsewhere", elsewhere(&manifest))];
@@ -87,10 +89,14 @@ struct Now {
     stranger: Option<&'static str>,
     /// None, or one that cannot be used.
     store: Option<Standing>,
+    /// What is filed, if the store cannot say it.
+    trail: Trail,
+    /// What keys are exchanged for by it, and by that of the backup.
+    keys: [Vec<KeyRow>; 2],
 }
 
 impl Now {
-    fn read(manifest: &Manifest, scratch: &Path) -> Now {
+    fn read(manifest: &Manifest, scratch: &Path) -> Result<Now, Failure> {
         let store = standing(&manifest.state_dir).ok().flatten();
         let there = manifest.config.symlink_metadata().is_ok();
         let main = manifest.files.iter().position(|file| file.path == manifest.config);
@@ -101,14 +107,18 @@ impl Now {
             Err(_) if there => (None, Some("its configuration cannot be read, nor what was revoked in it")),
             Err(_) => (None, None),
         };
-        Now { revoked, stranger, store }
+        let after = manifest.store.map_or(0, |before| before.head);
+        let trail = if store.is_none() { Trail::read(&manifest.state_dir, after) } else { Trail::default() };
+        let keys = if store.is_some() { read_keys(&manifest.state_dir)? } else { Vec::new() };
+        let keys = [keys, exchanged(manifest, scratch)?];
+        Ok(Now { revoked, stranger, store, trail, keys })
     }
 
     /// What speaks against restoring.
     fn newer(&self, manifest: &Manifest, scratch: &Path) -> Vec<String> {
         let mut newer: Vec<String> = self.stranger.iter().map(|why| (*why).to_owned()).collect();
         let head = |standing: &Option<Standing>| standing.map_or(0, |standing| standing.head);
-        let more = head(&self.store).saturating_sub(head(&manifest.store));
+        let more = head(&self.store).max(self.trail.head).saturating_sub(head(&manifest.store));
         if more > 0 {
             newer.push(format!("its trail has {more} records more"));
         }
@@ -126,7 +136,24 @@ impl Now {
     /// Whether the store that is there is the backup's, or what became of it.
     fn knows_more(&self, manifest: &Manifest) -> bool {
         let before = manifest.store.map_or(0, |before| before.head);
-        self.stranger.is_none() && self.store.is_some_and(|now| now.head >= before)
+        self.stranger.is_none() && self.store.is_some_and(|now| now.head >= before) && !self.has_lost_keys()
+    }
+
+    /// Whether the store is another than it was: one that was begun anew goes on with the trail, and knows of no exchange.
+    fn has_lost_keys(&self) -> bool {
+        let [now, before] = &self.keys;
+        let files = self.revoked.iter().flat_map(|revoked| &revoked.keys);
+        let files = files.filter_map(|file| files::read(file, Secrecy::Secret, 1024).ok());
+        let in_files: Vec<HmacKey> = files.filter_map(|bytes| HmacKey::parse(&bytes).ok()).collect();
+        let known = |row: &KeyRow| now.iter().any(|now| now.exchanged.file == row.exchanged.file);
+        let lost = before.iter().filter(|row| row.exchanged.own.is_some() && !known(row));
+        lost.into_iter().any(|row| in_files.iter().any(|key| row.exchanged.is_of(key)))
+    }
+
+    /// What keys are exchanged for, by the store that will be there.
+    fn exchanged(&self, manifest: &Manifest) -> &[KeyRow] {
+        let [now, before] = &self.keys;
+        if self.knows_more(manifest) { now } else { before }
     }
 }
 
@@ -220,14 +247,15 @@ impl Restoring<'_> {
     /// Takes away again what was taken away since, and what was only promised, in the backup's files that are not in place yet.
     fn revoke(&mut self) -> Result<(), Failure> {
         let revoked = self.now.revoked.as_ref();
-        let exchanged = self.exchanged()?;
+        let exchanged = self.now.exchanged(self.manifest);
         let files = self.manifest.files.iter().enumerate().filter(|(_, filed)| filed.part == Part::Config);
         let mut users = BTreeSet::new();
         for (at, filed) in files {
             let staged = self.scratch.join(at.to_string());
             let text = std::fs::read_to_string(&staged).map_err(|error| internal(&error))?;
             let Ok(mut document) = text.parse::<DocumentMut>() else { continue };
-            let mut said = invites::end(self.manifest, self.scratch, filed, &mut document, &exchanged)?;
+            let mut said = invites::end(self.manifest, self.scratch, filed, &mut document, exchanged)?;
+            said.extend(revoked::lost(&self.now.trail.exchanged, &mut document));
             if let Some(revoked) = revoked {
                 said.extend(revoked.apply(&filed.path, &mut document));
                 if filed.path == self.manifest.config {
@@ -242,20 +270,6 @@ impl Restoring<'_> {
         }
         self.said.extend(revoked.into_iter().flat_map(|revoked| revoked.added(&users)));
         Ok(())
-    }
-
-    /// What keys were exchanged for, by the store that will be there.
-    fn exchanged(&self) -> Result<Vec<KeyRow>, Failure> {
-        if self.now.knows_more(self.manifest) {
-            return Ok(read_keys(&self.manifest.state_dir)?);
-        }
-        let Some((at, _)) = self.manifest.place_of_store() else { return Ok(Vec::new()) };
-        // It is read by its name.
-        let folder = self.scratch.join("store");
-        std::fs::create_dir(&folder)
-            .and_then(|()| std::fs::hard_link(self.scratch.join(at.to_string()), folder.join(STORE)))
-            .map_err(|error| internal(&error))?;
-        Ok(read_keys(&folder)?)
     }
 
     /// Says which files with users and actions came in since.
@@ -291,6 +305,17 @@ impl Restoring<'_> {
         crash::point("restore-aside");
         Ok(())
     }
+}
+
+/// What keys are exchanged for, by the backup's store.
+fn exchanged(manifest: &Manifest, scratch: &Path) -> Result<Vec<KeyRow>, Failure> {
+    let Some((at, _)) = manifest.place_of_store() else { return Ok(Vec::new()) };
+    // It is read by its name.
+    let folder = scratch.join("store");
+    std::fs::create_dir(&folder)
+        .and_then(|()| std::fs::hard_link(scratch.join(at.to_string()), folder.join(STORE)))
+        .map_err(|error| internal(&error))?;
+    Ok(read_keys(&folder)?)
 }
 
 /// What a backup puts where nobody would look for it: who knows its recipient may have made it.

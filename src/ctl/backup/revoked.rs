@@ -23,6 +23,8 @@ pub(super) struct Revoked {
     admins: BTreeMap<String, Table>,
     /// What holds for everybody.
     top: Table,
+    /// What names the server's key, and the one before it; if the key is there.
+    server: Option<[Option<String>; 2]>,
     banned: BTreeSet<String>,
     zone: TimeZone,
     /// Files of users' keys that can be used.
@@ -56,6 +58,10 @@ impl Revoked {
             keys_of,
             admins: now.admins().map(|(name, admin)| (name.to_owned(), plain(admin))).collect(),
             top,
+            server: now
+                .text("private_key")
+                .filter(|key| now.folder().join(key).exists())
+                .map(|key| [Some(key.to_owned()), now.text("old_private_key").map(str::to_owned)]),
             banned: banned(now.get("deny_from")),
             zone: server_zone(now.text("zone")),
         }
@@ -96,6 +102,16 @@ impl Revoked {
         let drawn = narrow(before.as_table_mut(), &self.top, narrowed::TOP, &self.zone);
         let drawn = drawn.into_iter().map(|key| format!("{key} was narrower since: stays so"));
         let mut said: Vec<String> = drawn.collect();
+        if let Some([key, old]) = self.server.as_ref().filter(|[key, _]| text(before, "private_key") != *key)
+        {
+            for (name, is) in [("private_key", key), ("old_private_key", old)] {
+                match is {
+                    Some(is) => drop(before.insert(name, value(is))),
+                    None => drop(before.remove(name)),
+                }
+            }
+            said.push("the server has another key since: it stays".to_owned());
+        }
         let bans = banned(before.get("deny_from"));
         if !self.banned.is_subset(&bans) {
             before.insert("deny_from", value(bans.union(&self.banned).collect::<Array>()));
@@ -161,6 +177,18 @@ impl Revoked {
     }
 }
 
+/// Switches off users whose newer keys nobody has any more: those in their files are good for nothing, or stolen.
+pub(super) fn lost(exchanged: &BTreeSet<String>, before: &mut DocumentMut) -> Vec<String> {
+    let users = tables(before, "users").filter(|(name, user)| exchanged.contains(name) && is_on(*user));
+    let off = users.map(|(name, user)| {
+        user.insert("enabled", value(false));
+        format!(
+            "user {name} exchanged his key since, which is lost with the store: is disabled, make him another"
+        )
+    });
+    off.collect()
+}
+
 /// Name and keys of each table below this one.
 pub(super) fn tables<'a>(
     document: &'a mut DocumentMut,
@@ -174,6 +202,10 @@ pub(super) fn tables<'a>(
 /// The same, whether it is written in one line or in several.
 fn plain(table: &dyn TableLike) -> Table {
     table.iter().map(|(key, item)| (key.to_owned(), item.clone())).collect()
+}
+
+fn text(table: &DocumentMut, key: &str) -> Option<String> {
+    Some(table.get(key)?.as_str()?.to_owned())
 }
 
 fn is_on(table: &dyn TableLike) -> bool {
