@@ -34,7 +34,7 @@ use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rsa::rand_core::OsRng;
 use sha2::{Digest as _, Sha256};
-use siglatch::channel::{Lane, Opened, SocketId};
+use siglatch::channel::{Lane, Opened, SocketId, Under};
 use siglatch::clock::Now;
 use siglatch::judge::{Decision, Decoys, Judge};
 use siglatch::listener::opener::Opener;
@@ -104,6 +104,7 @@ impl Desk {
             local: [127, 0, 0, 1].into(),
             socket: SocketId(0),
             lane: Lane::Plain,
+            under: Under::CURRENT,
             digest: [0; 32],
             plaintext: Zeroizing::new([0; PLAINTEXT_LEN]),
         };

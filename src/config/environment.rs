@@ -88,9 +88,10 @@ impl Shape {
 const PREFIX: &str = "SIGLATCH_";
 
 /// All that stands at the top of the main file.
-const SETTINGS: [(&str, Shape); 18] = [
+const SETTINGS: [(&str, Shape); 19] = [
     ("listen", Shape::List),
     ("private_key", Shape::Text),
+    ("old_private_key", Shape::Text),
     ("server_id", Shape::Text),
     ("public_host", Shape::Text),
     ("state_dir", Shape::Text),

@@ -130,8 +130,8 @@ fn may<'a>(
     ensure(!user.is_expired(now.wall), DropReason::UserExpired)?;
 
     let action = config.action(id).ok_or(DropReason::ActionUnknown)?;
-    // Who may exchange his key may do it, whatever else he may.
-    let listed = user.actions.contains(&action.id) || action.builtin == Some(Builtin::Enrol);
+    // What is about his keys he may, whatever else he may.
+    let listed = user.actions.contains(&action.id) || action.builtin.is_some_and(Builtin::is_everybodys);
     ensure(listed, DropReason::NotPermitted)?;
     ensure(action.enabled == Enabled::Yes, DropReason::ActionDisabled)?;
     good_for(now, user, action)?;

@@ -23,6 +23,7 @@ pub(super) struct Server {
     port: u16,
     id: Option<ServerId>,
     key: PublicKey,
+    key_action: Option<ActionId>,
     enrol: Option<Enrol>,
     actions: BTreeMap<Name, Action>,
     /// Ids that somebody had who knocked: what he used would count against who is given it next.
@@ -61,6 +62,7 @@ impl Server {
             port,
             id: id.transpose()?,
             key: private.public().clone(),
+            key_action: document.builtin("server_key"),
             enrol: enrol(document, args, enrol_key)?,
             actions: actions(document),
             used: super::show::usage(document).iter().map(|usage| usage.user.0).collect(),
@@ -94,6 +96,7 @@ impl Server {
             user_id: id,
             hmac_key: HmacKey::new(random()?).map_err(|error| internal(&error))?,
             server_key: self.key.clone(),
+            key_action: self.key_action,
             enrol: self.enrol.clone(),
             actions: person.actions.iter().map(named).collect::<Result<_, Failure>>()?,
         })
