@@ -117,7 +117,7 @@ fn old_invites_and_new_ones_are_good_until_the_administrator_ends_it_and_is_told
     assert!(after.contains("old_private_key = \"server.key.pem\"\n"), "{after}");
     assert_eq!(fs::metadata(site.path("server-2.key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fs::read_to_string(site.path("server-2.pub.pem")).unwrap().contains("BEGIN PUBLIC KEY"));
-    failed(&ctl(&site, &["reload"]), 1, "private_key, old_private_key changed in the files");
+    failed(&ctl(&site, &["reload"]), 78, "private_key, old_private_key changed in the files");
 
     let daemon = again(&site, daemon);
     join(&site, "carol", port);

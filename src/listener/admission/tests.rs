@@ -108,9 +108,10 @@ fn while_two_keys_are_good_a_stamp_for_either_is_taken_and_says_which() {
     let current = std::mem::replace(&mut rig.beacon, old.clone());
     let stamped = rig.stamped(1, 0);
     assert_eq!(rig.send(HOME, &stamped), Err(DropReason::Beacon), "one key is good");
-    assert_eq!(rig.admission.beacons().len(), 13);
+    let one = rig.admission.beacons().len();
 
     let mut rig = Rig { admission: rig.admission.and_old(vec![0xc0; 256], old.clone()), ..rig };
+    assert_eq!(rig.admission.beacons().len(), 2 * one);
     // Now, a window later, and with other limits: both are in every epoch.
     for (wait, freshness) in [(0, 300), (1000, 300), (0, 3600)] {
         let _sieve_is_not_looked_at = rig.wait(Duration::from_secs(wait));
@@ -127,7 +128,6 @@ fn while_two_keys_are_good_a_stamp_for_either_is_taken_and_says_which() {
             }
         }
     }
-    assert_eq!(rig.admission.beacons().len(), 2 * 115);
     let plain = rig.sealed();
     assert_eq!(rig.send_on(Takes::Both, HOME, &plain).unwrap().under(), None, "nobody can tell");
     // Below the larger of the two.
