@@ -347,15 +347,15 @@ const MISTAKES: &[(&str, &str)] = &[
         "error: HERE/open-folder is writable by its group (mode 0775) @ 2:15 => chmod g-w HERE/open-folder",
     ),
     (
-        "old_private_key = \"gone.pem\"",
+        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"server.key.pem\"\nold_private_key = \"gone.pem\"",
         "error: HERE/gone.pem is not there @ 3:19 => name the right one, or make it first",
     ),
     (
-        "old_private_key = \"same.pem\"",
+        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"server.key.pem\"\nold_private_key = \"same.pem\"",
         "error: `old_private_key` is the same key as `private_key` @ 3:19 => leave it out",
     ),
     (
-        "old_private_key = \"long.pem\"",
+        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"server.key.pem\"\nold_private_key = \"long.pem\"",
         "error: `old_private_key` has 3072 bits, `private_key` 2048: knocks for both are to be equally long @ 3:19 => a key of another length ends every invite: leave this out",
     ),
     (
@@ -764,6 +764,9 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
     folder.write("enrol.key", 0o600, &[7; 32]);
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("vectors/siglatch-v1.json")).unwrap();
+    folder.write("server.old.pem", 0o600, recorded["private_key_pem"].as_str().unwrap().as_bytes());
     folder.write("control.token", 0o600, &[b'7'; 32]);
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);
@@ -776,6 +779,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
         config.server_id = None;
         config.audit.webhook = None;
         config.enrol_key = None;
+        config.old_private_key = None;
         config.made = Default::default();
         config.limits.workers = 0;
         controls.borrow_mut().push(std::mem::take(&mut config.control));

@@ -6,6 +6,7 @@
 mod overlap;
 
 use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use rsa::rand_core::OsRng;
@@ -51,6 +52,7 @@ fn begin(mut document: Document) -> Result<(), Failure> {
     set(&mut document, OLD, Some(&named))?;
     let mut begun = Begun::default();
     begun.write(path.clone(), pem.as_bytes(), 0o600, Existing::Keep)?;
+    give_as(&old, &path)?;
     begun.write(public_file(&path), public.as_bytes(), 0o644, Existing::Keep)?;
     crash::point("rotate-before-config");
     document.save()?;
@@ -97,6 +99,18 @@ fn finish(mut document: Document, args: &ServerRotate) -> Result<(), Failure> {
          next: systemctl restart siglatchd\n",
         path.display()
     ))
+}
+
+/// Gives the new file to whom the old one belongs: a siglatchd that is not root could not read it, and would not start.
+fn give_as(old: &Path, new: &Path) -> Result<(), Failure> {
+    let given = old.metadata().and_then(|meta| match new.metadata()?.uid() {
+        own if own == meta.uid() => Ok(()),
+        _ => chown(new, Some(meta.uid()), Some(meta.gid())),
+    });
+    given.map_err(|error| {
+        let what = format!("{} cannot be given to whom {} belongs: {error}", new.display(), old.display());
+        Failure::new(Exit::of_io(&error), what).hint("run this as root; nothing was changed")
+    })
 }
 
 /// What is not this program's to write.

@@ -1,4 +1,4 @@
-//! The server's public key in pieces, as receipts carry it to who has the one before. WIRE.md "A new key for the server".
+//! The server's public key in pieces, as receipts carry it to who has the one before.
 //!
 //! ```text
 //! knock:   option 5 (the argument of a built-in action) = offset u16

@@ -49,10 +49,11 @@ impl Document {
         &self,
         made: Option<&EnrolSecret>,
     ) -> Result<Option<(EnrolSecret, ActionId)>, Failure> {
-        let (Some(id), Some(file)) = (self.builtin("enrol"), self.text("enrol_key")) else { return Ok(None) };
+        let Some(id) = self.builtin("enrol") else { return Ok(None) };
         if let Some(made) = made {
             return Ok(Some((made.clone(), id)));
         }
+        let Some(file) = self.text("enrol_key") else { return Ok(None) };
         let path = self.folder().join(file);
         let bytes = files::read(&path, Secrecy::Secret, 1024)?;
         let secret = EnrolSecret::parse(&bytes)
