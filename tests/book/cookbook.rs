@@ -67,7 +67,8 @@ fn the_scripts_of_the_cookbook_do_what_it_says() {
     }
     let run = |name: &str, said: &str| {
         let path = folder.path().join("actions").join(name);
-        let output = Command::new("sh").arg("-c").arg(format!("printf '{said}' | {}", path.display())).output();
+        let output =
+            Command::new("sh").arg("-c").arg(format!("printf '{said}' | {}", path.display())).output();
         let output = output.unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };

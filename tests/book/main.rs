@@ -13,8 +13,10 @@
 mod commands;
 mod cookbook;
 mod links;
+mod operations;
 mod page;
 mod reference;
+mod security;
 mod start;
 
 use std::fs;

@@ -44,8 +44,10 @@ impl Page {
                     block.text.push('\n');
                 }
                 None => {
-                    marker =
-                        line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")).map(str::to_owned);
+                    marker = line
+                        .strip_prefix("<!-- ")
+                        .and_then(|rest| rest.strip_suffix(" -->"))
+                        .map(str::to_owned);
                     page.prose += line;
                     page.prose.push('\n');
                 }

@@ -92,11 +92,7 @@ fn when(path: &str) -> String {
 
 /// The rows of keys.
 fn rows(text: &str) -> Vec<Vec<String>> {
-    Page::parse(text)
-        .rows()
-        .into_iter()
-        .filter(|row| row.len() == 6 && row[0].starts_with('`'))
-        .collect()
+    Page::parse(text).rows().into_iter().filter(|row| row.len() == 6 && row[0].starts_with('`')).collect()
 }
 
 /// What src/config/raw.rs says.
@@ -159,7 +155,8 @@ fn defaults_and_limits_are_those_of_the_reference() {
             let allowed: Vec<&str> = row[3].split('`').skip(1).step_by(2).collect();
             let mut differs = false;
             for &value in &allowed {
-                let loaded = site.with(path, Some(value)).unwrap_or_else(|bad| panic!("{path} = {value}: {bad}"));
+                let loaded =
+                    site.with(path, Some(value)).unwrap_or_else(|bad| panic!("{path} = {value}: {bad}"));
                 let at_restart = !bare.config.restart_changes(&loaded.config).is_empty();
                 assert!(!at_restart || row[4] == "restart", "{path} = {value}: not before a restart");
                 differs |= at_restart;
@@ -172,7 +169,10 @@ fn defaults_and_limits_are_those_of_the_reference() {
                 && row[3].contains(" to ")
             {
                 for beyond in [below(least), above(most)].into_iter().flatten() {
-                    assert!(site.with(path, Some(&beyond)).is_err(), "{path} = {beyond} is beyond the limits");
+                    assert!(
+                        site.with(path, Some(&beyond)).is_err(),
+                        "{path} = {beyond} is beyond the limits"
+                    );
                     limits += 1;
                 }
             } else if !allowed.is_empty() {
@@ -201,9 +201,9 @@ fn below(least: &str) -> Option<String> {
 fn above(most: &str) -> Option<String> {
     match most.parse::<i64>() {
         Ok(number) => Some((number + 1).to_string()),
-        Err(_) if most.ends_with("MiB\"") => {
-            Some(((most.trim_matches('"').trim_end_matches("MiB").parse::<i64>().unwrap() << 20) + 1).to_string())
-        }
+        Err(_) if most.ends_with("MiB\"") => Some(
+            ((most.trim_matches('"').trim_end_matches("MiB").parse::<i64>().unwrap() << 20) + 1).to_string(),
+        ),
         Err(_) => Some(most.trim_end_matches('"').to_owned() + "1ms\""),
     }
 }
@@ -255,7 +255,10 @@ impl Site {
             ("audit", ""),
             ("limits", ""),
             ("control", ""),
-            ("admins.*", "public_key = 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'\nrole = 'viewer'"),
+            (
+                "admins.*",
+                "public_key = 'd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'\nrole = 'viewer'",
+            ),
             ("users.*", "id = 1\nhmac_key = 'alice.hmac'"),
             ("actions.*", action),
         ];

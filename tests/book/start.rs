@@ -50,7 +50,10 @@ fn the_quick_start_is_a_part_of_the_first_page() {
         let all = lines(&page, marker);
         let mut rest = all.iter();
         for line in lines(&readme, marker) {
-            assert!(rest.any(|other| *other == line), "{marker}: not on the first page, or not in this order: {line}");
+            assert!(
+                rest.any(|other| *other == line),
+                "{marker}: not on the first page, or not in this order: {line}"
+            );
             count += 1;
         }
     }
