@@ -15,9 +15,11 @@ mod cookbook;
 mod links;
 mod operations;
 mod page;
+mod pictures;
 mod reference;
 mod security;
 mod start;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -24,6 +24,25 @@ fn the_first_pages_commands_take_a_newcomer_to_ssh_behind_a_knock() {
 }
 
 #[test]
+fn a_client_that_was_written_after_the_specification_knocks_and_is_answered() {
+    let mut site = crate::common::Site::new();
+    site.top += "reply = \"receipt\"\nbind = \"server\"\n";
+    let site = site.with_run();
+    let daemon = site.start();
+    let public = site.file("server.pub.pem", site.key.public().to_pem().unwrap().as_bytes(), 0o644);
+    let output = Command::new("python3")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/knock.py"))
+        .args(["127.0.0.1", &daemon.address.port().to_string()])
+        .args([public.to_str().unwrap(), &"07".repeat(16), "1", site.path("alice.hmac").to_str().unwrap()])
+        .args(["1", "hi"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("'status': 'done'"), "{said}");
+    assert_eq!(daemon.stop().count("ran"), 1);
+}
+
+#[test]
 fn the_catalogue_has_every_code_and_no_other() {
     let catalogue = read("docs/codes.md");
     let rows: BTreeSet<&str> =
