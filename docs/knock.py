@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A client in one page: docs/wire.md as a program. Needs Python 3 and `cryptography`.
+"""A client in two pages: docs/wire.md as a program. Needs Python 3 and `cryptography`.
 
-    knock.py HOST PORT SERVER.pub.pem SERVER_ID USER_ID HMAC_KEY_FILE ACTION_ID [PAYLOAD]
+    knock.py ACTION [PAYLOAD] < INVITE
 
-Sends one stamped knock that is bound to the server, and prints the receipt. The file of the key has 64 hex digits.
+Reads an invite in one line (siglatch1:...) from standard input. Sends one stamped knock that is bound
+to the server, and prints the receipt.
 """
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -80,18 +82,57 @@ def open_receipt(datagram, key, mac):
     }
 
 
-def main(host, port, public_key, server_id, user_id, key_file, action_id, payload=""):
-    with open(public_key, "rb") as file:
-        public = serialization.load_pem_public_key(file.read())
-    with open(key_file) as file:
-        key = bytes.fromhex(file.read())
-    spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+def read_invite(line):
+    """What an invite in one line holds."""
+    text = "".join(line.split())
+    if not text.startswith("siglatch1:"):
+        raise ValueError("no invite")
+    text = text[len("siglatch1:"):]
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    body, checksum = data[:-8], data[-8:]
+    if hashlib.sha256(body).digest()[:8] != checksum:
+        raise ValueError("the invite was cut or mistyped")
+    at = 0
+
+    def take(length):
+        nonlocal at
+        at += length
+        if at > len(body):
+            raise ValueError("the invite is too short")
+        return body[at - length : at]
+
+    def number(length):
+        return int.from_bytes(take(length), "big")
+
+    def name():
+        return take(number(1)).decode()
+
+    flags = number(1)
+    if flags & ~15:
+        raise ValueError("an invite of a later version")
+    invite = {"name": name(), "host": name(), "addresses": [take(16) for _ in range(number(1))], "port": number(2)}
+    invite.update(user=name(), user_id=number(2), key=take(32), spki=take(number(2)))
+    invite["server_id"] = take(16) if flags & 1 else None
+    if flags & 8:
+        invite["exchange"] = {"k": take(32), "action": number(1), "once": number(1) == 1}
+    invite["actions"] = {}
+    for _ in range(number(1)):
+        action, flags = number(1), number(1)
+        invite["actions"][name()] = {"id": action, "door": bool(flags & 1), "totp": bool(flags & 2)}
+    if at != len(body):
+        raise ValueError("the invite is too long")
+    return invite
+
+
+def main(action, payload=""):
+    invite = read_invite(sys.stdin.read())
+    key, spki, user_id = invite["key"], invite["spki"], invite["user_id"]
     now, challenge = int(time.time()), int.from_bytes(os.urandom(4), "little")
-    binding = binding_to(bytes.fromhex(server_id))
-    plain, mac = plaintext(key, now, int(user_id), int(action_id), challenge, payload.encode(), binding)
-    sealed = public.encrypt(plain, padding.PKCS1v15())
-    datagram = sealed + stamp(sealed, spki, key, int(user_id), now)
-    family, kind, _, _, to = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+    action_id, binding = invite["actions"][action]["id"], binding_to(invite["server_id"])
+    plain, mac = plaintext(key, now, user_id, action_id, challenge, payload.encode(), binding)
+    sealed = serialization.load_der_public_key(spki).encrypt(plain, padding.PKCS1v15())
+    datagram = sealed + stamp(sealed, spki, key, user_id, now)
+    family, kind, _, _, to = socket.getaddrinfo(invite["host"], invite["port"], type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind) as udp:
         udp.connect(to)
         udp.settimeout(1)
@@ -108,6 +149,6 @@ def main(host, port, public_key, server_id, user_id, key_file, action_id, payloa
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (8, 9):
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:]))

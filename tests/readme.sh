@@ -123,7 +123,9 @@ ip netns exec "$server" nft list set inet siglatch ssh4 | grep '10.77.0.2 timeou
 {
     echo "set -euo pipefail"
     block "server later" start.md
-    echo "[ -z \"\$(nft list set inet siglatch ssh4 | grep 10.77.0.2)\" ]"
+    # shellcheck disable=SC2016
+    echo 'for _ in $(seq 200); do nft list set inet siglatch ssh4 | grep 10.77.0.2 || break; sleep 0.05; done'
+    echo '! nft list set inet siglatch ssh4 | grep 10.77.0.2'
 } > "$work/later"
 grep -q 'siglatchctl revoke' "$work/later"
 if ! nsenter --target "$host" --mount --net bash -x "$work/later" >"$work/later.log" 2>&1; then

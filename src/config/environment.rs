@@ -88,11 +88,12 @@ impl Shape {
 const PREFIX: &str = "SIGLATCH_";
 
 /// All that stands at the top of the main file.
-const SETTINGS: [(&str, Shape); 18] = [
+const SETTINGS: [(&str, Shape); 19] = [
     ("listen", Shape::List),
     ("private_key", Shape::Text),
     ("server_id", Shape::Text),
     ("public_host", Shape::Text),
+    ("public_addresses", Shape::List),
     ("state_dir", Shape::Text),
     ("runtime_dir", Shape::Text),
     ("freshness", Shape::Text),

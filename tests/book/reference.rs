@@ -140,7 +140,9 @@ fn defaults_and_limits_are_those_of_the_reference() {
     let (mut defaults, mut limits) = (0, 0);
     for section in sections() {
         let (_, part) = page.split_once(&format!("## {}\n", section.title)).unwrap();
-        for (key, row) in section.keys.iter().zip(rows(part.split("\n## ").next().unwrap())) {
+        let rows = rows(part.split("\n## ").next().unwrap());
+        for key in &section.keys {
+            let row = rows.iter().find(|row| row[0] == format!("`{}`", key.name)).expect(&key.path);
             let path = key.path.as_str();
             let bare = site.with(path, None).unwrap_or_else(|bad| panic!("{path}: {bad}"));
             if let Some(default) = value(&row[2]) {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use siglatch::reason::DropReason;
+use siglatch::wire::invite::Invite;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -29,14 +31,28 @@ fn a_client_that_was_written_after_the_specification_knocks_and_is_answered() {
     site.top += "reply = \"receipt\"\nbind = \"server\"\n";
     let site = site.with_run();
     let daemon = site.start();
-    let public = site.file("server.pub.pem", site.key.public().to_pem().unwrap().as_bytes(), 0o644);
-    let output = Command::new("python3")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/knock.py"))
-        .args(["127.0.0.1", &daemon.address.port().to_string()])
-        .args([public.to_str().unwrap(), &"07".repeat(16), "1", site.path("alice.hmac").to_str().unwrap()])
-        .args(["1", "hi"])
-        .output()
-        .unwrap();
+    let invite = Invite::parse(&format!(
+        "siglatch = 1\nname = \"office\"\nhost = \"127.0.0.1\"\naddresses = [\"192.0.2.1\"]\nport = {}\nserver_id = \"{}\"\n\
+         user = \"alice\"\nuser_id = 1\nhmac_key = \"{}\"\nserver_key = \"\"\"\n{}\"\"\"\n[enrol]\nkey = \"{}\"\naction = 255\n\
+         [actions]\nother = 2\nrun = {{ id = 1, door = false }}\n",
+        daemon.address.port(),
+        "07".repeat(16),
+        *site.hmac.to_hex(),
+        site.key.public().to_pem().unwrap(),
+        "cd".repeat(32),
+    ));
+    let line = invite.unwrap().to_line().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/knock.py");
+    let mut client = Command::new("python3");
+    client
+        .arg(script)
+        .args(["run", "hi"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    client.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+    let output = client.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.contains("'status': 'done'"), "{said}");
     assert_eq!(daemon.stop().count("ran"), 1);
