@@ -252,11 +252,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, old_private_key, server_id, enrol_key, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, old_private_key, server_id, enrol_key, public_host, public_addresses, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
-        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, old_private_key, server_id, enrol_key, public_host, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, old_private_key, server_id, enrol_key, public_host, public_addresses, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
     ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
@@ -764,8 +764,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
     folder.write("enrol.key", 0o600, &[7; 32]);
-    let recorded: serde_json::Value =
-        serde_json::from_str(include_str!("vectors/siglatch-v1.json")).unwrap();
+    let recorded: serde_json::Value = serde_json::from_str(include_str!("vectors/siglatch-v1.json")).unwrap();
     folder.write("server.old.pem", 0o600, recorded["private_key_pem"].as_str().unwrap().as_bytes());
     folder.write("control.token", 0o600, &[b'7'; 32]);
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();

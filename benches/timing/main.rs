@@ -61,7 +61,10 @@ fn main() -> ExitCode {
         openers
             .take(if old.is_some() { 1 } else { usize::MAX })
             .map(|(name, opener)| {
-                let opener = old.map_or(Ok(opener), |old| opener.and_old(old.der())).unwrap();
+                let opener = match old {
+                    Some(old) => opener.and_old(old.der()).unwrap(),
+                    None => opener,
+                };
                 (name, format!("{name}{what}"), opener)
             })
             .collect::<Vec<_>>()

@@ -63,6 +63,7 @@ fn joined(site: &Site, to: SocketAddr, actions: &[(&str, u8, Opens)]) {
         hmac_key: site.hmac.clone(),
         server_key: site.key.public().clone(),
         key_action: None,
+        addresses: Vec::new(),
         enrol: None,
         actions: actions.iter().map(action).collect::<BTreeMap<_, _>>(),
     };

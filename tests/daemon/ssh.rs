@@ -366,6 +366,7 @@ fn profiles(site: &Site) {
         hmac_key: site.hmac.clone(),
         server_key: site.key.public().clone(),
         key_action: None,
+        addresses: Vec::new(),
         enrol: None,
         actions: doors(Opens::Door),
     };

@@ -83,10 +83,10 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
     };
     document.files().try_for_each(|file| add(file, Part::Config))?;
     let folder = document.folder();
-    let servers = ["private_key", "old_private_key"].into_iter().filter_map(|key| document.text(key));
-    for key in servers.filter(|key| is_file(key)).map(|key| folder.join(key)) {
+    for key in TOP_KEYS.into_iter().filter_map(|key| document.text(key)).filter(|key| is_file(key)) {
+        let key = folder.join(key);
         add(&key, Part::Key)?;
-        // Beside it, if it is there: whoever made it by hand may not have it.
+        // Beside a key of the server's, if it is there: whoever made it by hand may not have it.
         let public = public_file(&key);
         if public.exists() {
             add(&public, Part::Key)?;
@@ -176,6 +176,9 @@ fn cannot(path: &Path, done: &str, error: &io::Error) -> Failure {
 
 /// The store's file in the state's folder.
 pub(super) const STORE: &str = "claims.db";
+
+/// Where the top level names keys.
+const TOP_KEYS: [&str; 3] = ["private_key", "old_private_key", "enrol_key"];
 
 /// Where users and actions name keys.
 const KEYS: [(&str, &str); 5] = [
