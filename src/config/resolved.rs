@@ -1,6 +1,7 @@
 //! The configuration as the daemon uses it: valid by construction.
 
 mod audit;
+mod builtin;
 mod control;
 mod exchange;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use audit::{Audit, AuditPayload};
+pub use builtin::Builtin;
 pub use control::{Admin, Argument, Control, Loopback, Remote, Role};
 pub use exchange::Exchange;
 
@@ -344,29 +346,6 @@ impl Action {
             Some(Builtin::Remote(_) | Builtin::Whoami) | None => &[],
         };
         [held, coded, named].concat()
-    }
-}
-
-/// Something that the daemon does itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Builtin {
-    /// Says who knocked, and what he may knock for; harms nobody.
-    Whoami,
-    /// Something of an administrator's, from afar.
-    Remote(Remote),
-    /// Exchanges the key of who knocks.
-    Enrol,
-    /// Tells the server's public key, a piece at a time.
-    ServerKey,
-}
-
-impl Builtin {
-    /// Whether every user may knock for it, whatever he is granted, at any time, and as often as he likes: it is about his keys.
-    pub fn is_everybodys(self) -> bool {
-        match self {
-            Builtin::Enrol | Builtin::ServerKey => true,
-            Builtin::Remote(_) | Builtin::Whoami => false,
-        }
     }
 }
 

@@ -55,9 +55,10 @@ fn begin(mut document: Document) -> Result<(), Failure> {
     give_as(&old, &path)?;
     begun.write(public_file(&path), public.as_bytes(), 0o644, Existing::Keep)?;
     crash::point("rotate-before-config");
+    // They stay, whatever comes of it: when writing the configuration fails, it may name them all the same.
+    begun.done();
     document.save()?;
     crash::point("rotate-after-config");
-    begun.done();
     exit::say(&format!(
         "made {}: {} names it, and {} stays good beside it\n\
          next: systemctl restart siglatchd; invites from now on need that\n\
@@ -75,15 +76,20 @@ fn finish(mut document: Document, args: &ServerRotate) -> Result<(), Failure> {
             format!("{}: one key of the server's is good: there is no {OLD}", document.path().display());
         return Err(Failure::new(Exit::Config, what).hint("siglatchctl key rotate server makes another"));
     };
-    let behind = Overlap::of(&document).map(|overlap| overlap.behind).unwrap_or_default();
-    if !behind.is_empty() {
+    by_hand(&document, &named, END_BY_HAND)?;
+    // The one that is left has to be there.
+    let current = document.text(CURRENT).ok_or_else(|| missing(&document, CURRENT))?;
+    if credential::place(current).is_none() {
+        read(&document.folder().join(current))?;
+    }
+    let overlap = Overlap::of(&document).filter(|overlap| !overlap.behind.is_empty());
+    if let Some(Overlap { behind, users, .. }) = overlap {
         exit::note(&format!("not moved to the new key: {}", behind.join(", ")));
+        let locked_out = format!("lock out {} of {users} users, until each has a new invite", behind.len());
         if !args.yes {
-            let locked_out = format!("lock out {} users, until each has a new invite", behind.len());
             confirm(&format!("this would {locked_out}"), &format!("ending the old key will {locked_out}"))?;
         }
     }
-    by_hand(&document, &named, END_BY_HAND)?;
     let path = document.folder().join(&named);
     let public = read(&path).ok().map(|key| key.public().clone());
     set(&mut document, OLD, None)?;

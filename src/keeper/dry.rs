@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::channel::{Lane, Opened, SocketId, Under};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::config::resolved::Enabled;
+use crate::config::resolved::{Enabled, KeyFile};
 use crate::control::TestKnock;
 use crate::listener::opener::Opener;
 use crate::wire::stamp::{BeaconKey, Epoch, StampKey, Stamped, Stamper, stamp};
@@ -97,9 +97,11 @@ impl Dry {
 fn opener(config: &Config) -> Result<Opener, String> {
     let key = config.private_key.read().map_err(|failure| failure.what)?;
     let opener = Opener::new(key.der()).map_err(|error| error.to_string())?;
-    let Some(old) = &config.old_private_key else { return Ok(opener) };
-    let old = old.read().map_err(|failure| failure.what)?;
-    opener.and_old(old.der()).map_err(|error| error.to_string())
+    // Its file may be gone before siglatchd is started without it.
+    match config.old_private_key.as_ref().map(KeyFile::read) {
+        Some(Ok(old)) => opener.and_old(old.der()).map_err(|error| error.to_string()),
+        Some(Err(_)) | None => Ok(opener),
+    }
 }
 
 /// Whose stamp it is, and for which key.

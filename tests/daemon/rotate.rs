@@ -164,7 +164,7 @@ fn old_invites_and_new_ones_are_good_until_the_administrator_ends_it_and_is_told
 
     let asked = ctl(&site, &["key", "rotate", "server", "--finish"]);
     failed(&asked, 64, "not moved to the new key: alice");
-    failed(&asked, 64, "lock out 1 user");
+    failed(&asked, 64, "lock out 1 of 3 users");
     assert!(site.path("server.key.pem").exists() && config(&site).contains("old_private_key"));
     let said = ok(ctl(&site, &["key", "rotate", "server", "--finish", "--yes"]));
     assert!(said.contains("next: systemctl restart siglatchd"), "{said}");
