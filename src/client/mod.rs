@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{self, INVITE_MAX, Invite, Until};
+use crate::wire::invite::{self, Enrol, INVITE_MAX, Invite, Until};
 use args::{Cli, Command, Key};
 use profile::Profiles;
 
@@ -74,6 +74,8 @@ fn join(args: args::Join) -> Result<(), Failure> {
         profile::parse(&args.file.display().to_string(), &bytes)?
     };
     invite.name = args.name.unwrap_or(invite.name);
+    // The half of an exchange that is ours is made here: one that comes along is known to who wrote it.
+    invite.enrol = invite.enrol.map(|enrol| Enrol { secret: None, ..enrol });
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let profiles = Profiles::of_environment()?;
     let path = profiles.install(&invite, existing)?;

@@ -190,8 +190,12 @@ impl Document {
         if let Some(made) = made {
             return Ok(Some((made.clone(), id)));
         }
-        let path = self.folder().join(file);
-        let bytes = files::read(&path, Secrecy::Secret, 1024)?;
+        let path = credential::place(file).unwrap_or_else(|| Ok(self.folder().join(file)));
+        let wrong = |(what, hint): (String, &str)| {
+            Failure::new(Exit::Config, format!("{}: {what}", self.path.display())).hint(hint)
+        };
+        let path = path.map_err(wrong)?;
+        let bytes = credential::read(&path, 1024)?;
         let secret = EnrolSecret::parse(&bytes)
             .map_err(|bad| Failure::new(Exit::Config, format!("{}: {bad}", path.display())))?;
         Ok(Some((secret, id)))

@@ -17,7 +17,7 @@ use super::args::UserAdd;
 use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, print};
 use crate::config::allowance::{last_moment, server_zone};
-use crate::config::files::Existing;
+use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
@@ -66,16 +66,26 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
         files.iter().try_for_each(|(path, _)| absent(path))?;
     }
     make_folder(&keys, 0o700)?;
+    // A key that is replaced comes last: before the configuration says what it is good for, nobody may have it.
+    let (later, first): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| path.exists());
     let mut begun = Begun::default();
     enrol.iter().try_for_each(|made| made.write(&mut begun))?;
-    for (path, bytes) in &files {
-        begun.write(path.clone(), bytes, 0o600, existing)?;
+    for (path, bytes) in first {
+        begun.write(path.clone(), bytes, 0o600, Existing::Keep)?;
     }
     for made in made.iter().filter(|made| made.file.is_none()) {
         print("the invite", &made.text)?;
     }
     document.save()?;
     begun.done();
+    if args.once && show::has_no_store(&document) {
+        exit::note(
+            "warning: siglatchd did not run here yet, and voids what invites there are when it makes its store: start it, then make this one again",
+        );
+    }
+    for (path, bytes) in later {
+        files::write(path, bytes, 0o600, existing)?;
+    }
     report(&document, args, &made)
 }
 

@@ -66,6 +66,18 @@ impl Exchanges {
         }
     }
 
+    /// What the store is to keep where it has forgotten what became of invites: nobody gets a key for those of these files any more.
+    /// `random`: 32 bytes, fresh.
+    pub(super) fn void(files: &Config, mut random: impl FnMut() -> [u8; 32]) -> Vec<KeyRow> {
+        let invited = files.users.values().filter(|user| matches!(user.exchange, Exchange::Invites { .. }));
+        let rows = invited.filter_map(|user| {
+            let next = Next { client: EnrolPublic::NOBODY, key: HmacKey::new(random()).ok()? };
+            let exchanged = Exchanged { next: Some(next), ..Exchanged::of(&user.hmac_key) };
+            Some(KeyRow { user: user.id, exchanged })
+        });
+        rows.collect()
+    }
+
     /// The files have been read again.
     pub(super) fn read(&mut self, files: Arc<Config>) {
         let key = |config: &Config, name: &str| {
@@ -100,6 +112,7 @@ impl Exchanges {
         let known = self.kept.get(&user.id).filter(|kept| kept.is_of(&file.hmac_key)).cloned();
         let known = known.unwrap_or_else(|| Exchanged::of(&file.hmac_key));
         match &known.next {
+            Some(next) if next.client == EnrolPublic::NOBODY => return Begun::Useless,
             Some(next) if next.client == client => return Begun::Again,
             Some(_) => return Begun::Taken,
             None => {}
@@ -177,7 +190,7 @@ impl Exchanges {
             user.hmac_key = own.key.clone();
             user.exchange = user.exchange.after(own.leave);
         }
-        user.next = kept.next.as_ref().map(|next| {
+        user.next = kept.next.as_ref().filter(|next| next.client != EnrolPublic::NOBODY).map(|next| {
             // So that he can knock for the same exchange again, and be told that it is done.
             let exchange = Exchange::Rotates(Duration::MAX);
             Arc::new(User { hmac_key: next.key.clone(), exchange, next: None, ..user.clone() })

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use crate::control::{Reply, Request};
+use crate::config::change::Change;
+use crate::control::{How, Reply, Request, Set};
 use crate::ctl::args::{UserRemove, Way};
 use crate::ctl::ask::{ask, folder, nothing};
 use crate::ctl::document::{Document, Standing, lock};
@@ -80,10 +81,20 @@ pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known,
     Err(Failure::new(failure.exit, what).hint(hint))
 }
 
-/// The same, and ends what the user holds.
+/// The same, and ends what the user holds. He is out also where siglatchd cannot read the files, for whatever else is wrong in them.
 pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
-    if have_read(way, document)? == Known::AtStart {
+    let read = have_read(way, document);
+    if matches!(read, Ok(Known::AtStart)) {
         return Ok(());
+    }
+    if let Err(failure) = read {
+        let off = Change { key: format!("users.{user}.enabled"), value: Some("false".to_owned()) };
+        let reply = ask(way, &Request::Set(Set { changes: vec![off], how: How::Apply }))?;
+        let Reply::Set(_) = reply else { return Err(failure) };
+        let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
+        let Reply::Revoked(_) = reply else { return Err(nothing(&reply)) };
+        let what = format!("{user} is switched off in siglatchd, and holds no lease; but {}", failure.what);
+        return Err(Failure { what, ..failure });
     }
     let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
     let Reply::Revoked(leases) = reply else { return Err(nothing(&reply)) };

@@ -122,6 +122,17 @@ pub(super) fn usage(_document: &Document) -> Vec<Usage> {
     Vec::new()
 }
 
+/// Whether there is none yet, where one is to be.
+#[cfg(feature = "sqlite")]
+pub(super) fn has_no_store(document: &Document) -> bool {
+    state(document).is_some_and(|folder| !folder.join("claims.db").exists())
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(super) fn has_no_store(_document: &Document) -> bool {
+    false
+}
+
 /// Where the store is, if it is on a disk.
 #[cfg(feature = "sqlite")]
 fn state(document: &Document) -> Option<PathBuf> {

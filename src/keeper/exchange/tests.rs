@@ -142,6 +142,20 @@ fn another_key_in_the_file_ends_all_that_became_of_the_one_before() {
 }
 
 #[test]
+fn an_invite_that_is_void_gives_nobody_a_key_until_there_is_another() {
+    let rows = Exchanges::void(&invited(), || [7; 32]);
+    assert_eq!(rows.len(), 1);
+    assert!(Exchanges::void(&files("", 1), || [7; 32]).is_empty());
+    let mut exchanges = Exchanges::new(invited(), rows);
+    assert!(alice(&exchanges).next.is_none());
+    assert_eq!(begin(&mut exchanges, 5), Begun::Useless);
+    let user = alice(&exchanges);
+    assert_eq!(exchanges.begin(&user, EnrolPublic::NOBODY, knock(5)), Begun::Useless);
+    exchanges.read(files("invite_until = 2027-01-15T08:00:00Z", 2));
+    keep(begin(&mut exchanges, 5));
+}
+
+#[test]
 fn a_key_is_rotated_once_for_each_leave() {
     let rotates = |year: u16| files(&format!("rotate_until = {year}-01-15T08:00:00Z"), 1);
     let mut exchanges = Exchanges::new(rotates(2027), Vec::new());
