@@ -107,13 +107,17 @@ fn send(
 fn told(name: &Name, until: Until, failure: Failure) -> Failure {
     let again = format!("siglatch key rotate {name} tries again");
     let hint = match (failure.exit, until) {
-        (Exit::Permission, Until::Nothing) => {
-            format!(
-                "if you did not use this invite before, somebody else did: tell the administrator; else {again}"
-            )
+        (Exit::Permission, _) if failure.what.contains("key-taken") => {
+            "somebody else has sent for a key with yours: tell the administrator".to_owned()
         }
+        (Exit::Permission, Until::Nothing) => "ask the administrator for another invite".to_owned(),
         (Exit::Permission, Until::All) => {
             "the administrator has to give leave: siglatchctl key rotate user".to_owned()
+        }
+        (Exit::NoAnswer, Until::Nothing) => {
+            format!(
+                "an invite that was used before gets no answer: if it was not you who did, tell the administrator; else {again}"
+            )
         }
         (_, Until::Nothing | Until::All) => again,
     };

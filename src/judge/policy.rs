@@ -137,6 +137,8 @@ fn may<'a>(
     good_for(now, user, action)?;
 
     let least = config.bind.max(user.bind).max(action.bind);
+    // What is sent there is good for nobody else, wherever it comes from, and its client knows no address yet.
+    let least = if action.builtin == Some(Builtin::Enrol) { least.min(Bound::Server) } else { least };
     ensure(bound >= least, DropReason::Binding)?;
     let lists = [&config.allow_from, &user.allow_from, &action.allow_from];
     let allowed = lists.iter().all(|list| list.allows(source)) && !config.deny_from.names(source);

@@ -185,6 +185,23 @@ fn a_client_that_did_not_hear_that_its_key_is_kept_gets_it_after_the_leave_is_ov
 }
 
 #[test]
+fn a_join_that_had_no_answer_goes_on_with_the_half_that_it_has_sent() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    let file = site.path("siglatchd.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("127.0.0.1:0", &daemon.address.to_string());
+    daemon.stop();
+    failed(&siglatch(&site, "bob", &["join", &invite]), 3, "tell the administrator");
+    let daemon = site.start_with(|_| fs::write(&file, &text).unwrap());
+    let said = ok(siglatch(&site, "bob", &["join", &invite, "--force", "--name", "other"]));
+    assert!(said.contains("the profile office was begun with this invite: it goes on"), "{said}");
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    daemon.stop();
+    assert_eq!(site.runs(), 1);
+}
+
+#[test]
 fn an_invite_that_brings_a_half_of_the_exchange_along_has_no_say_in_it() {
     let site = site();
     let daemon = site.start();
@@ -316,6 +333,56 @@ fn while_a_key_is_rotated_both_are_good_and_the_first_knock_under_the_new_one_en
     until("the old key is dead", || ok(ctl(&site, &["status"])).contains("not-authentic 1").then_some(()));
     daemon.stop();
     assert_eq!(site.runs(), 2);
+}
+
+#[test]
+fn another_exchange_under_a_key_that_is_new_is_refused_and_the_new_key_is_good() {
+    let (site, keeper) = exchanging(&format!("rotate_until = {LATER}"));
+    let daemon = site.start();
+    let client = EnrolSecret::new([1; 32]);
+    daemon.send(&sends(&site, &site.hmac, client.public()));
+    count(&daemon, "accepted", 1);
+    let of = Exchanged { key: &site.hmac, server: site.server_id, user: UserId(1) };
+    let new = client.at_client(keeper.public(), of).unwrap();
+    // The listener knows the new key's stamps by then.
+    daemon.send(&site.datagram());
+    until("a run under the old key", || (site.runs() == 1).then_some(()));
+    daemon.send(&sends(&site, &new, EnrolSecret::new([2; 32]).public()));
+    count(&daemon, "key-exchange", 1);
+    daemon.send(&stamped(&site, &new, &knock(1, b"")));
+    until("a run under the new key", || (site.runs() == 2).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_key_is_exchanged_where_all_else_is_bound_to_the_source() {
+    let mut site = site();
+    site.top += "bind = \"source\"\n";
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    failed(&siglatch(&site, "bob", &["knock", "office", "run"]), 77, "binding");
+    ok(siglatch(&site, "bob", &["knock", "office", "run", "--source", "127.0.0.1"]));
+    until("a run", || (site.runs() == 1).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_user_who_is_gone_from_the_files_alone_is_out_when_he_is_removed_again() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    let socket = site.path("runtime/control.sock");
+    let away = site.path("runtime/away.sock");
+    fs::rename(&socket, &away).unwrap();
+    let said = ctl(&site, &["user", "remove", "bob", "--yes"]);
+    failed(&said, 75, "the files are changed, but siglatchd runs and is not at");
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    fs::rename(&away, &socket).unwrap();
+    failed(&ctl(&site, &["user", "remove", "bob", "--yes"]), 64, "there is no user bob");
+    failed(&siglatch(&site, "bob", &["knock", "office", "run", "--wait", "1s"]), 3, "");
+    daemon.stop();
 }
 
 #[test]

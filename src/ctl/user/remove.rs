@@ -10,6 +10,7 @@ use crate::ctl::args::{UserRemove, Way};
 use crate::ctl::ask::{ask, folder, nothing};
 use crate::ctl::document::{Document, Standing, lock};
 use crate::exit::{self, Exit, Failure};
+use crate::store::journal::Folder;
 use crate::wire::invite::Name;
 use crate::work::leases::Whom;
 
@@ -17,7 +18,13 @@ use crate::work::leases::Whom;
 pub(in crate::ctl) fn remove(args: &UserRemove) -> Result<(), Failure> {
     let _lock = lock(&args.way.config)?;
     let mut document = Document::open(&args.way.config)?;
-    known(&document, &args.name)?;
+    if let Err(failure) = known(&document, &args.name) {
+        // One who was removed from the files before siglatchd was told, is out now.
+        if let Ok(Reply::Reloaded { .. }) = ask(&args.way, &Request::Reload) {
+            drop(ask(&args.way, &Request::Revoke(Whom::User(args.name.to_string()))));
+        }
+        return Err(failure);
+    }
     let keys = own_keys(&document, &args.name);
     if !args.yes {
         confirm(&args.name, &keys)?;
@@ -67,7 +74,18 @@ pub(in crate::ctl) enum Known {
 pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known, Failure> {
     let socket = folder(document, "runtime_dir", "/run/siglatch").join(crate::control::SOCKET);
     if way.tcp.is_none() && !way.socket.as_ref().unwrap_or(&socket).exists() {
-        exit::say("siglatchd does not run: it is so when it starts\n")?;
+        let state = folder(document, "state_dir", "/var/lib/siglatch");
+        if state.is_dir() && Folder::enter(&state).is_err_and(|error| error.exit == Exit::TryAgain) {
+            let what =
+                format!("the files are changed, but siglatchd runs and is not at {}", socket.display());
+            return Err(Failure::new(Exit::TryAgain, what).hint(
+                "say where with --socket, or in the environment that it has; then: siglatchctl reload",
+            ));
+        }
+        exit::say(&format!(
+            "siglatchd does not run (nothing is at {}): it is so when it starts\n",
+            socket.display()
+        ))?;
         return Ok(Known::AtStart);
     }
     let failure = match ask(way, &Request::Reload) {
@@ -89,10 +107,12 @@ pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> R
     }
     if let Err(failure) = read {
         let off = Change { key: format!("users.{user}.enabled"), value: Some("false".to_owned()) };
-        let reply = ask(way, &Request::Set(Set { changes: vec![off], how: How::Apply }))?;
-        let Reply::Set(_) = reply else { return Err(failure) };
-        let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
-        let Reply::Revoked(_) = reply else { return Err(nothing(&reply)) };
+        let set = Request::Set(Set { changes: vec![off], how: How::Apply });
+        let (Ok(Reply::Set(_)), Ok(Reply::Revoked(_))) =
+            (ask(way, &set), ask(way, &Request::Revoke(Whom::User(user.to_string()))))
+        else {
+            return Err(failure);
+        };
         let what = format!("{user} is switched off in siglatchd, and holds no lease; but {}", failure.what);
         return Err(Failure { what, ..failure });
     }
