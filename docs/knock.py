@@ -108,13 +108,14 @@ def read_invite(line):
         return take(number(1)).decode()
 
     flags = number(1)
-    if flags & ~15:
+    if flags & ~31:
         raise ValueError("an invite of a later version")
     invite = {"name": name(), "host": name(), "addresses": [take(16) for _ in range(number(1))], "port": number(2)}
     invite.update(user=name(), user_id=number(2), key=take(32), spki=take(number(2)))
     invite["server_id"] = take(16) if flags & 1 else None
     if flags & 8:
         invite["exchange"] = {"k": take(32), "action": number(1), "once": number(1) == 1}
+    invite["key_action"] = number(1) if flags & 16 else None
     invite["actions"] = {}
     for _ in range(number(1)):
         action, flags = number(1), number(1)

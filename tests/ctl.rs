@@ -406,7 +406,7 @@ fn what_init_and_user_add_make_is_what_the_daemon_takes() {
     add(&desk, &["alice", "--action", "hello"]).ok();
     with_listener_user(&desk, "srv/siglatchd.toml");
     let said = desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
-    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 2\n");
+    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 3\n");
     assert_eq!(said.err, "");
 }
 
@@ -471,6 +471,7 @@ fn users_and_actions_are_listed_as_tables() {
         [
             "ACTION ID USERS RUNS ENABLED".to_owned(),
             "whoami 250 - builtin whoami yes".to_owned(),
+            "server-key 251 - builtin server_key yes".to_owned(),
             format!("hello 1 alice {} yes", hello.display())
         ]
     );

@@ -18,6 +18,7 @@ mod profile;
 mod proxy;
 mod reach;
 mod relay;
+mod server_key;
 mod ssh;
 mod target;
 mod totp;
@@ -51,6 +52,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Ssh(args) => exit::end(ssh::ssh(args)),
             Command::SshConfig(args) => exit::end(ssh::config(&args)),
             Command::Key(Key::Rotate(args)) => exit::end(exchange::rotate(&args)),
+            Command::Key(Key::Update(args)) => exit::end(server_key::update(&args)),
             Command::Whoami(args) => exit::end(whoami::whoami(&args)),
             Command::Wait(args) => exit::end(door::wait(args)),
         },

@@ -23,8 +23,8 @@ use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
 use crate::wire::{Invite, UserId};
 use invite::{Ids, Server};
-pub(super) use remove::{have_read, in_force, known, remove};
-pub(super) use show::{exchanged, show};
+pub(super) use remove::{confirm, have_read, in_force, known, remove};
+pub(super) use show::{exchanged, is_over, moved, show};
 
 /// Someone to be added.
 struct Person {

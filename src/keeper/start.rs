@@ -7,6 +7,7 @@ use std::sync::Arc;
 use listenfd::ListenFd;
 
 use super::exchange::Exchanges;
+use super::moved::Moving;
 use super::pending::TakenOver;
 use super::sockets::{self, Sockets};
 use super::{cannot, inherited};
@@ -32,6 +33,7 @@ use crate::work::leases::{Leases, Record};
 pub(super) struct Started {
     /// The configuration, with the keys that are in force.
     pub(super) exchanges: Exchanges,
+    pub(super) moving: Moving,
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
@@ -71,12 +73,13 @@ pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) 
     let (journal, audit) = open_journal(&config, &mut *store)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let hooks = recover_hooks(&mut *store, clock.now())?;
+    let moving = Moving::new(&config, store.moved(clock.now().unix())?);
     if past == Past::Forgotten {
         void_invites(&config, &mut *store, clock.now())?;
     }
     let exchanges = Exchanges::new(config, store.keys(clock.now().unix())?);
     let judge = Judge::new(exchanges.config(), decoys());
-    Ok(Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
+    Ok(Started { exchanges, moving, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
 }
 
 /// What is not there is said once.

@@ -24,6 +24,7 @@ pub(super) struct Server {
     port: u16,
     id: Option<ServerId>,
     key: PublicKey,
+    key_action: Option<ActionId>,
     enrol: Option<Enrol>,
     actions: BTreeMap<Name, Action>,
 }
@@ -64,6 +65,7 @@ impl Server {
             port,
             id: id.transpose()?,
             key: private.public().clone(),
+            key_action: document.builtin("server_key"),
             enrol: enrol(document, args, enrol_key)?,
             actions: actions(document),
         })
@@ -97,6 +99,7 @@ impl Server {
             user_id: id,
             hmac_key: HmacKey::new(random()?).map_err(|error| internal(&error))?,
             server_key: self.key.clone(),
+            key_action: self.key_action,
             enrol: self.enrol.clone(),
             actions: person.actions.iter().map(named).collect::<Result<_, Failure>>()?,
         })

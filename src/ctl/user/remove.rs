@@ -27,7 +27,10 @@ pub(in crate::ctl) fn remove(args: &UserRemove) -> Result<(), Failure> {
     }
     let keys = own_keys(&document, &args.name);
     if !args.yes {
-        confirm(&args.name, &keys)?;
+        let name = &args.name;
+        let files: Vec<String> = keys.iter().map(|key| key.display().to_string()).collect();
+        let asked = format!("this removes {name}, and {}", files.join(" and "));
+        confirm(&format!("this would remove {name} and his keys"), &asked)?;
     }
     document.remove_user(&args.name);
     document.keep_old(OLD)?;
@@ -130,15 +133,13 @@ fn own_keys(document: &Document, name: &Name) -> BTreeSet<PathBuf> {
     own.map(|(_, file)| file).collect()
 }
 
-/// Asks, at a terminal.
-fn confirm(name: &Name, keys: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+/// Asks, at a terminal; elsewhere `would` says what was not done.
+pub(in crate::ctl) fn confirm(would: &str, asked: &str) -> Result<(), Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        let what = format!("this would remove {name} and his keys");
-        return Err(Failure::new(Exit::Usage, what).hint("--yes says that you mean it"));
+        return Err(Failure::new(Exit::Usage, would).hint("--yes says that you mean it"));
     }
-    let keys: Vec<String> = keys.iter().map(|key| key.display().to_string()).collect();
-    let asked = format!("this removes {name}, and {}; type yes: ", keys.join(" and "));
+    let asked = format!("{asked}; type yes: ");
     let mut typed = String::new();
     let answer = write!(io::stderr().lock(), "{asked}").and_then(|()| stdin.lock().read_line(&mut typed));
     match answer {

@@ -17,10 +17,12 @@ use crate::ctl::args::UserShow;
 #[cfg(feature = "sqlite")]
 use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
+use crate::ctl::server_key::Overlap;
 use crate::exit::{self, Failure};
 use crate::store::keys::{Exchanged, fingerprint};
+use crate::store::moved::MovedRow;
 #[cfg(feature = "sqlite")]
-use crate::store::sqlite::{read_keys, read_usage};
+use crate::store::sqlite::{read_keys, read_moved, read_usage};
 use crate::store::usage::Usage;
 use crate::wire::HmacKey;
 
@@ -62,6 +64,7 @@ fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
         .map(|most| format!(" of {most}{}", if i128::from(ran) < i128::from(most) { "" } else { ", SPENT" }));
     rows.push(row("ran", format!("{ran}{}", of.unwrap_or_default())));
     rows.extend(last.map(|last| row("last", last)));
+    rows.extend(id.zip(Overlap::of(document)).map(|(id, overlap)| row("server key", overlap.of_user(id))));
     rows
 }
 
@@ -97,9 +100,14 @@ pub(in crate::ctl) fn exchanged(_document: &Document) -> Vec<Exchanged> {
 }
 
 fn over(document: &Document, item: &Item) -> &'static str {
+    if is_over(document, item) { ", OVER" } else { "" }
+}
+
+/// Whether his `not_after` has come.
+pub(in crate::ctl) fn is_over(document: &Document, item: &Item) -> bool {
     let text = item.as_str().map(str::to_owned).or_else(|| item.as_datetime().map(ToString::to_string));
     let last = text.and_then(|text| last_moment(&text, &server_zone(document.text("zone"))));
-    if last.is_some_and(|last| last < clock::wall()) { ", OVER" } else { "" }
+    last.is_some_and(|last| last < clock::wall())
 }
 
 /// How often his id ran anything, and when last.
@@ -131,6 +139,17 @@ pub(super) fn has_no_store(document: &Document) -> bool {
 #[cfg(not(feature = "sqlite"))]
 pub(super) fn has_no_store(_document: &Document) -> bool {
     false
+}
+
+/// Who knocked under which of the server's keys; nothing where there is no store that can be read.
+#[cfg(feature = "sqlite")]
+pub(in crate::ctl) fn moved(document: &Document) -> Vec<MovedRow> {
+    state(document).map(|folder| read_moved(&folder).unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(in crate::ctl) fn moved(_document: &Document) -> Vec<MovedRow> {
+    Vec::new()
 }
 
 /// Where the store is, if it is on a disk.
