@@ -31,6 +31,7 @@ pub(crate) mod include;
 mod key_file;
 #[cfg(feature = "server")]
 mod load;
+#[cfg(feature = "server")]
 mod made;
 #[cfg(feature = "server")]
 mod problems;
@@ -51,6 +52,7 @@ pub use check::{check, doors_telling, load_telling};
 pub(crate) use load::TEXT_MAX;
 #[cfg(feature = "server")]
 pub use load::{Loaded, doors, load, load_with};
+#[cfg(feature = "server")]
 pub use made::Made;
 #[cfg(feature = "server")]
 pub use problems::{Colours, Problem, Problems};

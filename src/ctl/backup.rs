@@ -10,6 +10,7 @@
 
 mod archive;
 mod gather;
+mod invites;
 mod manifest;
 mod restore;
 mod revoked;

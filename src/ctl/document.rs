@@ -24,8 +24,8 @@ pub(super) struct Document {
     /// The file itself, where `path` is a link: a link is not to be replaced by a file.
     real: PathBuf,
     main: DocumentMut,
-    /// The same with what the environment says over it, which is never saved.
-    effective: DocumentMut,
+    /// What the environment says over its top level, which is never saved.
+    environment: DocumentMut,
     included: Vec<DocumentMut>,
     /// Where those are.
     files: Vec<PathBuf>,
@@ -39,8 +39,8 @@ impl Document {
         let real = path.canonicalize().map_err(|error| missing(path, &error))?;
         let path = std::path::absolute(path).map_err(|error| missing(path, &error))?;
         let main = parse(&path)?;
-        let effective = effective(&main)?;
-        let patterns = effective.get("include").and_then(Item::as_array);
+        let environment = environment()?;
+        let patterns = environment.get("include").or_else(|| main.get("include")).and_then(Item::as_array);
         let patterns = patterns.into_iter().flatten();
         let wrong = |(what, hint): (String, String)| {
             Failure::new(Exit::Config, format!("{}: {what}", path.display())).hint(hint)
@@ -53,7 +53,7 @@ impl Document {
         files.remove(&path);
         let included = files.iter().map(|file| parse(file)).collect::<Result<_, _>>()?;
         let (files, changed) = (files.into_iter().collect(), BTreeSet::new());
-        Ok(Document { path, real, main, effective, included, files, changed })
+        Ok(Document { path, real, main, environment, included, files, changed })
     }
 
     /// The file, as it is named.
@@ -92,7 +92,7 @@ impl Document {
 
     /// A top-level value, the environment's if that has one.
     pub(super) fn get(&self, key: &str) -> Option<&Item> {
-        self.effective.get(key)
+        self.environment.get(key).or_else(|| self.main.get(key))
     }
 
     /// A top-level text.
@@ -366,13 +366,12 @@ pub(super) fn lock(config: &Path) -> Result<File, Failure> {
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// What siglatchd would read here.
-fn effective(main: &DocumentMut) -> Result<DocumentMut, Failure> {
-    let mut effective = main.clone();
-    let bad = environment::apply(&mut effective);
-    match bad.into_iter().find(|bad| !bad.harmless) {
+/// What siglatchd would read over its file here.
+fn environment() -> Result<DocumentMut, Failure> {
+    let mut document = DocumentMut::new();
+    match environment::apply(&mut document).into_iter().find(|bad| !bad.harmless) {
         Some(bad) => Err(Failure::new(Exit::Config, bad.what).hint(bad.hint)),
-        None => Ok(effective),
+        None => Ok(document),
     }
 }
 

@@ -217,6 +217,57 @@ fn a_damaged_store_is_put_aside_and_another_servers_configuration_needs_force() 
 }
 
 #[test]
+fn an_invite_that_was_open_is_void_on_the_restored_server_and_one_that_was_used_stays_its_users() {
+    let mut kept = Kept::new();
+    kept.site.top += "public_host = \"127.0.0.1\"\nreply = \"receipt\"\n";
+    kept.site.write_config();
+    let daemon = kept.start();
+    let text = fs::read_to_string(kept.site.path("siglatchd.toml")).unwrap();
+    let text = text.replace("127.0.0.1:0", &daemon.address.to_string());
+    let port = daemon.address.port().to_string();
+    daemon.stop();
+    kept.site.file("siglatchd.toml", text.as_bytes(), 0o600);
+    let daemon = kept.start();
+    let ok = |(said, code): (String, i32)| if code == 0 { said } else { panic!("{said}") };
+    for name in ["bob", "carol"] {
+        let invite = format!("{name}.invite");
+        let more = ["--once", "--expires", "2d", "--port", &port, "--profile-name", "office"];
+        let at = ["--action", "run", "--invite", &invite, "--config", "siglatchd.toml"];
+        ok(kept.ctl(&[&["user", "add", name], &more[..], &at[..]].concat()));
+    }
+    ok(kept.ctl(&["reload", "--config", "siglatchd.toml"]));
+    let siglatch = |home: &str, args: &[&str]| {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_siglatch"));
+        let home = kept.site.path(home);
+        let output = client
+            .args(args)
+            .env("HOME", home)
+            .env_remove("XDG_CONFIG_HOME")
+            .current_dir(kept.site.dir.path())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8(said).unwrap(), output.status.code().unwrap())
+    };
+    ok(siglatch("carol", &["join", "carol.invite"]));
+    kept.backup("one.age");
+    daemon.stop();
+
+    kept.lose(&["siglatchd.toml", "server.key.pem", "alice.hmac", "keys", "enrol.key", "actions", "state"]);
+    let said = ok(kept.restore("one.age", &[]));
+    assert!(said.contains("the invite of user bob was open: it is void, make another"), "{said}");
+    assert!(!said.contains("carol"), "{said}");
+    let daemon = kept.start();
+    let now = unix();
+    until("the next second", || (unix() > now).then_some(()));
+    let (said, code) = siglatch("bob", &["join", "bob.invite"]);
+    assert_ne!(code, 0, "{said}");
+    ok(siglatch("carol", &["knock", "office", "run"]));
+    until("a run", || (kept.site.runs() == 1).then_some(()));
+    daemon.stop();
+}
+
+#[test]
 fn a_backup_that_was_touched_or_is_for_somebody_else_changes_nothing() {
     let kept = Kept::new();
     kept.start().stop();

@@ -75,6 +75,9 @@ fn the_documents_links_lead_somewhere() {
         for target in
             read(document).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned())
         {
+            if target.starts_with("https://") {
+                continue;
+            }
             let file = target.split('#').next().unwrap();
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file);
             assert!(path.exists(), "{document}: {target}");

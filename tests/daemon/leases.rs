@@ -63,7 +63,7 @@ fn a_door_opens_for_as_long_as_is_asked_and_closes_by_itself() {
     let ids: Vec<&str> = text.lines().map(|line| line.split(' ').nth(3).unwrap()).collect();
     let id = field(&began, "lease").unwrap();
     assert_eq!(ids, [&id, &id]);
-    assert_eq!(leases(&site).len(), 0);
+    until("its row is gone", || leases(&site).is_empty().then_some(()));
     let stopped = daemon.stop();
     assert_eq!((stopped.count("received"), stopped.count("ran")), (1, 1));
 }

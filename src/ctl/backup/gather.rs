@@ -82,7 +82,7 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
     };
     document.files().try_for_each(|file| add(file, Part::Config))?;
     let folder = document.folder();
-    if let Some(key) = document.text("private_key").filter(|key| is_file(key)) {
+    for key in TOP_KEYS.into_iter().filter_map(|key| document.text(key)).filter(|key| is_file(key)) {
         add(&folder.join(key), Part::Key)?;
     }
     let control = document.get("control").and_then(Item::as_table_like);
@@ -171,6 +171,9 @@ fn cannot(path: &Path, done: &str, error: &io::Error) -> Failure {
 
 /// The store's file in the state's folder.
 pub(super) const STORE: &str = "claims.db";
+
+/// Where the top level names keys.
+const TOP_KEYS: [&str; 2] = ["private_key", "enrol_key"];
 
 /// Where users and actions name keys.
 const KEYS: [(&str, &str); 5] = [

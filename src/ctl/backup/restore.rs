@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 use zeroize::Zeroizing;
 
-use super::archive;
 use super::gather::{STORE, trail};
 use super::manifest::{Filed, Manifest, Part};
 use super::revoked::Revoked;
+use super::{archive, invites};
 use crate::clock;
 use crate::config::files::{self, Existing, folder_of};
 use crate::config::{self, Colours};
@@ -19,7 +19,9 @@ use crate::ctl::document::{Document, lock};
 use crate::ctl::{internal, make_folder};
 use crate::exit::{self, Exit, Failure};
 use crate::store::journal::Folder;
+use crate::store::keys::KeyRow;
 use crate::store::sqlite::copy::{Standing, settle, standing};
+use crate::store::sqlite::read_keys;
 
 /// Runs the command.
 pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
@@ -181,17 +183,21 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// Takes away again what was taken away since, in the backup's files that are not in place yet.
+    /// Takes away again what was taken away since, and what was only promised, in the backup's files that are not in place yet.
     fn revoke(&mut self) -> Result<(), Failure> {
-        let Some(revoked) = &self.now.revoked else { return Ok(()) };
+        let revoked = self.now.revoked.as_ref();
+        let exchanged = self.exchanged()?;
         let files = self.manifest.files.iter().enumerate().filter(|(_, filed)| filed.part == Part::Config);
         for (at, filed) in files {
             let staged = self.scratch.join(at.to_string());
             let text = std::fs::read_to_string(&staged).map_err(|error| internal(&error))?;
             let Ok(mut document) = text.parse::<DocumentMut>() else { continue };
-            let mut said = revoked.apply(&mut document);
-            if filed.path == self.manifest.config {
-                said.extend(revoked.ban(&mut document));
+            let mut said = invites::end(self.manifest, self.scratch, filed, &mut document, &exchanged)?;
+            if let Some(revoked) = revoked {
+                said.extend(revoked.apply(&mut document));
+                if filed.path == self.manifest.config {
+                    said.extend(revoked.ban(&mut document));
+                }
             }
             if !said.is_empty() {
                 std::fs::write(&staged, document.to_string()).map_err(|error| internal(&error))?;
@@ -199,6 +205,20 @@ impl Restoring<'_> {
             self.said.extend(said);
         }
         Ok(())
+    }
+
+    /// What keys were exchanged for, by the store that will be there.
+    fn exchanged(&self) -> Result<Vec<KeyRow>, Failure> {
+        if self.now.knows_more(self.manifest) {
+            return Ok(read_keys(&self.manifest.state_dir)?);
+        }
+        let Some((at, _)) = self.manifest.place_of_store() else { return Ok(Vec::new()) };
+        // It is read by its name.
+        let folder = self.scratch.join("store");
+        std::fs::create_dir(&folder)
+            .and_then(|()| std::fs::hard_link(self.scratch.join(at.to_string()), folder.join(STORE)))
+            .map_err(|error| internal(&error))?;
+        Ok(read_keys(&folder)?)
     }
 
     /// Says which files with users and actions came in since.
@@ -245,8 +265,9 @@ fn same(one: &Path, other: &Path) -> bool {
     read(one).is_some_and(|one| Some(one) == read(other))
 }
 
+/// To the second: of a file that differs, the second of the backup is after it.
 fn changed_since(file: &Path, then: u64) -> bool {
-    std::fs::metadata(file).is_ok_and(|meta| u64::try_from(meta.mtime()).is_ok_and(|changed| changed > then))
+    std::fs::metadata(file).is_ok_and(|meta| u64::try_from(meta.mtime()).is_ok_and(|changed| changed >= then))
 }
 
 fn cannot(file: &Path, error: &io::Error) -> Failure {

@@ -83,7 +83,7 @@ impl Revoked {
 }
 
 /// Name and keys of each table below this one.
-fn tables<'a>(
+pub(super) fn tables<'a>(
     document: &'a mut DocumentMut,
     section: &str,
 ) -> impl Iterator<Item = (String, &'a mut dyn TableLike)> {

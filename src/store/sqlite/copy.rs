@@ -61,7 +61,7 @@ pub fn standing(folder: &Path) -> Result<Option<Standing>, StoreError> {
         .map_err(fail)
 }
 
-/// Makes a copy fit to be a store again: knocks made up to `floor` are refused, and nobody is let in by what was promised before it.
+/// Makes a copy fit to be a store again: knocks made up to `floor` are refused.
 ///
 /// # Errors
 ///
@@ -72,11 +72,5 @@ pub fn settle(file: &Path, floor: u32) -> Result<(), StoreError> {
     let connection = Connection::open_with_flags(file, flags).map_err(fail)?;
     let raise = "UPDATE state SET refuse_through = max(refuse_through, ?1), boot_id = NULL";
     connection.execute(raise, [floor]).map_err(fail)?;
-    for table in PROMISES {
-        connection.execute(&format!("DELETE FROM {table}"), ()).map_err(fail)?;
-    }
     connection.close().map_err(|(_, error)| fail(error))
 }
-
-/// Tables of what somebody has been handed and may still use: invites that were open. None of them is kept here yet.
-const PROMISES: &[&str] = &[];
