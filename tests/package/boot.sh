@@ -100,7 +100,7 @@ sh_inside 'install -D -m 600 /etc/siglatch/server.key.pem /etc/credstore/siglatc
     mkdir -p /etc/credstore.encrypted
     systemd-creds --name=alice encrypt /etc/siglatch/keys/alice.hmac /etc/credstore.encrypted/siglatch-alice
     rm /etc/siglatch/server.key.pem /etc/siglatch/keys/alice.hmac
-    sed -i "s|\"server.key.pem\"|\"credential:server\"|; s|\"keys/alice.hmac\"|\"credential:alice\"|" /etc/siglatch/siglatchd.toml' >/dev/null
+    sed -i "s|\"server.key.pem\"|\"credential:server\"|; s|\"keys/alice.hmac\"|\"credential:alice\"|" /etc/siglatch/siglatchd.toml' >/dev/null 2>&1
 promise "it takes them" drop_in credentials <<'UNIT'
 [Service]
 LoadCredential=server:/etc/credstore/siglatch-server
@@ -148,11 +148,11 @@ drop_in file <<'UNIT'
 [Service]
 StandardError=append:/var/log/siglatchd.log
 UNIT
-knock hello >/dev/null
+knock hello >/dev/null 2>&1
 promise "the knock is there" wait_for inside grep hello /var/log/siglatchd.log
 promise "logrotate takes the file away" inside logrotate --force /etc/logrotate.d/siglatchd
 promise "with what was in it" inside grep hello /var/log/siglatchd.log.1
-knock hello >/dev/null
+knock hello >/dev/null 2>&1
 promise "what comes next is in the new one" wait_for inside grep hello /var/log/siglatchd.log
 promise "which has nothing else" sh_inside '! tr -d "\0" </var/log/siglatchd.log | cmp - /var/log/siglatchd.log | grep .'
 drop_in file </dev/null
