@@ -75,6 +75,29 @@ fn a_knock_is_sent_bound_to_the_server_and_stamped_and_said() {
 }
 
 #[test]
+fn a_server_whose_name_nothing_knows_is_knocked_where_its_invite_says_that_it_is() {
+    let (socket, desk) = office();
+    let there = "public_host = \"no.name.invalid\"\npublic_addresses = [\"127.0.0.1\"]";
+    let config = desk.read("srv/siglatchd.toml").replace("public_host = \"127.0.0.1\"", there);
+    desk.write("srv/siglatchd.toml", config, 0o600);
+    let add = ["user", "add", "bob", "--action", "hello", "--config", "srv/siglatchd.toml"];
+    desk.ctl(&[&add[..], &["--profile-name", "away"]].concat()).ok();
+    desk.siglatch(&["join", "bob.invite.toml"]).ok();
+    let said = desk.siglatch(&["knock", "away", "hello"]).ok();
+    assert!(
+        said.err.contains("cannot resolve no.name.invalid")
+            && said.err.contains("its profile knows where it is"),
+        "{}",
+        said.err
+    );
+    assert_eq!(receive(&socket).len(), 288);
+    // The line has them too.
+    let invite = Invite::parse(&desk.read("bob.invite.toml")).unwrap();
+    let line = Invite::parse(&invite.to_line().unwrap()).unwrap();
+    assert_eq!(line.addresses, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
 fn a_knock_is_stamped_as_the_invite_says_unless_told_otherwise() {
     let (socket, desk) = office();
     let invite = desk.read("alice.invite.toml");

@@ -249,10 +249,16 @@ pub(super) fn destinations(args: &args::Knock, target: &Target) -> Result<Vec<So
     let narrowed =
         [args.bind_address, args.source, args.address].iter().any(Option::is_some) || args.save.is_some();
     let door = target.opens == Some(Opens::Door) && !narrowed && !args.ipv4 && !args.ipv6;
-    let found = (host.as_str(), *port)
-        .to_socket_addrs()
-        .map_err(|error| Failure::new(Exit::TryAgain, format!("cannot resolve {host}: {error}")))?;
-    let found: Vec<SocketAddr> = found.map(folded).collect();
+    let found: Vec<SocketAddr> = match (host.as_str(), *port).to_socket_addrs() {
+        Ok(found) => found.map(folded).collect(),
+        Err(error) if target.addresses.is_empty() => {
+            return Err(Failure::new(Exit::TryAgain, format!("cannot resolve {host}: {error}")));
+        }
+        Err(error) => {
+            exit::note(&format!("cannot resolve {host} ({error}): its profile knows where it is"));
+            target.addresses.iter().map(|address| SocketAddr::new(*address, *port)).collect()
+        }
+    };
     let v4 = || found.iter().find(|to| to.is_ipv4()).copied();
     let v6 = || found.iter().find(|to| to.is_ipv6()).copied();
     let (chosen, wanted) = match (args.bind_address, args.all_families || door, args.ipv4, args.ipv6) {

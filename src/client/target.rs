@@ -1,5 +1,7 @@
 //! Who knocks where and for what: from a profile, or from the options that stand in its place.
 
+use std::net::IpAddr;
+
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use zeroize::Zeroizing;
@@ -22,6 +24,8 @@ pub(super) struct Target {
     /// `ssh (1)`, or the number alone.
     pub(super) what: String,
     pub(super) host: Host,
+    /// Where it is when nothing knows that name.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) port: u16,
     pub(super) server_id: Option<ServerId>,
     pub(super) user: UserId,
@@ -93,6 +97,7 @@ impl Target {
             who: format!("{} ({})", invite.user, invite.user_id),
             what,
             host: invite.host,
+            addresses: invite.addresses,
             port: invite.port,
             server_id: invite.server_id,
             user: invite.user_id,
@@ -178,6 +183,7 @@ fn direct(host: &Host, args: &Direct, action: &str) -> Result<Target, NoTarget> 
         who: user_id.to_string(),
         what: action.to_string(),
         host: host.clone(),
+        addresses: Vec::new(),
         port: *port,
         server_id: args.server_id,
         user: UserId(*user_id),

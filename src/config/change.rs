@@ -28,6 +28,9 @@ pub struct Taken {
     pub change: Change,
     /// When it is in force.
     pub takes: Takes,
+    /// The variable of the daemon's environment that stands over its files for it: what a file says is not in force after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<String>,
 }
 
 /// When a setting takes effect.

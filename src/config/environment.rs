@@ -22,6 +22,13 @@ pub(crate) fn is_set() -> bool {
     variables().next().is_some()
 }
 
+/// The one that stands over the file for this setting, if it is set.
+pub(crate) fn variable(key: &str) -> Option<String> {
+    let (key, _) = SETTINGS.iter().find(|(setting, _)| *setting == key)?;
+    let name = format!("{PREFIX}{}", key.to_ascii_uppercase());
+    std::env::var_os(&name).map(|_| name)
+}
+
 /// Writes them over what a main file says.
 pub(crate) fn apply(document: &mut DocumentMut) -> Vec<BadVariable> {
     let mut bad = Vec::new();
@@ -76,7 +83,12 @@ impl Shape {
             Shape::Text => Ok(text.into()),
             Shape::List => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-                Ok(Value::Array(parts.collect::<Array>()))
+                let parts: Array = parts.collect();
+                // What the file says would be lifted by a variable that was left empty.
+                if parts.is_empty() {
+                    return Err("write one or more with commas between, or unset it".to_owned());
+                }
+                Ok(Value::Array(parts))
             }
             Shape::YesNo => {
                 text.parse::<bool>().map(Value::from).map_err(|_| "write true or false".to_owned())
@@ -88,11 +100,12 @@ impl Shape {
 const PREFIX: &str = "SIGLATCH_";
 
 /// All that stands at the top of the main file.
-const SETTINGS: [(&str, Shape); 18] = [
+const SETTINGS: [(&str, Shape); 19] = [
     ("listen", Shape::List),
     ("private_key", Shape::Text),
     ("server_id", Shape::Text),
     ("public_host", Shape::Text),
+    ("public_addresses", Shape::List),
     ("state_dir", Shape::Text),
     ("runtime_dir", Shape::Text),
     ("freshness", Shape::Text),

@@ -31,6 +31,7 @@ pub(super) struct RawConfig {
     pub(super) server_id: Option<Text>,
     pub(super) enrol_key: Option<Text>,
     pub(super) public_host: Option<Text>,
+    pub(super) public_addresses: Option<Texts>,
     pub(super) state_dir: Option<Text>,
     pub(super) runtime_dir: Option<Text>,
     pub(super) freshness: Option<Any>,

@@ -5,7 +5,7 @@ use super::document::{Document, lock};
 use super::user::{enrol, have_read, in_force, known};
 use super::{Begun, internal, random};
 use crate::config::files::{self, Existing};
-use crate::exit::{self, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::wire::HmacKey;
 
 /// Gives a user leave to exchange his key.
@@ -38,7 +38,15 @@ pub(super) fn revoke(args: &KeyRevoke) -> Result<(), Failure> {
     known(&document, &args.name)?;
     let name = args.name.as_str();
     let others = |file| document.key_files("hmac_key").any(|(user, other)| user != name && other == file);
-    for (_, file) in document.key_files("hmac_key").filter(|(user, _)| *user == name) {
+    let files: Vec<_> = document.key_files("hmac_key").filter(|(user, _)| *user == name).collect();
+    if files.is_empty() {
+        let what =
+            format!("the key of {name} is a credential of siglatchd's service, which is not replaced here");
+        return Err(Failure::new(Exit::Config, what).hint(format!(
+            "siglatchctl user disable {name}; then give the service another, and restart it"
+        )));
+    }
+    for (_, file) in files {
         if others(file.clone()) {
             exit::note(&format!("warning: {} is another user's key, too: his ends with it", file.display()));
         }

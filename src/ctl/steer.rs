@@ -124,7 +124,8 @@ fn settle(way: &Way, request: &Request, how: How, save: Save) -> Result<(), Fail
     let mut daemon = Daemon::connect(way)?;
     let reply = daemon.ask(request)?;
     let Reply::Set(taken) = reply else { return Err(nothing(&reply)) };
-    if saving && let Err(failure) = keep(way, &taken, &mut daemon) {
+    let kept = if saving { keep(way, &taken, &mut daemon) } else { Ok(()) };
+    if let Err(failure) = kept {
         let list = taken.iter().map(|taken| taken.change.to_string()).collect::<Vec<_>>().join(", ");
         let what =
             format!("{list}: in force until siglatchd ends, but not in the configuration: {}", failure.what);
@@ -145,6 +146,12 @@ fn keep(way: &Way, taken: &[Taken], daemon: &mut Daemon) -> Result<(), Failure> 
     let live: Vec<&Taken> = taken.iter().filter(|taken| taken.takes == Takes::Live).collect();
     if live.is_empty() {
         return Ok(());
+    }
+    if let Some(variable) = live.iter().find_map(|taken| taken.under.as_deref()) {
+        let what = format!("{variable} in siglatchd's environment stands over that");
+        return Err(
+            Failure::new(Exit::Config, what).hint(format!("change {variable} where siglatchd is started"))
+        );
     }
     let mut document = Document::open(&way.config)?;
     live.iter().try_for_each(|taken| document.make(&taken.change))?;

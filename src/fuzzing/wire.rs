@@ -98,8 +98,20 @@ pub fn invite(data: &[u8]) {
     for written in written {
         let again = Invite::parse(&written).expect("what was written");
         assert_eq!(
-            (&again.name, &again.host, again.port, again.server_id, (again.postage, again.answers)),
-            (&invite.name, &invite.host, invite.port, invite.server_id, (invite.postage, invite.answers)),
+            (
+                &again.name,
+                (&again.host, &again.addresses),
+                again.port,
+                again.server_id,
+                (again.postage, again.answers)
+            ),
+            (
+                &invite.name,
+                (&invite.host, &invite.addresses),
+                invite.port,
+                invite.server_id,
+                (invite.postage, invite.answers)
+            ),
         );
         assert_eq!(
             (&again.user, again.user_id, &again.hmac_key, &again.server_key, &again.actions),

@@ -18,7 +18,7 @@ use super::pending;
 use crate::clock::Now;
 use crate::config::change::{BadChange, Change, Taken, Takes, merge};
 use crate::config::resolved::Enabled;
-use crate::config::{self, Config, Loaded, Problems};
+use crate::config::{self, Config, Loaded, Problems, environment};
 use crate::control::{Ban, How, Reply, Set, status};
 use crate::wire::KnockId;
 
@@ -282,8 +282,10 @@ struct Setup {
 impl Setup {
     /// Checks all of it; writes down what waits for a start.
     fn set(self, set: &Set) -> Result<Ready, String> {
-        let taken =
-            set.changes.iter().map(|change| Ok(Taken { change: change.clone(), takes: change.takes()? }));
+        let taken = set.changes.iter().map(|change| {
+            let under = environment::variable(&change.key);
+            Ok(Taken { change: change.clone(), takes: change.takes()?, under })
+        });
         let taken = taken.collect::<Result<Vec<_>, BadChange>>().map_err(|bad| bad.to_string())?;
         let of = |takes: Takes| -> Vec<Change> {
             taken.iter().filter(|taken| taken.takes == takes).map(|taken| taken.change.clone()).collect()

@@ -5,6 +5,7 @@
 //! siglatch   = 1                  # the format's version
 //! name       = "office"           # the profile's name
 //! host       = "vpn.example.org"  # name or address
+//! addresses  = ["192.0.2.1"]      # where it is when nothing knows the name; may be left out, at most 8
 //! port       = 50000
 //! server_id  = "6f0e..."          # 32 hex digits; left out, knocks are not bound to the server
 //! stamp      = true               # whether knocks are stamped; left out, they are plain, as siglatch v1 has them
@@ -40,6 +41,7 @@ pub mod line;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -48,6 +50,9 @@ use super::stamp::Postage;
 use super::{ActionId, HmacKey, PublicKey, ServerId, UserId};
 use exchange::RawEnrol;
 pub use exchange::{Enrol, Until};
+
+/// The most addresses that an invite holds.
+pub const ADDRESSES_MAX: usize = 8;
 
 /// The longest invite, in bytes.
 pub const INVITE_MAX: u64 = 16 * 1024;
@@ -59,6 +64,8 @@ pub struct Invite {
     pub name: Name,
     /// Where the server is.
     pub host: Host,
+    /// Where it is when nothing knows that name, at most [`ADDRESSES_MAX`].
+    pub addresses: Vec<IpAddr>,
     /// UDP port, never 0.
     pub port: u16,
     /// What knocks are bound to.
@@ -184,6 +191,7 @@ impl Invite {
         Ok(Invite {
             name: name("name", &raw.name)?,
             host: Host::parse(&raw.host).ok_or_else(|| bad("host", "is no host name and no IP address"))?,
+            addresses: addresses(raw.addresses)?,
             port: port(raw.port)?,
             server_id: raw.server_id.as_deref().map(server_id).transpose()?,
             postage: if raw.stamp { Postage::Stamped } else { Postage::Plain },
@@ -215,6 +223,10 @@ impl Invite {
             }
         });
         let actions: String = actions.collect();
+        let addresses = match self.addresses.as_slice() {
+            [] => String::new(),
+            some => format!("addresses = {:?}\n", some.iter().map(IpAddr::to_string).collect::<Vec<_>>()),
+        };
         let enrol = Zeroizing::new(self.enrol.as_ref().map(Enrol::to_toml).unwrap_or_default());
         Ok(Zeroizing::new(format!(
             "# Lets {user} knock at {host}: siglatch join THIS-FILE\n\
@@ -222,6 +234,7 @@ impl Invite {
              siglatch = 1\n\
              name = \"{name}\"\n\
              host = \"{host}\"\n\
+             {addresses}\
              port = {port}\n\
              {server_id}\
              stamp = {stamp}\n\
@@ -308,6 +321,8 @@ struct Raw {
     _version: i64,
     name: String,
     host: String,
+    #[serde(default)]
+    addresses: Vec<IpAddr>,
     port: u16,
     server_id: Option<String>,
     #[serde(default)]
@@ -346,6 +361,14 @@ fn name(key: &'static str, text: &str) -> Result<Name, BadInvite> {
 
 fn port(port: u16) -> Result<u16, BadInvite> {
     if port == 0 { Err(bad("port", "is 0: a UDP port is 1 to 65535")) } else { Ok(port) }
+}
+
+/// As many as an invite may hold.
+fn addresses(addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, BadInvite> {
+    if addresses.len() > ADDRESSES_MAX {
+        return Err(bad("addresses", format!("holds more than {ADDRESSES_MAX}")));
+    }
+    Ok(addresses)
 }
 
 fn server_id(text: &str) -> Result<ServerId, BadInvite> {

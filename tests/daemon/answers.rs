@@ -62,6 +62,7 @@ fn joined(site: &Site, to: SocketAddr, actions: &[(&str, u8, Opens)]) {
         user_id: UserId(1),
         hmac_key: site.hmac.clone(),
         server_key: site.key.public().clone(),
+        addresses: Vec::new(),
         enrol: None,
         actions: actions.iter().map(action).collect::<BTreeMap<_, _>>(),
     };

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use crate::common::{Site, until};
+use crate::control::{ctl, out, refused};
 
 /// `siglatchd --check` on the site's configuration with this environment: what it says, and how it ends.
 fn check(site: &Site, environment: &[(&str, &str)]) -> (String, i32) {
@@ -21,6 +22,7 @@ fn the_environment_stands_over_the_file_and_says_so_where_it_is_wrong() {
         ("SIGLATCH_FRESHNESS", "soon", "`freshness` takes a time", "# SIGLATCH_FRESHNESS"),
         ("SIGLATCH_LISTEN", "127.0.0.1:0,here", "here", "# SIGLATCH_LISTEN"),
         ("SIGLATCH_REQUIRE_STAMP", "maybe", "SIGLATCH_REQUIRE_STAMP cannot be read", "write true or false"),
+        ("SIGLATCH_ALLOW_FROM", "", "SIGLATCH_ALLOW_FROM cannot be read", "or unset it"),
         ("SIGLATCH_BIND", "x\"\nlisten = []", "`bind` takes", "# SIGLATCH_BIND"),
         ("SIGLATCH_PRIVATE_KEY", "absent.pem", "absent.pem is not there", "# SIGLATCH_PRIVATE_KEY"),
     ];
@@ -87,6 +89,22 @@ fn a_daemon_runs_by_the_environment_and_what_asks_it_finds_it_there() {
 }
 
 #[test]
+fn what_the_environment_stands_over_is_said_to_be_in_no_file_and_the_file_stays() {
+    let mut site = Site::new().with_run();
+    site.top += "deny_from = [\"198.51.100.0/24\"]\n";
+    let daemon = site.start_with(|command| {
+        command.env("SIGLATCH_DENY_FROM", "192.0.2.0/24");
+    });
+    let before = fs::read_to_string(site.path("siglatchd.toml")).unwrap();
+    let banned = ctl(&site, &["ban", "203.0.113.7"]);
+    refused(&banned, 78, "in force until siglatchd ends, but not in the configuration: SIGLATCH_DENY_FROM");
+    assert_eq!(fs::read_to_string(site.path("siglatchd.toml")).unwrap(), before);
+    let differs = out(&ctl(&site, &["diff"]));
+    assert!(differs.contains("203.0.113.7") && differs.contains("192.0.2.0/24"), "{differs}");
+    daemon.stop();
+}
+
+#[test]
 fn secrets_that_the_service_manager_hands_over_are_read_below_its_folder_alone() {
     let mut site = Site::new().with_run();
     let folder = site.path("credentials");
@@ -106,6 +124,7 @@ fn secrets_that_the_service_manager_hands_over_are_read_below_its_folder_alone()
     });
     daemon.send(&site.datagram());
     until("a run", || (site.runs() == 1).then_some(()));
+    refused(&ctl(&site, &["key", "revoke", "user", "alice"]), 78, "the key of alice is a credential");
     daemon.stop();
 
     let here = ("CREDENTIALS_DIRECTORY", directory.as_str());

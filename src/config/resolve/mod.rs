@@ -16,6 +16,7 @@ mod user;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ use super::resolved::{
 use super::shape::Document;
 use crate::layers::Layer;
 use crate::wire::ServerId;
-use crate::wire::invite::{Host, Name};
+use crate::wire::invite::{ADDRESSES_MAX, Host, Name};
 pub use run_as::missing_listener;
 use section::{Bounds, Section, ServerIdGiven};
 
@@ -159,9 +160,16 @@ fn server_id(top: &mut Section<'_>, raw: &RawConfig) -> Option<ServerId> {
 
 /// What invites call this server: for `siglatchctl user add`, the daemon has no use for it.
 fn public_host(top: &mut Section<'_>, raw: &RawConfig) {
-    let Some(text) = &raw.public_host else {
-        return;
-    };
+    for text in raw.public_addresses.iter().flat_map(toml::Spanned::get_ref) {
+        if text.get_ref().parse::<IpAddr>().is_err() {
+            top.error(text.span(), "`public_addresses` takes IP addresses", "a name stands in `public_host`");
+        }
+    }
+    if let Some(all) = raw.public_addresses.as_ref().filter(|all| all.get_ref().len() > ADDRESSES_MAX) {
+        let what = format!("`public_addresses` takes {ADDRESSES_MAX} at most");
+        top.error(all.span(), what, "an invite has to stay short");
+    }
+    let Some(text) = &raw.public_host else { return };
     if Host::parse(text.get_ref()).is_none() {
         top.error(
             text.span(),

@@ -20,6 +20,7 @@ use crate::wire::{ActionId, HmacKey, Invite, PrivateKey, PublicKey, ServerId, Us
 pub(super) struct Server {
     name: Name,
     host: Host,
+    addresses: Vec<IpAddr>,
     port: u16,
     id: Option<ServerId>,
     key: PublicKey,
@@ -39,6 +40,9 @@ impl Server {
         let config = document.path().display();
         let wrong = |what: &str| Failure::new(Exit::Config, format!("{config}: {what}"));
         let host = host(document, args)?;
+        let addresses = document.get("public_addresses").and_then(Item::as_array);
+        let addresses: Option<Vec<IpAddr>> =
+            addresses.into_iter().flatten().map(|text| text.as_str()?.parse().ok()).collect();
         let listen = document.first("listen").and_then(|first| first.parse().ok());
         let port = args.port.or(listen.map(|first: SocketAddr| first.port()));
         let port = port.ok_or_else(|| {
@@ -58,6 +62,7 @@ impl Server {
         Ok(Server {
             name: args.profile_name.clone().map_or_else(|| profile_name(&host), Ok)?,
             host,
+            addresses: addresses.ok_or_else(|| wrong("`public_addresses` does not hold IP addresses"))?,
             port,
             id: id.transpose()?,
             key: private.public().clone(),
@@ -86,6 +91,7 @@ impl Server {
         Ok(Invite {
             name: self.name.clone(),
             host: self.host.clone(),
+            addresses: self.addresses.clone(),
             port: self.port,
             server_id: self.id,
             postage: postage(document, args, &person.name)?,

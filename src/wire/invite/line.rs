@@ -1,7 +1,8 @@
 //! The invite in one line, for who has no file to hand over: `siglatch1:` and base64url of what follows, without padding.
 //!
 //! ```text
-//! flags u8 (1 server id, 2 stamp, 4 receipt, 8 enrol) | name | host | port u16 | user | user id u16 | HMAC key (32)
+//! flags u8 (1 server id, 2 stamp, 4 receipt, 8 enrol) | name | host
+//! | count u8, so often: address (16, IPv6 or v4-mapped) | port u16 | user | user id u16 | HMAC key (32)
 //! | length u16, server key (SPKI DER) | server id (16), if there is one
 //! | the server's half of an exchange (32), its action's id u8, flags u8 (1 once), if there is that
 //! | count u8, so often: id u8, flags u8 (1 door, 2 totp), name
@@ -12,6 +13,7 @@
 //! proves nothing about who made it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::{Action, Answers, Asks, BadInvite, Enrol, Host, Invite, Opens, Until, bad};
 use crate::wire::enrol::EnrolPublic;
+use crate::wire::mac::mapped;
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::rsa_key::BadRsaKey;
 use crate::wire::stamp::Postage;
@@ -53,6 +56,8 @@ impl Invite {
         bytes.push(set(&flags));
         put(&mut bytes, self.name.as_str());
         put(&mut bytes, self.host.as_str());
+        bytes.push(u8::try_from(self.addresses.len()).unwrap_or(u8::MAX));
+        bytes.extend(self.addresses.iter().flat_map(|address| mapped(*address)));
         bytes.extend(self.port.to_be_bytes());
         put(&mut bytes, self.user.as_str());
         bytes.extend(self.user_id.0.to_be_bytes());
@@ -99,6 +104,11 @@ fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
     let flags = known(reader.u8()?, SERVER_ID | STAMP | RECEIPT | ENROL)?;
     let name = super::name("name", text(reader)?)?;
     let host = Host::parse(text(reader)?).ok_or_else(|| bad("host", "is no host name and no IP address"))?;
+    let mut addresses = Vec::new();
+    for _ in 0..reader.u8()? {
+        addresses.push(Ipv6Addr::from(*reader.array::<16>()?).to_canonical());
+    }
+    let addresses = super::addresses(addresses)?;
     let port = u16::from_be_bytes(*reader.array()?);
     let user = super::name("user", text(reader)?)?;
     let user_id = UserId(u16::from_be_bytes(*reader.array()?));
@@ -123,6 +133,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
     Ok(Invite {
         name,
         host,
+        addresses,
         port: super::port(port)?,
         server_id,
         postage: if flags & STAMP != 0 { Postage::Stamped } else { Postage::Plain },

@@ -9,7 +9,8 @@ pub(super) fn invite() -> Invite {
     let named = |name| Name::parse(name).unwrap();
     Invite {
         name: named("office"),
-        host: Host::parse("2001:db8::1").unwrap(),
+        host: Host::parse("vpn.example.org").unwrap(),
+        addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         port: 50000,
         server_id: Some(ServerId([0x6f; 16])),
         postage: Postage::Stamped,
@@ -100,21 +101,23 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("siglatch = 1", "siglatch = 2", "a newer one may read it"),
         ("siglatch = 1\n", "", "missing field `siglatch`"),
         ("port = 50000", "port = 0", "`port` is 0"),
-        ("port = 50000", "port = 70000", "line 6: invalid value: integer `70000`, expected u16"),
-        ("port = 50000", "port = 50000\nprot = 1", "line 7: unknown field `prot`"),
-        ("port = 50000", "port = ", "line 6: "),
-        ("port = 50000", "port = 50000\n\"\\u001b[31m\" = 1", "line 7: unknown field ` [31m`"),
+        ("port = 50000", "port = 70000", "line 7: invalid value: integer `70000`, expected u16"),
+        ("port = 50000", "port = 50000\nprot = 1", "line 8: unknown field `prot`"),
+        ("port = 50000", "port = ", "line 7: "),
+        ("port = 50000", "port = 50000\n\"\\u001b[31m\" = 1", "line 8: unknown field ` [31m`"),
         ("\"office\"", "\"../office\"", "`name` cannot be used"),
         ("\"office\"", "\".office\"", "`name` cannot be used"),
         ("\"office\"", "\"-office\"", "`name` cannot be used"),
         ("\"office\"", "\"off\\nice\"", "`name` cannot be used"),
         ("\"office\"", "\"\"", "`name` cannot be used"),
         ("\"alice.b-c_d\"", "\"\\u001b[2J\"", "`user` cannot be used"),
-        ("\"2001:db8::1\"", "\"-oProxyCommand\"", "`host` is no host name"),
-        ("\"2001:db8::1\"", "\"a b\"", "`host` is no host name"),
+        ("\"vpn.example.org\"", "\"-oProxyCommand\"", "`host` is no host name"),
+        ("\"vpn.example.org\"", "\"a b\"", "`host` is no host name"),
+        ("\"192.0.2.1\"", "\"192.0.2.1.5\"", "line 6: invalid IP address syntax"),
+        ("\"192.0.2.1\",", &"\"::\", ".repeat(8), "`addresses` holds more than 8"),
         ("abab\"\nserver_key", "aba\"\nserver_key", "`hmac_key` is not 64 hex digits"),
         ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
-        ("stamp = true", "stamp = \"yes\"", "line 8: invalid type: string \"yes\", expected a boolean"),
+        ("stamp = true", "stamp = \"yes\"", "line 9: invalid type: string \"yes\", expected a boolean"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
         ("\"ssh\" = { id = 1,", "\"ssh\" = { id = 0,", "`actions` holds the id 0"),
         (
@@ -155,7 +158,7 @@ fn a_long_invite_is_refused_unread() {
 fn the_key_is_never_shown_even_where_its_line_is_wrong() {
     let text = invite().to_toml().unwrap().replace("abab\"\nserver_key", "abab\nserver_key");
     let said = Invite::parse(&text).unwrap_err().to_string();
-    assert!(said.starts_with("line 12: ") && !said.contains("abab"), "{said}");
+    assert!(said.starts_with("line 13: ") && !said.contains("abab"), "{said}");
 }
 
 proptest! {
