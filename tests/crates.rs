@@ -22,7 +22,9 @@ fn every_crate_from_outside_is_in_the_document_with_its_version() {
         .as_table()
         .unwrap()
         .iter()
-        .map(|(name, value)| (name.clone(), value.get("version").unwrap_or(value).as_str().unwrap().to_owned()))
+        .map(|(name, value)| {
+            (name.clone(), value.get("version").unwrap_or(value).as_str().unwrap().to_owned())
+        })
         .collect();
     let document = read("docs/crates.md");
     let rows: Vec<(String, String)> = document
