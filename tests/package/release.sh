@@ -38,7 +38,7 @@ done
 echo "the packages are the same, byte for byte"
 
 # verify: what the document tells who has a release to do.
-awk '/^Who has them verifies/ { found = 1 } found && /^```$/ { exit } found && text { print } found && /^```sh$/ { text = 1 }' \
+awk '/Who has them verifies:$/ { found = 1 } found && /^```$/ { exit } found && text { print } found && /^```sh$/ { text = 1 }' \
     "$root/docs/install.md" >"$work/verify"
 [ "$(grep -c . "$work/verify")" -ge 2 ] || fail "docs/install.md does not say how a release is verified"
 verify() { bash -euc "$(<"$work/verify")" >"$work/said" 2>&1; }
@@ -85,5 +85,5 @@ for program in siglatchd siglatchctl siglatch; do
     ran=$(find "$work/programs" -name "$program" -path '*/bin/*' -print -quit)
     "$ran" --version | grep -qx "$program $version" || fail "$program of the archive does not run"
 done
-tar -tzf "siglatch-$version.tar.gz" | grep -qx "siglatch-$version/Cargo.lock" || fail "the archive of sources has no Cargo.lock"
+tar -tzf "siglatch-$version.tar.gz" | grep -x "siglatch-$version/Cargo.lock" >/dev/null || fail "the archive of sources has no Cargo.lock"
 echo "what is in the archives runs"
