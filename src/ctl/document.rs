@@ -137,8 +137,12 @@ impl Document {
         }
     }
 
-    /// Adds the user, or gives him these values and leaves the others.
+    /// Adds the user to this file, or gives him these values, wherever he is, and leaves the others.
     pub(super) fn set_user(&mut self, name: &Name, values: Vec<(&str, Value)>) -> Result<(), Failure> {
+        if self.user(name) == Standing::Elsewhere {
+            values.into_iter().for_each(|(key, new)| self.set_of_user(name, key, new));
+            return Ok(());
+        }
         let users = self.main.entry("users").or_insert_with(|| {
             let mut users = Table::new();
             users.set_implicit(true);
@@ -162,22 +166,24 @@ impl Document {
 
     /// Takes these values from the user, where this file has him.
     pub(super) fn unset_user(&mut self, name: &Name, keys: &[&str]) {
-        let users = self.main.get_mut("users").and_then(Item::as_table_like_mut);
-        let user = users.and_then(|users| users.get_mut(name.as_str())).and_then(Item::as_table_like_mut);
-        user.into_iter().for_each(|user| keys.iter().for_each(|key| drop(user.remove(key))));
+        self.edit_user(name, |user| keys.iter().for_each(|key| drop(user.remove(key))));
     }
 
     /// Gives the user this value, in the file that has him.
     pub(super) fn set_of_user(&mut self, name: &Name, key: &str, new: Value) {
-        let set = |document: &mut DocumentMut| {
+        self.edit_user(name, |user| drop(user.insert(key, value(new.clone()))));
+    }
+
+    fn edit_user(&mut self, name: &Name, edit: impl Fn(&mut dyn TableLike)) {
+        let edit = |document: &mut DocumentMut| {
             let users = document.get_mut("users").and_then(Item::as_table_like_mut);
             let user = users.and_then(|users| users.get_mut(name.as_str())).and_then(Item::as_table_like_mut);
-            user.map(|user| user.insert(key, value(new.clone()))).is_some()
+            user.map(&edit).is_some()
         };
-        if set(&mut self.main) {
+        if edit(&mut self.main) {
             return;
         }
-        if let Some(at) = self.included.iter_mut().position(set) {
+        if let Some(at) = self.included.iter_mut().position(edit) {
             self.changed.insert(at);
         }
     }

@@ -145,7 +145,7 @@ pub(in crate::ctl) struct UserAdd {
     #[arg(long)]
     pub(in crate::ctl) no_stamp: bool,
     /// Replace key and invite if they are there: a user who is known keeps his number and gets a new key and these
-    /// actions; the old key ends
+    /// actions; the old key ends once siglatchd has read that
     #[arg(long)]
     pub(in crate::ctl) force: bool,
     #[command(flatten)]
@@ -188,7 +188,7 @@ pub(in crate::ctl) struct UserTotp {
     /// The user's name
     #[arg(value_name = "NAME", value_parser = name)]
     pub(in crate::ctl) name: Name,
-    /// Replace the key that he has; the old one ends
+    /// Replace the key that he has; the old one ends once siglatchd has read that
     #[arg(long)]
     pub(in crate::ctl) force: bool,
     #[command(flatten)]

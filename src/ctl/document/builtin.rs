@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml_edit::{Item, Table, TableLike, value};
 
 use super::Document;
-use crate::config::files::{self, Secrecy};
+use crate::config::credential;
 use crate::exit::{Exit, Failure};
 use crate::wire::ActionId;
 use crate::wire::enrol::EnrolSecret;
@@ -54,8 +54,11 @@ impl Document {
             return Ok(Some((made.clone(), id)));
         }
         let Some(file) = self.text("enrol_key") else { return Ok(None) };
-        let path = self.folder().join(file);
-        let bytes = files::read(&path, Secrecy::Secret, 1024)?;
+        let path = credential::place(file).unwrap_or_else(|| Ok(self.folder().join(file)));
+        let path = path.map_err(|(what, hint)| {
+            Failure::new(Exit::Config, format!("{}: {what}", self.path.display())).hint(hint)
+        })?;
+        let bytes = credential::read(&path, 1024)?;
         let secret = EnrolSecret::parse(&bytes)
             .map_err(|bad| Failure::new(Exit::Config, format!("{}: {bad}", path.display())))?;
         Ok(Some((secret, id)))

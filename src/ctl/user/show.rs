@@ -11,6 +11,7 @@ use toml_edit::{Item, TableLike};
 use super::remove::known;
 use crate::clock;
 use crate::config::allowance::{last_moment, server_zone};
+use crate::config::credential;
 use crate::config::files::{self, Secrecy};
 use crate::config::show_duration;
 use crate::ctl::args::UserShow;
@@ -48,9 +49,13 @@ fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
         let plain = value.clone().decorated("", "").to_string();
         let text = match key {
             "hmac_key" | "totp_key" => {
-                let age = age(document, name, key).map(|age| format!("{age} old"));
+                let what = match (value.as_str().and_then(credential::place), age(document, name, key)) {
+                    (Some(_), _) => "which the service manager hands over".to_owned(),
+                    (None, Some(age)) => format!("{age} old"),
+                    (None, None) => "WHICH IS NOT THERE".to_owned(),
+                };
                 let became = if key == "hmac_key" { became(document, name) } else { "" };
-                format!("{plain}, {}{became}", age.as_deref().unwrap_or("WHICH IS NOT THERE"))
+                format!("{plain}, {what}{became}")
             }
             "not_after" => format!("{plain}{}", over(document, item)),
             _ => plain,
@@ -128,6 +133,17 @@ pub(super) fn usage(document: &Document) -> Vec<Usage> {
 #[cfg(not(feature = "sqlite"))]
 pub(super) fn usage(_document: &Document) -> Vec<Usage> {
     Vec::new()
+}
+
+/// Whether there is none yet, where one is to be.
+#[cfg(feature = "sqlite")]
+pub(super) fn has_no_store(document: &Document) -> bool {
+    state(document).is_some_and(|folder| !folder.join("claims.db").exists())
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(super) fn has_no_store(_document: &Document) -> bool {
+    false
 }
 
 /// Who knocked under which of the server's keys; nothing where there is no store that can be read.

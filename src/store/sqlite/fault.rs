@@ -92,7 +92,7 @@ pub(super) fn corrupt(file: &Path, what: &str) -> StoreError {
 /// The way out that is always safe, and what it costs.
 pub(super) fn start_over(file: &Path) -> String {
     format!(
-        "stop siglatchd and move it away: mv {0} {0}.old; a new one refuses every knock made before it",
+        "stop siglatchd and move it away: mv {0} {0}.old; a new one refuses every knock made before it, voids invites for one use, and has forgotten which keys were exchanged",
         file.display()
     )
 }
