@@ -222,7 +222,7 @@ fn each_mistake_is_told_in_words_that_say_how_to_mend_it() {
         assert!(!shown.contains('\u{1b}'), "it writes to the terminal: {shown:?}");
         cases += 1;
     }
-    assert_eq!(cases, 105);
+    assert_eq!(cases, 108);
 }
 
 /// The two keys that every case needs, on one line: what follows starts on line 3.
@@ -252,11 +252,11 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     (
         "wibble = 1",
-        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, server_id, enrol_key, public_host, public_addresses, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `wibble` @ 3:1 => the keys here are listen, private_key, old_private_key, server_id, enrol_key, public_host, public_addresses, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     (
         "restrict = { a = [1, 2] }",
-        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, server_id, enrol_key, public_host, public_addresses, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
+        "error: unknown key `restrict` @ 3:1 => the keys here are listen, private_key, old_private_key, server_id, enrol_key, public_host, public_addresses, state_dir, runtime_dir, freshness, zone, store, sandbox, listener_user, require_stamp, bind, reply, allow_from, deny_from, include, audit_payload, audit, log, limits, control, admins, users, actions",
     ),
     ("users = 3", "error: `users` takes a table @ 3:9 => write [users] and its keys below"),
     ("log = [\"info\"]", "error: `log` takes a table @ 3:7 => write [log] and its keys below"),
@@ -347,6 +347,18 @@ const MISTAKES: &[(&str, &str)] = &[
         "error: HERE/open-folder is writable by its group (mode 0775) @ 2:15 => chmod g-w HERE/open-folder",
     ),
     (
+        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"server.key.pem\"\nold_private_key = \"gone.pem\"",
+        "error: HERE/gone.pem is not there @ 3:19 => name the right one, or make it first",
+    ),
+    (
+        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"server.key.pem\"\nold_private_key = \"same.pem\"",
+        "error: `old_private_key` is the same key as `private_key` @ 3:19 => leave it out",
+    ),
+    (
+        "listen = [\"127.0.0.1:0\"]\nprivate_key = \"server.key.pem\"\nold_private_key = \"long.pem\"",
+        "error: `old_private_key` has 3072 bits, `private_key` 2048: knocks for both are to be equally long @ 3:19 => a key of another length ends every invite: leave this out",
+    ),
+    (
         "server_id = \"6f0e\"",
         "error: `server_id` takes 32 hex digits @ 3:13 => make one with `openssl rand -hex 16`",
     ),
@@ -380,7 +392,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("reply = \"always\"", "error: `reply` takes \"never\", \"receipt\" or \"receipt+output\" @ 3:9"),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoam\"",
-        "error: `builtin` takes \"whoami\", \"enrol\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
+        "error: `builtin` takes \"whoami\", \"enrol\", \"server_key\", \"status\", \"version\", \"list_users\", \"reload\", \"enable_user\" or \"disable_user\" @ 5:11 => did you mean \"whoami\"?",
     ),
     (
         "[actions.who]\nid = 9\nbuiltin = \"whoami\"\nrun = [\"/bin/true\"]\nstdin = \"payload\"",
@@ -752,6 +764,8 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
     folder.write("actions/close-ssh", 0o700, b"#!/bin/sh\n");
     folder.write("users.d/none.toml", 0o644, b"");
     folder.write("enrol.key", 0o600, &[7; 32]);
+    let recorded: serde_json::Value = serde_json::from_str(include_str!("vectors/siglatch-v1.json")).unwrap();
+    folder.write("server.old.pem", 0o600, recorded["private_key_pem"].as_str().unwrap().as_bytes());
     folder.write("control.token", 0o600, &[b'7'; 32]);
     let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
     let shipped = SHIPPED.replace("/etc/siglatch/", "HERE/").replace("siglatch-run", &me.name);
@@ -764,6 +778,7 @@ fn the_documented_configuration_loads_as_shipped_and_shows_the_defaults() {
         config.server_id = None;
         config.audit.webhook = None;
         config.enrol_key = None;
+        config.old_private_key = None;
         config.made = Default::default();
         config.limits.workers = 0;
         controls.borrow_mut().push(std::mem::take(&mut config.control));
@@ -958,6 +973,8 @@ impl Folder {
         folder.write("server.key.pem", 0o600, SERVER_KEY.as_bytes());
         folder.write("readable.pem", 0o640, SERVER_KEY.as_bytes());
         folder.write("short.pem", 0o600, SHORT_KEY.as_bytes());
+        folder.write("long.pem", 0o600, include_bytes!("vectors/rsa-3072.pem"));
+        folder.write("same.pem", 0o600, SERVER_KEY.as_bytes());
         folder.write("huge", 0o600, &[b'-'; 70_000]);
         folder.write("open-folder/key", 0o600, SERVER_KEY.as_bytes());
         folder.chmod("open-folder", 0o775);

@@ -240,8 +240,14 @@ fn ids_of_included_files_are_taken_too() {
     desk.write("srv/users.d/notes.txt", "[users.no]\nid = 3\n", 0o600);
     add(&desk, &["alice", "--action", "extra", "--host", "::1"]).ok();
     assert_eq!(invite(&desk, "alice.invite.toml").user_id.0, 3);
-    add(&desk, &["yan", "--action", "ssh", "--host", "::1", "--force"])
-        .failed(78, "an included file has a user yan");
+    add(&desk, &["yan", "--action", "ssh", "--host", "::1"]).failed(78, "there is a user yan already");
+    // Another key, in the file that has him, which names it from where it is.
+    add(&desk, &["yan", "--action", "ssh", "--host", "::1", "--force"]).ok();
+    let included: toml::Table = desk.read("srv/users.d/a.toml").parse().unwrap();
+    let key = included["users"]["yan"]["hmac_key"].as_str().unwrap().to_owned();
+    assert_eq!(std::path::Path::new(&key), desk.path("srv/keys/yan.hmac"));
+    assert_eq!(invite(&desk, "yan.invite.toml").user_id.0, 2);
+    assert!(!desk.read("srv/siglatchd.toml").contains("yan"));
     let list = desk.ctl(&[&["user", "list"][..], &AT].concat()).ok().out;
     let users: Vec<&str> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(users, ["USER", "zoe", "alice", "yan"]);
@@ -400,7 +406,7 @@ fn what_init_and_user_add_make_is_what_the_daemon_takes() {
     add(&desk, &["alice", "--action", "hello"]).ok();
     with_listener_user(&desk, "srv/siglatchd.toml");
     let said = desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
-    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 2\n");
+    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 3\n");
     assert_eq!(said.err, "");
 }
 
@@ -465,6 +471,7 @@ fn users_and_actions_are_listed_as_tables() {
         [
             "ACTION ID USERS RUNS ENABLED".to_owned(),
             "whoami 250 - builtin whoami yes".to_owned(),
+            "server-key 251 - builtin server_key yes".to_owned(),
             format!("hello 1 alice {} yes", hello.display())
         ]
     );

@@ -213,3 +213,13 @@ fn a_user_of_an_included_file_goes_from_there_and_a_shared_key_stays() {
     user(&desk, &["remove", "zoe", "--yes"]).ok();
     assert!(!desk.path("srv/users.d/k.hmac").exists());
 }
+
+#[test]
+fn a_key_that_the_service_manager_hands_over_is_shown_as_one() {
+    let desk = made();
+    user(&desk, &["add", "alice", "--action", "hello"]).ok();
+    let handed_over = desk.read(CONFIG).replace("\"keys/alice.hmac\"", "\"credential:alice\"");
+    desk.write(CONFIG, handed_over, 0o600);
+    let said = user(&desk, &["show", "alice"]).ok().out;
+    assert!(said.contains("\"credential:alice\", which the service manager hands over"), "{said}");
+}

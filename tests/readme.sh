@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's commands for server and client, run as they stand there, on two hosts of their own: network namespaces
-# joined by a cable, /etc, /usr/local/bin, /var/lib and /run/siglatch of their own laid over the machine's, real nftables.
+# The commands of docs/start.md for server and client, and those of docs/moving.md, run as they stand there, on two hosts of their
+# own: network namespaces joined by a cable, /etc, /usr/local/bin, /var/lib and /run/siglatch of their own laid over the machine's, real nftables.
 #
 # tests/readme.sh BINARIES: the folder with the built programs. Needs root.
 set -euo pipefail
@@ -22,13 +22,13 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# block HOST: what the README says is typed there.
+# block HOST PAGE: what the page says is typed there.
 block() {
     awk -v host="<!-- $1 -->" '
         $0 == host { wanted = 1; next }
         wanted && /^```sh/ { printing = 1; next }
         /^```/ { printing = 0; wanted = 0 }
-        printing { print }' "$root/README.md"
+        printing { print }' "$root/docs/$2"
 }
 
 for ns in "$server" "$client"; do ip netns add "$ns"; done
@@ -66,10 +66,10 @@ wait_for() {
     exit 1
 }
 
-# The server: the README's commands, built programs in place of a release build, and something on port 22.
+# The server: the page's commands, built programs in place of a release build, and something on port 22.
 {
     cat "$work/host"
-    block server | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&|"
+    block server start.md | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&|"
     echo "cp /etc/siglatch/doors.nft $work/ && cp alice.invite.toml $work/ && rm alice.invite.toml"
     cat <<'SERVER'
 exec perl -MIO::Socket::INET -e '
@@ -84,6 +84,7 @@ SERVER
 } > "$work/server"
 grep -q 'siglatchctl init' "$work/server"
 ip netns exec "$server" bash "$work/server" >"$work/said" 2>&1 &
+host=$!
 wait_for grep -qs code=ready "$work/server.log"
 
 # The client: everything but the ssh itself, for which a connection to its port stands; more patient than people are.
@@ -106,7 +107,7 @@ answers() { timeout 2 bash -c "head -n 1 < /dev/tcp/$1/22" 2>/dev/null | grep -q
 closed() { if answers "$1"; then echo "port 22 of $1 is open"; exit 1; fi; }
 closed vpn.example.org
 CLIENT
-    block client | sed -e 's|^siglatch knock |&--wait 20s |' -e 's|^ssh \(.*\)|for _ in 1 2 3; do sleep 0.5; answers \1 \&\& break; done; answers \1|'
+    block client start.md | sed -e 's/^siglatch \(knock\|whoami\) /&--wait 20s /' -e 's|^ssh \(.*\)|for _ in 1 2 3; do sleep 0.5; answers \1 \&\& break; done; answers \1|'
     echo "ip addr del 10.77.0.2/24 dev cable1"
     echo "closed vpn.example.org"
 } > "$work/client"
@@ -118,7 +119,22 @@ fi
 grep -q 'code=ran.*action=ssh.*from=10.77.0.2:' "$work/server.log"
 ip netns exec "$server" nft list set inet siglatch ssh4 | grep '10.77.0.2 timeout 1h' >/dev/null
 
-# Moving in from siglatch v1: its files, the README's commands, and a plain knock before and after them.
+# What is looked at later on the server, in the folders that it has for its own.
+{
+    echo "set -euo pipefail"
+    block "server later" start.md
+    # shellcheck disable=SC2016
+    echo 'for _ in $(seq 200); do nft list set inet siglatch ssh4 | grep 10.77.0.2 || break; sleep 0.05; done'
+    echo '! nft list set inet siglatch ssh4 | grep 10.77.0.2'
+} > "$work/later"
+grep -q 'siglatchctl revoke' "$work/later"
+if ! nsenter --target "$host" --mount --net bash -x "$work/later" >"$work/later.log" 2>&1; then
+    cat "$work/later.log" "$work/server.log"
+    exit 1
+fi
+grep -q 'alice.*10.77.0.2' "$work/later.log"
+
+# Moving in from siglatch v1: its files, the page's commands, and a plain knock before and after them.
 {
     cat "$work/host"
     echo "export XDG_CONFIG_HOME=$work/v1-home PATH=$binaries:\$PATH LOG=$work/v1.log"
@@ -141,7 +157,7 @@ logged() {
 plain() { siglatch knock --host 127.0.0.1 --port 50000 --user-id 1 --server-key server.pub.pem --hmac-key "$1" --payload hi 1; }
 V1
     # shellcheck disable=SC2016
-    block v1 | sed 's|^siglatchd &|siglatchd 2>"$LOG" \&|'
+    block v1 moving.md | sed 's|^siglatchd &|siglatchd 2>"$LOG" \&|'
     cat <<'V1'
 logged code=ready
 # A new store refuses what was sent in the second in which it was made.
@@ -149,7 +165,7 @@ sleep 1.1
 plain keys/root.hmac.key
 logged 'text="127.0.0.1|1|root|1|grant_ip|1|aGk="'
 V1
-    block "v1 later" | sed 's|^pkill .* siglatchd|kill -HUP %1|'
+    block "v1 later" moving.md | sed 's|^pkill .* siglatchd|kill -HUP %1|'
     cat <<'V1'
 logged code=reloaded
 plain keys/root.hmac
@@ -164,4 +180,4 @@ if ! ip netns exec "$client" bash -mx "$work/v1" >"$work/said" 2>&1; then
     cat "$work/said" "$work/v1.log"
     exit 1
 fi
-echo "the README's commands work"
+echo "the documents' commands work"

@@ -17,6 +17,7 @@ pub(crate) fn config(public: &PublicKey, users: u16, actions: u8) -> Config {
         path: PathBuf::new(),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: public.clone() },
+        old_private_key: None,
         enrol_key: None,
         server_id: Some(ServerId([7; 16])),
         state_dir: PathBuf::new(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use siglatch::channel::{Lane, Limits, Opened, Plain, SocketId, StampKeys, Takes};
+use siglatch::channel::{Lane, Limits, Opened, Plain, SocketId, StampKeys, Takes, Under};
 use siglatch::clock::Now;
 use siglatch::judge::{Decision, Decoys, DropReason, Judge, Verdict};
 use siglatch::listener::{Admission, Datagram, Step, Supply};
@@ -187,6 +187,7 @@ fn opened(users: u16, challenge: u32) -> Opened {
         local: [127, 0, 0, 1].into(),
         socket: SocketId(0),
         lane: Lane::Plain,
+        under: Under::CURRENT,
         digest: [0; 32],
         plaintext: Zeroizing::new(*knock.encode(&common::key(user), Binding::None).unwrap()),
     }

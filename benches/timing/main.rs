@@ -4,9 +4,9 @@
 //! [`Class`], in random order, all of them made for this one sample; then Welch's t compares any two classes, and
 //! |t| >= 4.5 is a leak. Every opener of the build is measured, with the judge right behind it, its caches as cold as an
 //! opening leaves them. One more class is a microsecond late on purpose: a run that does not find it is too noisy to say
-//! anything, and fails too.
+//! anything, and fails too. The default opener is measured with two keys as well, each of them the one that fits.
 //!
-//! `cargo bench --all-features --bench timing` takes twenty minutes. `-- ROUNDS` instead of 50,000, and `-- ROUNDS OPENER` for
+//! `cargo bench --all-features --bench timing` takes half an hour. `-- ROUNDS` instead of 50,000, and `-- ROUNDS OPENER` for
 //! one of them, are for a first look.
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rsa::rand_core::OsRng;
 use sha2::{Digest as _, Sha256};
-use siglatch::channel::{Lane, Opened, SocketId};
+use siglatch::channel::{Lane, Opened, SocketId, Under};
 use siglatch::clock::Now;
 use siglatch::judge::{Decision, Decoys, Judge};
 use siglatch::listener::opener::Opener;
@@ -49,13 +49,36 @@ fn main() -> ExitCode {
     let rounds = args.first().map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     stay_on_one_core();
     let key = PrivateKey::generate(&mut OsRng).unwrap();
+    // Another one, above every packet.
+    let modulus = key.public().modulus();
+    let mut others = std::iter::repeat_with(|| PrivateKey::generate(&mut OsRng).unwrap());
+    let other = others.find(|other| other.public().modulus() > modulus).unwrap();
     let maker = Maker::new(key.public(), USERS);
     let mut desk = Desk::new(&key);
-    let mut subjects: Vec<_> = Opener::each(key.der())
-        .unwrap()
+    let named = |current: &PrivateKey, old: Option<&PrivateKey>, what: &'static str| {
+        let openers = Opener::each(current.der()).unwrap().into_iter();
+        // Of two keys the default opener is measured: the others differ from it in nothing that two are about.
+        openers
+            .take(if old.is_some() { 1 } else { usize::MAX })
+            .map(|(name, opener)| {
+                let opener = match old {
+                    Some(old) => opener.and_old(old.der()).unwrap(),
+                    None => opener,
+                };
+                (name, format!("{name}{what}"), opener)
+            })
+            .collect::<Vec<_>>()
+    };
+    let openers = [
+        named(&key, None, ""),
+        named(&key, Some(&other), " beside an old key"),
+        named(&other, Some(&key), " as the old key"),
+    ];
+    let mut subjects: Vec<_> = openers
         .into_iter()
-        .filter(|(name, _)| args.get(1).is_none_or(|only| only == name))
-        .map(|(name, opener)| {
+        .flatten()
+        .filter(|(name, ..)| args.get(1).is_none_or(|only| only == name))
+        .map(|(_, name, opener)| {
             let judge = Samples::new(format!("the judge behind {name}"));
             (opener, Samples::new(format!("opener {name}")), judge)
         })
@@ -104,6 +127,7 @@ impl Desk {
             local: [127, 0, 0, 1].into(),
             socket: SocketId(0),
             lane: Lane::Plain,
+            under: Under::CURRENT,
             digest: [0; 32],
             plaintext: Zeroizing::new([0; PLAINTEXT_LEN]),
         };
@@ -125,7 +149,7 @@ impl Desk {
         self.opened.digest = Sha256::digest(sealed).into();
 
         let start = Instant::now();
-        self.opened.plaintext = opener.open(black_box(&self.ciphertext));
+        (self.opened.plaintext, self.opened.under) = opener.open_any(black_box(&self.ciphertext));
         class.plant();
         let opening = start.elapsed();
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Confinement, Counts, Lane, Lanes, Limits, Load, Opened, Plain, REPLY_MAX, RefusedFrom, Reply,
-    SOURCES_MAX, STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener,
+    SOURCES_MAX, STAMP_KEYS_MAX, Setup, SocketId, StampKeys, Takes, ToKeeper, ToListener, Under,
 };
 use crate::wire::reader::{Reader, WrongLength};
 use crate::wire::stamp::StampKey;
@@ -34,13 +34,13 @@ impl ToKeeper {
                 out.extend(address(opened.source));
                 out.extend(mac::mapped(opened.local));
                 out.push(opened.socket.0);
-                match opened.lane {
-                    Lane::Plain => out.extend([0, 0, 0]),
-                    Lane::Stamped(user) => {
-                        out.push(1);
-                        out.extend(user.0.to_be_bytes());
-                    }
-                }
+                let (stamped, user) = match opened.lane {
+                    Lane::Plain => (0, UserId(0)),
+                    Lane::Stamped(user) => (1, user),
+                };
+                // Two bits, so that neither is looked at to write the other.
+                out.push(stamped | opened.under.0 << 1);
+                out.extend(user.0.to_be_bytes());
                 out.extend(opened.digest);
                 out.extend(opened.plaintext.iter());
             }
@@ -70,18 +70,7 @@ impl ToKeeper {
         let mut reader = Reader::new(bytes);
         let message = match reader.u8()? {
             READY => ToKeeper::Ready,
-            OPENED => ToKeeper::Opened(Opened {
-                source: socket_address(&mut reader)?,
-                local: ip(&mut reader)?,
-                socket: SocketId(reader.u8()?),
-                lane: match (reader.u8()?, u16::from_be_bytes(*reader.array()?)) {
-                    (0, 0) => Lane::Plain,
-                    (1, user) => Lane::Stamped(UserId(user)),
-                    (_, _) => return Err(Malformed),
-                },
-                digest: *reader.array()?,
-                plaintext: Zeroizing::new(*reader.array::<PLAINTEXT_LEN>()?),
-            }),
+            OPENED => ToKeeper::Opened(opened(&mut reader)?),
             COUNTS => {
                 let mut counts = Counts::ZERO;
                 counts.receive_errors = u64::from_be_bytes(*reader.array()?);
@@ -124,7 +113,10 @@ impl ToListener {
                 out.push(given.into());
                 out.extend(uid.to_be_bytes());
                 out.extend(gid.to_be_bytes());
+                // A key has at most 5,000 bytes.
+                out.extend(u16::try_from(setup.private_key.len()).unwrap_or(u16::MAX).to_be_bytes());
                 out.extend(setup.private_key.iter());
+                out.extend(setup.old_private_key.iter().flat_map(|key| key.iter()));
             }
             ToListener::Limits(limits) => put_limits(&mut out, limits),
             ToListener::Socket(socket, takes) => {
@@ -159,7 +151,10 @@ impl ToListener {
     /// Enough that keys are never moved while they are written: what they are moved from is not zeroized.
     fn room(&self) -> usize {
         match self {
-            ToListener::Setup(setup) => setup.private_key.len().saturating_add(32),
+            ToListener::Setup(setup) => {
+                let old = setup.old_private_key.as_ref().map_or(0, |key| key.len());
+                setup.private_key.len().saturating_add(old).saturating_add(32)
+            }
             ToListener::StampKeys(keys) => {
                 let (removed, added) = (keys.removed.len(), keys.added.len());
                 removed.saturating_mul(2).saturating_add(added.saturating_mul(34)).saturating_add(8)
@@ -238,6 +233,22 @@ fn refused(reader: &mut Reader<'_>) -> Result<RefusedFrom, Malformed> {
     Ok(RefusedFrom { source, reason, count: u32::from_be_bytes(*reader.array()?) })
 }
 
+fn opened(reader: &mut Reader<'_>) -> Result<Opened, Malformed> {
+    let (source, local, socket) = (socket_address(reader)?, ip(reader)?, SocketId(reader.u8()?));
+    let (way, user) = (reader.u8()?, u16::from_be_bytes(*reader.array()?));
+    let lane = match (way & 1, user) {
+        (0, 0) => Lane::Plain,
+        (1, user) => Lane::Stamped(UserId(user)),
+        (_, _) => return Err(Malformed),
+    };
+    if way > 3 {
+        return Err(Malformed);
+    }
+    let (under, digest) = (Under(way >> 1), *reader.array()?);
+    let plaintext = Zeroizing::new(*reader.array::<PLAINTEXT_LEN>()?);
+    Ok(Opened { source, local, socket, lane, under, digest, plaintext })
+}
+
 fn put_load(out: &mut Vec<u8>, Load { waiting, short }: &Load) {
     out.extend(waiting.to_be_bytes());
     out.push((*short).into());
@@ -266,8 +277,11 @@ fn setup(reader: &mut Reader<'_>) -> Result<Setup, Malformed> {
         (1, ids) => Some(ids),
         (_, _) => return Err(Malformed),
     };
-    let private_key = Zeroizing::new(reader.rest().to_vec());
-    Ok(Setup { private_key, workers, queue, confinement, user })
+    let len = u16::from_be_bytes(*reader.array()?);
+    let private_key = Zeroizing::new(reader.bytes(len.into())?.to_vec());
+    let old_private_key = Some(reader.rest()).filter(|key| !key.is_empty());
+    let old_private_key = old_private_key.map(|key| Zeroizing::new(key.to_vec()));
+    Ok(Setup { private_key, old_private_key, workers, queue, confinement, user })
 }
 
 fn stamp_keys(reader: &mut Reader<'_>) -> Result<StampKeys, Malformed> {

@@ -13,6 +13,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use subtle::Choice;
 use zeroize::Zeroizing;
 
 pub use codec::Malformed;
@@ -23,8 +24,8 @@ use crate::wire::rsa_key::MODULUS_MAX;
 use crate::wire::stamp::{STAMP_LEN, StampKey};
 use crate::wire::{KnockId, PLAINTEXT_LEN, UserId};
 
-/// Longest message in bytes: `Setup` with the PKCS#8 form of the longest key has under 6,000.
-pub const MESSAGE_MAX: usize = 8192;
+/// Longest message in bytes: `Setup` with the PKCS#8 forms of two of the longest keys has under 9,500.
+pub const MESSAGE_MAX: usize = 10 * 1024;
 
 /// From the listener.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub enum ToListener {
 pub struct Setup {
     /// The RSA private key, PKCS#8 DER.
     pub private_key: Zeroizing<Vec<u8>>,
+    /// The one before, while both are good. In the same form, and with as long a modulus.
+    pub old_private_key: Option<Zeroizing<Vec<u8>>>,
     /// Worker threads, at least one.
     pub workers: u16,
     /// Sealed datagrams that may wait for a worker.
@@ -147,6 +150,25 @@ pub enum Lane {
     Stamped(UserId),
 }
 
+/// Which of the server's keys a datagram was sealed under.
+///
+/// A number, and nothing to be matched: of a plain datagram the padding decides, and until its HMAC has verified nothing may
+/// take its time by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Under(u8);
+
+impl Under {
+    /// The one that new invites have; and where neither key opened it.
+    pub const CURRENT: Under = Under(0);
+    /// The one before.
+    pub const OLD: Under = Under(1);
+
+    /// By whether it is the old one, in constant time.
+    pub fn old_if(old: Choice) -> Under {
+        Under(old.unwrap_u8())
+    }
+}
+
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Setup(****)")
@@ -168,6 +190,8 @@ pub struct Opened {
     pub socket: SocketId,
     /// Whether it was stamped, and by whom.
     pub lane: Lane,
+    /// Under which key it was sealed. The listener could lie about it.
+    pub under: Under,
     /// SHA-256 of the sealed packet, without its stamp.
     pub digest: [u8; 32],
     /// What was in it.

@@ -8,6 +8,7 @@ fn opened(source: SocketAddr) -> Opened {
         local: "192.0.2.9".parse().unwrap(),
         socket: SocketId(3),
         lane: Lane::Stamped(UserId(513)),
+        under: Under::CURRENT,
         digest: [9; 32],
         plaintext: Zeroizing::new([7; PLAINTEXT_LEN]),
     }
@@ -16,6 +17,7 @@ fn opened(source: SocketAddr) -> Opened {
 fn setup() -> Setup {
     Setup {
         private_key: Zeroizing::new(vec![1, 2, 3]),
+        old_private_key: Some(Zeroizing::new(vec![4, 5])),
         workers: 2,
         queue: 70_000,
         confinement: Confinement::On,
@@ -29,9 +31,11 @@ fn to_keeper() -> Vec<ToKeeper> {
     counts.lanes.stamped = Load { waiting: 7, short: true };
     let mut plain = opened("[2001:db8::1]:65535".parse().unwrap());
     plain.lane = Lane::Plain;
+    let old = |opened| Opened { under: Under::OLD, ..opened };
     vec![
         ToKeeper::Ready,
         ToKeeper::Opened(opened("192.0.2.1:7".parse().unwrap())),
+        ToKeeper::Opened(old(opened(plain.source))),
         ToKeeper::Opened(plain),
         ToKeeper::Counts(counts),
         ToKeeper::Sources(vec![
@@ -71,7 +75,12 @@ fn to_listener() -> Vec<ToListener> {
     let added = vec![(UserId(7), StampKey::from_bytes([8; 32])), (UserId(9), StampKey::from_bytes([10; 32]))];
     vec![
         ToListener::Setup(setup()),
-        ToListener::Setup(Setup { user: None, confinement: Confinement::Off, ..setup() }),
+        ToListener::Setup(Setup {
+            user: None,
+            old_private_key: None,
+            confinement: Confinement::Off,
+            ..setup()
+        }),
         ToListener::Limits(limits),
         ToListener::Socket(SocketId(5), Takes::Stamped),
         ToListener::StampKeys(StampKeys { removed: vec![UserId(7), UserId(65535)], added }),
@@ -100,7 +109,7 @@ fn what_is_said_reaches_the_other_side() {
         panic!("another message")
     };
     assert_eq!((read.workers, read.queue, read.user), (2, 70_000, Some((998, 70_001))));
-    assert_eq!(*read.private_key, vec![1, 2, 3]);
+    assert_eq!((&*read.private_key, read.old_private_key.as_deref()), (&vec![1, 2, 3], Some(&vec![4, 5])));
 }
 
 #[test]

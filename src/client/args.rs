@@ -11,9 +11,9 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 pub(super) use self::door::{Families, Opening, Proxy, Release, Ssh, SshConfig, Wait};
 use crate::config::units;
-use crate::wire::ServerId;
 use crate::wire::invite::{Host, Name};
 use crate::wire::options::TotpCode;
+use crate::wire::{ActionId, ServerId};
 
 /// Knocks at a siglatch server: one sealed UDP datagram asks it to do one thing
 ///
@@ -47,6 +47,7 @@ pub(super) enum Command {
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
     Rotate(KeyRotate),
+    Update(KeyUpdate),
 }
 
 /// Exchanges a profile's key for one that only you and the server know
@@ -58,6 +59,24 @@ pub(super) struct KeyRotate {
     /// The profile
     #[arg(value_name = "PROFILE")]
     pub(super) profile: String,
+    /// Wait so long for each answer, up to 1m
+    #[arg(long, value_name = "TIME", value_parser = wait, default_value = "5s")]
+    pub(super) wait: Duration,
+}
+
+/// Asks for the server's public key, and puts it into the profile if it is another
+///
+/// For who was told that the server has a new key: while the old one is good, too, the server tells the new one to who has the old
+/// one. It is in the profile when a knock under it was answered, and not before.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: siglatch key update office")]
+pub(super) struct KeyUpdate {
+    /// The profile [default: all there are]
+    #[arg(value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+    /// The number of the action that tells it [default: as the profile has it]
+    #[arg(long, value_name = "ID", value_parser = action)]
+    pub(super) action: Option<ActionId>,
     /// Wait so long for each answer, up to 1m
     #[arg(long, value_name = "TIME", value_parser = wait, default_value = "5s")]
     pub(super) wait: Duration,
@@ -218,6 +237,10 @@ fn wait(text: &str) -> Result<Duration, &'static str> {
     time.filter(|time| *time <= WAIT_MAX).ok_or("no time up to 1m, such as 500ms or 2s")
 }
 
+fn action(text: &str) -> Result<ActionId, &'static str> {
+    text.parse().ok().and_then(ActionId::new).ok_or("no number of an action, 1 to 255")
+}
+
 fn host(text: &str) -> Result<Host, &'static str> {
     Host::parse(text).ok_or("no host name and no IP address")
 }
@@ -248,6 +271,7 @@ First steps:
   siglatch knock office ssh            knock: the server does what \"ssh\" stands for there
   siglatch whoami office               how the server sees you
   siglatch key rotate office           another key, if the administrator lets you
+  siglatch key update                  the server's new key, when it is given one
 
 SSH behind a knock:
   siglatch ssh office                  knock, wait until the port is open, become ssh

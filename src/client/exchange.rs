@@ -51,20 +51,30 @@ pub(super) fn exchange(profiles: &Profiles, name: &Name, patience: Duration) -> 
         Failure::new(Exit::Config, format!("the server's half in the profile {name} is none"))
             .hint("ask for a new invite")
     })?;
-    send(&invite, &enrol, server, &secret, patience).map_err(|failure| told(name, enrol.until, failure))?;
+    let asked = send(&invite, &enrol, server, &secret, patience);
 
-    let enrol = Enrol { until: Until::All, secret: None, ..enrol };
-    let exchanged = Invite { hmac_key: new, enrol: Some(enrol.clone()), ..invite };
-    profiles.install(&exchanged, Existing::Replace)?;
-    match send(&exchanged, &enrol, server, &secret, patience) {
-        Ok(()) => {
-            exit::say(&format!("the key of {name} is another now, which only you and the server know\n"))
+    let enrol_then = Enrol { until: Until::All, secret: None, ..enrol.clone() };
+    let exchanged = Invite { hmac_key: new, enrol: Some(enrol_then.clone()), ..invite };
+    if let Err(failure) = asked {
+        // What it said before may have been lost: then it has the new key, and no use for the old one.
+        if send(&exchanged, &enrol_then, server, &secret, patience).is_err() {
+            return Err(told(name, enrol.until, failure));
         }
+        profiles.install(&exchanged, Existing::Replace)?;
+        return exit::say(&done(name));
+    }
+    profiles.install(&exchanged, Existing::Replace)?;
+    match send(&exchanged, &enrol_then, server, &secret, patience) {
+        Ok(()) => exit::say(&done(name)),
         Err(failure) => {
             exit::note(&format!("warning: {}", failure.what));
             exit::say(&format!("{name} has another key; the old one ends with your next knock\n"))
         }
     }
+}
+
+fn done(name: &Name) -> String {
+    format!("the key of {name} is another now, which only you and the server know\n")
 }
 
 /// Knocks for it, and waits until the server has said that it is so.
@@ -77,7 +87,7 @@ fn send(
 ) -> Result<(), Failure> {
     let target = Target::of_invite(invite.clone(), &enrol.action.to_string())?;
     // Only a stamped knock is answered.
-    let what = "the exchange of the key".to_owned();
+    let what = "exchange of the key".to_owned();
     let target = Target { postage: Postage::Stamped, action: enrol.action, what, ..target };
     let options = Options { argument: Some(secret.public().0.to_vec()), ..Options::default() };
     let payload = target.with(&options, b"")?;
@@ -97,13 +107,17 @@ fn send(
 fn told(name: &Name, until: Until, failure: Failure) -> Failure {
     let again = format!("siglatch key rotate {name} tries again");
     let hint = match (failure.exit, until) {
-        (Exit::Permission, Until::Nothing) => {
-            format!(
-                "if you did not use this invite before, somebody else did: tell the administrator; else {again}"
-            )
+        (Exit::Permission, _) if failure.what.contains("key-taken") => {
+            "somebody else has sent for a key with yours: tell the administrator".to_owned()
         }
+        (Exit::Permission, Until::Nothing) => "ask the administrator for another invite".to_owned(),
         (Exit::Permission, Until::All) => {
             "the administrator has to give leave: siglatchctl key rotate user".to_owned()
+        }
+        (Exit::NoAnswer, Until::Nothing) => {
+            format!(
+                "an invite that was used before gets no answer: if it was not you who did, tell the administrator; else {again}"
+            )
         }
         (_, Until::Nothing | Until::All) => again,
     };

@@ -18,6 +18,7 @@ mod profile;
 mod proxy;
 mod reach;
 mod relay;
+mod server_key;
 mod ssh;
 mod target;
 mod totp;
@@ -33,7 +34,7 @@ use zeroize::Zeroizing;
 
 use crate::config::files::{self, Existing, Secrecy};
 use crate::exit::{self, Exit, Failure};
-use crate::wire::invite::{self, INVITE_MAX, Invite, Until};
+use crate::wire::invite::{self, Enrol, INVITE_MAX, Invite, Name, Until};
 use args::{Cli, Command, Key};
 use profile::Profiles;
 
@@ -51,6 +52,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Ssh(args) => exit::end(ssh::ssh(args)),
             Command::SshConfig(args) => exit::end(ssh::config(&args)),
             Command::Key(Key::Rotate(args)) => exit::end(exchange::rotate(&args)),
+            Command::Key(Key::Update(args)) => exit::end(server_key::update(&args)),
             Command::Whoami(args) => exit::end(whoami::whoami(&args)),
             Command::Wait(args) => exit::end(door::wait(args)),
         },
@@ -74,8 +76,14 @@ fn join(args: args::Join) -> Result<(), Failure> {
         profile::parse(&args.file.display().to_string(), &bytes)?
     };
     invite.name = args.name.unwrap_or(invite.name);
+    // The half of an exchange that is ours is made here: one that comes along is known to who wrote it.
+    invite.enrol = invite.enrol.map(|enrol| Enrol { secret: None, ..enrol });
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     let profiles = Profiles::of_environment()?;
+    if let Some(name) = begun(&profiles, &invite)? {
+        exit::say(&format!("the profile {name} was begun with this invite: it goes on\n"))?;
+        return exchange::exchange(&profiles, &name, EXCHANGE);
+    }
     let path = profiles.install(&invite, existing)?;
 
     let actions = action_list(&invite);
@@ -93,6 +101,16 @@ fn join(args: args::Join) -> Result<(), Failure> {
         exchange::exchange(&profiles, name, EXCHANGE)?;
     }
     exit::say(&next)
+}
+
+/// The profile that has sent for a key in exchange for the invite's: of another half the server would take it for a thief's.
+fn begun(profiles: &Profiles, invite: &Invite) -> Result<Option<Name>, Failure> {
+    let sent = |profile: &Invite| profile.enrol.as_ref().is_some_and(|enrol| enrol.secret.is_some());
+    let of_it = |name: &Name| {
+        let profile = profiles.load(name);
+        profile.is_ok_and(|profile| profile.hmac_key == invite.hmac_key && sent(&profile))
+    };
+    Ok(profiles.names()?.into_iter().find(of_it))
 }
 
 /// For the server to keep a new key.

@@ -316,6 +316,7 @@ pub const SETTINGS: &[Setting] = &[
     live("actions.*.totp", Role::Admin),
     at_restart("listen"),
     at_restart("private_key"),
+    at_restart("old_private_key"),
     at_restart("state_dir"),
     at_restart("runtime_dir"),
     at_restart("store"),

@@ -1,7 +1,7 @@
 //! Secrets that the service manager hands over: `credential:NAME` where a key's file is named.
 //!
 //! systemd puts them (`LoadCredential=`, `LoadCredentialEncrypted=`, `SetCredentialEncrypted=`) into a folder that the service alone can
-//! read, and says which in CREDENTIALS_DIRECTORY.
+//! read, and says which in CREDENTIALS_DIRECTORY. Whom it says nothing, as root's siglatchctl, sees what the running service has.
 
 use std::path::{Path, PathBuf};
 
@@ -41,5 +41,10 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, BadFile>
 }
 
 fn folder() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|folder| folder.is_absolute())
+    let told = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let of_unit = || Some(PathBuf::from(OF_UNIT)).filter(|folder| folder.is_dir());
+    told.filter(|folder| folder.is_absolute()).or_else(of_unit)
 }
+
+/// Of siglatchd.service while it runs: root's and nobody else's.
+const OF_UNIT: &str = "/run/credentials/siglatchd.service";

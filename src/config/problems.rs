@@ -31,12 +31,13 @@ impl Problems {
         self.0.is_empty()
     }
 
-    /// The first of them on one line, and how many there are.
+    /// The first error (without one, the first of them) on one line, and how many there are.
     pub fn summary(&self) -> String {
-        let first = self.0.first().map(Problem::summary).unwrap_or_default();
+        let first = self.0.iter().find(|problem| problem.is_error()).or(self.0.first());
+        let first = first.map(Problem::summary).unwrap_or_default();
         match self.len() {
             0 | 1 => first,
-            more => format!("{first} (the first of {more} problems)"),
+            more => format!("{first} (one of {more} problems)"),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) type Keys<T> = Spanned<Table<T>>;
 pub(super) struct RawConfig {
     pub(super) listen: Option<Texts>,
     pub(super) private_key: Option<Text>,
+    pub(super) old_private_key: Option<Text>,
     pub(super) server_id: Option<Text>,
     pub(super) enrol_key: Option<Text>,
     pub(super) public_host: Option<Text>,

@@ -1,6 +1,7 @@
 //! The configuration as the daemon uses it: valid by construction.
 
 mod audit;
+mod builtin;
 mod control;
 mod exchange;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use audit::{Audit, AuditPayload};
+pub use builtin::Builtin;
 pub use control::{Admin, Argument, Control, Loopback, Remote, Role};
 pub use exchange::Exchange;
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Opens sealed packets. At restart only.
     pub private_key: KeyFile,
+    /// The one before, with as long a modulus, while both are good. At restart only.
+    pub old_private_key: Option<KeyFile>,
     /// What bound knocks are signed for; without it only plain ones are authentic.
     pub server_id: Option<ServerId>,
     /// The keeper's half of every exchange of a key; without it none is exchanged.
@@ -88,6 +92,7 @@ impl Config {
         let changes = [
             ("listen", self.listen != new.listen),
             ("private_key", self.private_key != new.private_key),
+            ("old_private_key", self.old_private_key != new.old_private_key),
             ("state_dir", self.state_dir != new.state_dir),
             ("runtime_dir", self.runtime_dir != new.runtime_dir),
             ("store", self.store != new.store),
@@ -108,9 +113,11 @@ impl Config {
     pub fn reply(&self, user: &User, action: Option<&Action>) -> Reply {
         let written = user.reply.or(action.and_then(|action| action.reply)).unwrap_or(self.reply);
         match action.and_then(|action| action.builtin) {
-            // Who is not told what came of it does not know which key he has.
-            Some(Builtin::Enrol) if written == Reply::Never => Reply::Receipt,
-            Some(Builtin::Enrol | Builtin::Remote(_) | Builtin::Whoami) | None => written,
+            // Who is not told what came of it does not know which key he has; and what a key is, is all that the other is for.
+            Some(Builtin::Enrol | Builtin::ServerKey) if written == Reply::Never => Reply::Receipt,
+            Some(Builtin::Enrol | Builtin::ServerKey | Builtin::Remote(_) | Builtin::Whoami) | None => {
+                written
+            }
         }
     }
 }
@@ -335,22 +342,11 @@ impl Action {
         };
         let named: &[Kind] = match self.builtin {
             Some(Builtin::Remote(remote)) if remote.argument() == Argument::User => &[Kind::Argument],
-            Some(Builtin::Enrol) => &[Kind::Argument],
+            Some(Builtin::Enrol | Builtin::ServerKey) => &[Kind::Argument],
             Some(Builtin::Remote(_) | Builtin::Whoami) | None => &[],
         };
         [held, coded, named].concat()
     }
-}
-
-/// Something that the daemon does itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Builtin {
-    /// Says who knocked, and what he may knock for; harms nobody.
-    Whoami,
-    /// Something of an administrator's, from afar.
-    Remote(Remote),
-    /// Exchanges the key of who knocks.
-    Enrol,
 }
 
 /// How an action is held and undone.

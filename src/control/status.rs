@@ -42,6 +42,8 @@ pub struct Status {
     pub audit: Audit,
     /// How old (seconds) the oldest key of each kind is: `server`, `user`, `totp`.
     pub keys: BTreeMap<String, u64>,
+    /// The change of the server's key; none: one key is good.
+    pub rotation: Option<Rotation>,
     /// The configuration in force.
     pub config: Config,
     /// What became of the last knocks whose HMAC verified, the latest first: at most 20.
@@ -261,6 +263,20 @@ pub struct Reload {
     pub at: u64,
     /// Why it failed; none: it took effect.
     pub failed: Option<String>,
+}
+
+/// A new key of the server's, with the one before good beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rotation {
+    /// When (Unix seconds) the new key was made, by the time of its file.
+    pub since: Option<u64>,
+    /// Users who may knock.
+    pub users: u64,
+    /// Those of them who did not knock since, or not under the new key when they last did.
+    pub behind: u64,
+    /// Their names, the first 1000.
+    pub names: Vec<String>,
 }
 
 /// Something to look at.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub(super) use self::people::{
-    Key, KeyRevoke, KeyRotate, RevokeKey, Rotate, User, UserAdd, UserRemove, UserShow, UserTotp,
+    Key, KeyRevoke, KeyRotate, RevokeKey, Rotate, ServerRotate, User, UserAdd, UserRemove, UserShow, UserTotp,
 };
 #[cfg(feature = "top")]
 pub(super) use self::steer::Top;

@@ -2,6 +2,8 @@
 //!
 //! What is wrong with its values is not looked for here; `siglatchctl check` does that.
 
+mod builtin;
+
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,8 +16,6 @@ use crate::config::change::{Applied, BadChange, Change};
 use crate::config::files::{self, Existing, Secrecy, folder_of};
 use crate::config::{TEXT_MAX, credential, environment, include};
 use crate::exit::{Exit, Failure};
-use crate::wire::ActionId;
-use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
 
 /// A configuration file, and those it includes.
@@ -95,6 +95,11 @@ impl Document {
         self.environment.get(key).or_else(|| self.main.get(key))
     }
 
+    /// Whether the environment says it, whatever the file does.
+    pub(super) fn is_environments(&self, key: &str) -> bool {
+        self.environment.contains_key(key)
+    }
+
     /// A top-level text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.as_str()
@@ -132,8 +137,12 @@ impl Document {
         }
     }
 
-    /// Adds the user, or gives him these values and leaves the others.
+    /// Adds the user to this file, or gives him these values, wherever he is, and leaves the others.
     pub(super) fn set_user(&mut self, name: &Name, values: Vec<(&str, Value)>) -> Result<(), Failure> {
+        if self.user(name) == Standing::Elsewhere {
+            values.into_iter().for_each(|(key, new)| self.set_of_user(name, key, new));
+            return Ok(());
+        }
         let users = self.main.entry("users").or_insert_with(|| {
             let mut users = Table::new();
             users.set_implicit(true);
@@ -157,75 +166,26 @@ impl Document {
 
     /// Takes these values from the user, where this file has him.
     pub(super) fn unset_user(&mut self, name: &Name, keys: &[&str]) {
-        let users = self.main.get_mut("users").and_then(Item::as_table_like_mut);
-        let user = users.and_then(|users| users.get_mut(name.as_str())).and_then(Item::as_table_like_mut);
-        user.into_iter().for_each(|user| keys.iter().for_each(|key| drop(user.remove(key))));
+        self.edit_user(name, |user| keys.iter().for_each(|key| drop(user.remove(key))));
     }
 
     /// Gives the user this value, in the file that has him.
     pub(super) fn set_of_user(&mut self, name: &Name, key: &str, new: Value) {
-        let set = |document: &mut DocumentMut| {
+        self.edit_user(name, |user| drop(user.insert(key, value(new.clone()))));
+    }
+
+    fn edit_user(&mut self, name: &Name, edit: impl Fn(&mut dyn TableLike)) {
+        let edit = |document: &mut DocumentMut| {
             let users = document.get_mut("users").and_then(Item::as_table_like_mut);
             let user = users.and_then(|users| users.get_mut(name.as_str())).and_then(Item::as_table_like_mut);
-            user.map(|user| user.insert(key, value(new.clone()))).is_some()
+            user.map(&edit).is_some()
         };
-        if set(&mut self.main) {
+        if edit(&mut self.main) {
             return;
         }
-        if let Some(at) = self.included.iter_mut().position(set) {
+        if let Some(at) = self.included.iter_mut().position(edit) {
             self.changed.insert(at);
         }
-    }
-
-    /// The server's half of exchanges, which may be `made` and in no file yet, and the action that makes them.
-    pub(super) fn enrol(
-        &self,
-        made: Option<&EnrolSecret>,
-    ) -> Result<Option<(EnrolSecret, ActionId)>, Failure> {
-        let enrols = |action: &dyn TableLike| action.get("builtin").and_then(Item::as_str) == Some("enrol");
-        let mut actions = self.entries("actions").filter(|(_, action)| enrols(*action));
-        let id = actions.find_map(|(_, action)| action.get("id").and_then(Item::as_integer));
-        let id = id.and_then(|id| u8::try_from(id).ok()).and_then(ActionId::new);
-        let (Some(id), Some(file)) = (id, self.text("enrol_key")) else { return Ok(None) };
-        if let Some(made) = made {
-            return Ok(Some((made.clone(), id)));
-        }
-        let path = self.folder().join(file);
-        let bytes = files::read(&path, Secrecy::Secret, 1024)?;
-        let secret = EnrolSecret::parse(&bytes)
-            .map_err(|bad| Failure::new(Exit::Config, format!("{}: {bad}", path.display())))?;
-        Ok(Some((secret, id)))
-    }
-
-    /// Names the file of the server's half of exchanges, and an action that makes them, where there is none.
-    pub(super) fn set_enrol(&mut self, file: &str) -> Result<(), Failure> {
-        let enrols = |action: &dyn TableLike| action.get("builtin").and_then(Item::as_str) == Some("enrol");
-        let is_there = self.entries("actions").any(|(_, action)| enrols(action));
-        let taken: BTreeSet<i64> = self.entries("actions").flat_map(|(_, action)| ids(action)).collect();
-        let names: BTreeSet<String> = self.entries("actions").map(|(name, _)| name.to_owned()).collect();
-        if self.get("enrol_key").is_none() {
-            self.main.insert("enrol_key", value(file));
-        }
-        if is_there {
-            return Ok(());
-        }
-        let full =
-            || Failure::new(Exit::Config, format!("{}: every action id is taken", self.path.display()));
-        let id = (1..=255).rev().find(|id| !taken.contains(id)).ok_or_else(full)?;
-        let name = (1..).map(|nth| if nth == 1 { "enrol".to_owned() } else { format!("enrol{nth}") });
-        let name = name.into_iter().find(|name| !names.contains(name)).unwrap_or_default();
-        let mut action = Table::new();
-        action.insert("id", value(id));
-        action.insert("builtin", value("enrol"));
-        let actions = self.main.entry("actions").or_insert_with(|| {
-            let mut actions = Table::new();
-            actions.set_implicit(true);
-            Item::Table(actions)
-        });
-        let what = format!("{}: `actions` holds no tables", self.path.display());
-        let actions = actions.as_table_like_mut().ok_or_else(|| Failure::new(Exit::Config, what))?;
-        actions.insert(&name, Item::Table(action));
-        Ok(())
     }
 
     /// Takes the user out of the file that has him; what was said above his table goes with it.
@@ -318,11 +278,6 @@ impl Document {
         }
         replace(&self.real, &self.main)
     }
-}
-
-/// The numbers that an action has.
-fn ids(action: &dyn TableLike) -> impl Iterator<Item = i64> {
-    ["id", "release_id"].into_iter().filter_map(|key| action.get(key).and_then(Item::as_integer))
 }
 
 /// Where a user stands.

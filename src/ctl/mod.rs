@@ -25,6 +25,7 @@ mod init;
 mod key;
 mod leases;
 mod list;
+mod server_key;
 mod status;
 mod steer;
 #[cfg(feature = "top")]
@@ -82,6 +83,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::User(User::Totp(args)) => totp::totp(&args),
             Command::User(User::List(at)) => list::users(&at.config),
             Command::Key(Key::Rotate(Rotate::User(args))) => key::rotate(&args),
+            Command::Key(Key::Rotate(Rotate::Server(args))) => server_key::rotate(&args),
             Command::Key(Key::Revoke(RevokeKey::User(args))) => key::revoke(&args),
             Command::Action(Action::List(at)) => list::actions(&at.config),
             Command::Leases(args) => leases::leases(&args),

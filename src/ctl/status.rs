@@ -6,7 +6,7 @@ use super::args::{StatusOf, Way};
 use super::ask::Daemon;
 use super::{internal, steer};
 use crate::config::show_duration;
-use crate::control::status::{Config, Counts, Ended, Lane, Phase, Status};
+use crate::control::status::{Config, Counts, Ended, Lane, Phase, Rotation, Status};
 use crate::exit::{self, Failure};
 
 /// Shows it.
@@ -46,6 +46,7 @@ fn screen(status: &Status) -> String {
     let state = store.failing.as_deref().unwrap_or("works");
     let claims = store.claims.map(|claims| format!("; {claims} of {} claims", store.max_claims));
     lines.push(("store", format!("{state}{}", claims.unwrap_or_default())));
+    lines.extend(status.rotation.as_ref().map(rotation));
     lines.extend(configuration(&status.config));
     for warning in &status.warnings {
         lines.push(("WARNING", warning.what.clone()));
@@ -87,6 +88,18 @@ fn head(status: &Status) -> Vec<Line> {
         ("datagrams", format!("{received} received, {ran} ran; kernel drops: {kernel_drops}")),
         ("refused", if refused.is_empty() { "none".to_owned() } else { refused.join(", ") }),
     ]
+}
+
+/// Who has not moved to the server's new key.
+fn rotation(Rotation { users, behind, names, .. }: &Rotation) -> Line {
+    let text = match behind {
+        0 => "everybody has moved to the new one: siglatchctl key rotate server --finish".to_owned(),
+        _ => {
+            let more = if (names.len() as u64) < *behind { ", ..." } else { "" };
+            format!("{behind} of {users} users have not moved to the new one: {}{more}", names.join(", "))
+        }
+    };
+    ("server key", text)
 }
 
 fn configuration(config: &Config) -> Vec<Line> {

@@ -14,6 +14,7 @@ use crate::config::resolved::Enabled;
 use crate::control::status::Status;
 use crate::control::{Ban, How, Reply, Request, Set};
 use crate::exit::{self, Exit, Failure};
+use crate::work::leases::Whom;
 
 /// Whether the configuration is written, too.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,17 @@ pub(super) fn switch(args: &Switch, to: Enabled) -> Result<(), Failure> {
         value: Some((to == Enabled::Yes).to_string()),
     };
     let save = if one.until_restart { Save::No } else { Save::Yes };
-    change_all(&one.way, vec![change], How::Apply, save)
+    let changed = change_all(&one.way, vec![change], How::Apply, save);
+    if let (Switched::User(one), Enabled::No) = (&args.what, to) {
+        // Who is kept out is in no more either; even where no file could be written.
+        let reply = ask(&one.way, &Request::Revoke(Whom::User(one.name.to_string())));
+        if let Ok(Reply::Revoked(leases)) = reply
+            && leases > 0
+        {
+            exit::say(&format!("leases of {} that were ended: {leases}\n", one.name))?;
+        }
+    }
+    changed
 }
 
 /// The same of a user alone.

@@ -7,24 +7,24 @@ mod picture;
 mod remove;
 mod show;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{Array, Datetime, Value};
+use toml_edit::{Array, Datetime, Item, TableLike, Value};
 use zeroize::Zeroizing;
 
 use super::args::UserAdd;
 use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, print};
+use crate::clock;
 use crate::config::allowance::{last_moment, server_zone};
-use crate::config::files::Existing;
+use crate::config::files::{self, Existing};
 use crate::exit::{self, Exit, Failure};
 use crate::wire::enrol::EnrolSecret;
 use crate::wire::invite::Name;
 use crate::wire::{Invite, UserId};
-use invite::Server;
-pub(super) use remove::{have_read, in_force, known, remove};
-pub(super) use show::{exchanged, show};
+use invite::{Ids, Server};
+pub(super) use remove::{confirm, have_read, in_force, known, remove};
+pub(super) use show::{exchanged, is_over, moved, show};
 
 /// Someone to be added.
 struct Person {
@@ -58,24 +58,36 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
     for Made { invite, file, text, key } in &made {
         files.push((keys.join(format!("{}.hmac", invite.user)), key.as_bytes().to_vec().into()));
         files.extend(file.iter().map(|file| (file.clone(), text.as_bytes().to_vec().into())));
-        if let Some(file) = args.qr.as_deref().filter(|file| *file != Path::new("-")) {
-            files.push((file.to_owned(), picture::png(&line(invite)?)?));
+        match args.qr.as_deref() {
+            None => {}
+            Some(terminal) if terminal == Path::new("-") => drop(picture::terminal(&line(invite)?)?),
+            Some(file) => files.push((file.to_owned(), picture::png(&line(invite)?)?)),
         }
     }
     if existing == Existing::Keep {
         files.iter().try_for_each(|(path, _)| absent(path))?;
     }
     make_folder(&keys, 0o700)?;
+    // A key that is replaced comes last: before the configuration says what it is good for, nobody may have it.
+    let (later, first): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| path.exists());
     let mut begun = Begun::default();
     enrol.iter().try_for_each(|made| made.write(&mut begun))?;
-    for (path, bytes) in &files {
-        begun.write(path.clone(), bytes, 0o600, existing)?;
+    for (path, bytes) in first {
+        begun.write(path.clone(), bytes, 0o600, Existing::Keep)?;
     }
     for made in made.iter().filter(|made| made.file.is_none()) {
         print("the invite", &made.text)?;
     }
     document.save()?;
     begun.done();
+    if args.once && show::has_no_store(&document) {
+        exit::note(
+            "warning: siglatchd did not run here yet, and voids what invites there are when it makes its store: start it, then make this one again",
+        );
+    }
+    for (path, bytes) in later {
+        files::write(path, bytes, 0o600, existing)?;
+    }
     report(&document, args, &made)
 }
 
@@ -93,17 +105,17 @@ fn make_all(
             not_after: args.not_after.clone(),
             max_knocks: args.max_knocks,
         };
-        let server = Server::read(document, args, enrol)?;
+        let (server, mut ids) = (Server::read(document, args, enrol)?, Ids::read(document));
         let file = args.invite.clone().unwrap_or_else(|| invite_file(Path::new(""), &person.name));
         let file = Some(file).filter(|file| file != Path::new("-"));
-        return Ok(vec![make(document, args, &server, &person, file)?]);
+        return Ok(vec![make(document, args, &server, &mut ids, &person, file)?]);
     };
-    let server = Server::read(document, args, enrol)?;
+    let (server, mut ids) = (Server::read(document, args, enrol)?, Ids::read(document));
     let folder = args.invite.clone().unwrap_or_default();
     let (mut made, mut wrong) = (Vec::new(), Vec::new());
     for people::Row { line, person } in people::read(table).map_err(last)? {
         let file = invite_file(&folder, &person.name);
-        match make(document, args, &server, &person, Some(file)) {
+        match make(document, args, &server, &mut ids, &person, Some(file)) {
             Ok(one) => made.push(one),
             Err(failure) => wrong.push(people::at(table, line, failure)),
         }
@@ -129,22 +141,26 @@ fn make(
     document: &mut Document,
     args: &UserAdd,
     server: &Server,
+    ids: &mut Ids,
     person: &Person,
     file: Option<PathBuf>,
 ) -> Result<Made, Failure> {
-    let id = user_id(document, args, person, &server.used)?;
+    let id = user_id(document, args, person, ids)?;
     let not_after = person.not_after.as_deref().map(|text| {
-        if last_moment(text, &server_zone(document.text("zone"))).is_none() {
+        let wrong = || {
             let what = format!("{text:?} is neither a date nor a moment with its offset from UTC");
-            return Err(Failure::new(Exit::Usage, what).hint("write 2030-12-31 or 2030-12-31T23:59:59+01:00"));
+            Failure::new(Exit::Usage, what).hint("write 2030-12-31 or 2030-12-31T23:59:59+01:00")
+        };
+        if last_moment(text, &server_zone(document.text("zone"))).ok_or_else(wrong)? < clock::wall() {
+            exit::note(&format!("warning: {text} is over"));
         }
-        Ok(text.parse::<Datetime>().map_or_else(|_| Value::from(text), Value::from))
+        Ok::<Value, Failure>(text.parse::<Datetime>().map_or_else(|_| Value::from(text), Value::from))
     });
     let invite = server.invite(document, args, person, id)?;
     let actions: Array = person.actions.iter().map(Name::as_str).collect();
     let mut values = vec![
         ("id", Value::from(i64::from(id.0))),
-        ("hmac_key", format!("keys/{}.hmac", person.name).into()),
+        ("hmac_key", key_file(document, &person.name).into()),
         ("actions", actions.into()),
     ];
     values.extend(not_after.transpose()?.map(|moment| ("not_after", moment)));
@@ -160,9 +176,25 @@ fn make(
     Ok(Made { invite, file, text, key })
 }
 
+/// As the file with the user names it: its paths are relative to itself.
+fn key_file(document: &Document, name: &Name) -> String {
+    let file = format!("keys/{name}.hmac");
+    match document.user(name) {
+        Standing::Here | Standing::Nowhere => file,
+        Standing::Elsewhere => document.folder().join(file).display().to_string(),
+    }
+}
+
 /// Says what is to be done next; on standard error, where the invite has taken standard output.
 fn report(document: &Document, args: &UserAdd, made: &[Made]) -> Result<(), Failure> {
     let config = document.path().display();
+    for Made { invite: Invite { user, .. }, .. } in made {
+        let table = document.entries("users").find(|(name, _)| *name == user.as_str());
+        let off = |user: &dyn TableLike| user.get("enabled").and_then(Item::as_bool) == Some(false);
+        if table.is_some_and(|(_, table)| off(table)) {
+            exit::note(&format!("warning: {user} is disabled: siglatchctl user enable {user}"));
+        }
+    }
     let reload = "next: if siglatchd runs, have it read that: siglatchctl reload";
     let added = made.iter().map(|Made { invite: Invite { user, user_id, .. }, .. }| {
         format!("added {user} ({user_id}) to {config}\n")
@@ -197,36 +229,24 @@ fn line(invite: &Invite) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// The id that is asked for, the one he has, or the lowest that nobody has or had.
-fn user_id(
-    document: &Document,
-    args: &UserAdd,
-    person: &Person,
-    used: &BTreeSet<u16>,
-) -> Result<UserId, Failure> {
+fn user_id(document: &Document, args: &UserAdd, person: &Person, ids: &mut Ids) -> Result<UserId, Failure> {
     let config = document.path().display();
-    let taken = invite::taken(document, person);
-    if let Some((id, name)) = person.id.and_then(|id| Some((id, taken.get(&id)?))) {
+    if let Some((id, name)) = person.id.and_then(|id| Some((id, ids.whose(id, &person.name)?))) {
         let what = format!("{config}: the id {id} is {name}'s");
         let hint = "leave the id out to take the lowest that is free";
         return Err(Failure::new(Exit::Usage, what).hint(hint));
     }
     match (document.user(&person.name), args.force) {
-        (Standing::Nowhere, _) | (Standing::Here, true) => {}
-        (Standing::Here, false) => {
+        (Standing::Nowhere, _) | (_, true) => {}
+        (Standing::Here | Standing::Elsewhere, false) => {
             let what = format!("{config}: there is a user {} already", person.name);
             return Err(Failure::new(Exit::Config, what).hint(format!(
                 "what he may run stands in [users.{}]; --force gives him a new key",
                 person.name
             )));
         }
-        (Standing::Elsewhere, _) => {
-            let what = format!("{config}: an included file has a user {} already", person.name);
-            return Err(Failure::new(Exit::Config, what).hint("take that table out first"));
-        }
     }
-    let lowest = || (1..=u16::MAX).find(|id| !taken.contains_key(id) && !used.contains(id));
-    let id = person.id.or_else(|| invite::own(document, person)).or_else(lowest);
-    id.map(UserId).ok_or_else(|| Failure::new(Exit::Config, format!("{config}: every user id is taken")))
+    ids.give(person).ok_or_else(|| Failure::new(Exit::Config, format!("{config}: every user id is taken")))
 }
 
 fn absent(path: &Path) -> Result<(), Failure> {

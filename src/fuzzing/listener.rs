@@ -29,7 +29,9 @@ use super::menu;
 use super::operands::Operands;
 use super::sealed::unpad;
 use super::store::Disk;
-use crate::channel::{Channel, Counts, Lane, MESSAGE_MAX, Opened, SOURCES_MAX, Sent, SocketId, ToKeeper};
+use crate::channel::{
+    Channel, Counts, Lane, MESSAGE_MAX, Opened, SOURCES_MAX, Sent, SocketId, ToKeeper, Under,
+};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::keeper::Loss;
@@ -165,6 +167,7 @@ impl World {
             local: [127, 0, 0, 1].into(),
             socket,
             lane,
+            under: Under::CURRENT,
             digest: Sha256::digest(&datagram).into(),
             plaintext: Zeroizing::new(plaintext),
         };

@@ -118,6 +118,7 @@ fn plain() -> Config {
         path: PathBuf::from("/etc/siglatch/siglatchd.toml"),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: recorded().private_key.public().clone() },
+        old_private_key: None,
         sandbox: Sandbox::Off,
         listener_user: None,
         stamp: Stamp::Optional,

@@ -4,6 +4,7 @@ use super::recorded::{SERVER, recorded};
 use crate::channel::{ToKeeper, ToListener};
 use crate::wire::mac::{self, Signed};
 use crate::wire::receipt::{RECEIPT_MAX, TEXT_MAX};
+use crate::wire::server_key::Piece;
 use crate::wire::{
     ActionId, Binding, Bound, HmacKey, Invite, Knock, PAYLOAD_MAX, PLAINTEXT_LEN, Packet, Receipt,
 };
@@ -62,6 +63,9 @@ pub fn receipt(data: &[u8]) {
     let (key, hmac) = (&HmacKey::new([9; 32]).expect("not zero"), &[8; 32]);
     assert!(Receipt::open(data, key, hmac).is_err(), "nobody sealed it");
     let Ok(receipt) = Receipt::parse(data) else { return };
+    if let Ok(piece) = Piece::decode(&receipt.text) {
+        assert_eq!(piece.encode(), receipt.text);
+    }
     if receipt.text.len() <= TEXT_MAX {
         assert_eq!(receipt.plaintext(), data);
         let sealed = receipt.seal(key, hmac, [7; 12]);

@@ -28,7 +28,7 @@ impl From<DropReason> for Denied {
     }
 }
 
-/// What is to be counted for it. A door is closed, and a key exchanged, at any time, as often as one likes, without a code.
+/// What is to be counted for it. A door is closed, and a key exchanged or told, at any time, as often as one likes, without a code.
 pub(super) fn using(
     now: Now,
     user: &User,
@@ -36,7 +36,7 @@ pub(super) fn using(
     source: IpAddr,
     options: &Options,
 ) -> Result<Option<Use>, Denied> {
-    if options.release.is_some() || action.builtin == Some(Builtin::Enrol) {
+    if options.release.is_some() || action.builtin.is_some_and(Builtin::is_everybodys) {
         return Ok(None);
     }
     if !is_open(now, user, action) {

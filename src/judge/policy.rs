@@ -130,13 +130,16 @@ fn may<'a>(
     ensure(!user.is_expired(now.wall), DropReason::UserExpired)?;
 
     let action = config.action(id).ok_or(DropReason::ActionUnknown)?;
-    // Who may exchange his key may do it, whatever else he may.
-    let listed = user.actions.contains(&action.id) || action.builtin == Some(Builtin::Enrol);
+    // What is about his keys he may, whatever else he may.
+    let about_keys = action.builtin.is_some_and(Builtin::is_everybodys);
+    let listed = user.actions.contains(&action.id) || about_keys;
     ensure(listed, DropReason::NotPermitted)?;
     ensure(action.enabled == Enabled::Yes, DropReason::ActionDisabled)?;
     good_for(now, user, action)?;
 
     let least = config.bind.max(user.bind).max(action.bind);
+    // What is sent there is good for nobody else, wherever it comes from, and its client knows no address yet.
+    let least = if about_keys { least.min(Bound::Server) } else { least };
     ensure(bound >= least, DropReason::Binding)?;
     let lists = [&config.allow_from, &user.allow_from, &action.allow_from];
     let allowed = lists.iter().all(|list| list.allows(source)) && !config.deny_from.names(source);

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::channel::{Lane, SocketId, ToKeeper};
+use crate::channel::{Lane, SocketId, ToKeeper, Under};
 use crate::config::resolved::{
     AddressList, Args, Audit, Enabled, KeyFile, Limits, Log, LogFormat, OnBusy, PayloadKind, Program,
     Sandbox, Stamp, Stdin, StoreKind,
@@ -117,6 +117,7 @@ fn config() -> Config {
         path: PathBuf::new(),
         listen: Vec::new(),
         private_key: KeyFile { path: PathBuf::new(), public: SERVER_KEY.public().clone() },
+        old_private_key: None,
         sandbox: Sandbox::Off,
         listener_user: None,
         stamp: Stamp::Optional,
@@ -254,6 +255,7 @@ fn resigned(mut plain: Plain, key: &HmacKey, change: impl FnOnce(&mut Plain)) ->
 fn opened(plain: &Plain, from: &str) -> Opened {
     let message = ToKeeper::Opened(Opened {
         lane: Lane::Plain,
+        under: Under::CURRENT,
         source: from.parse().unwrap(),
         local: [192, 0, 2, 1].into(),
         socket: SocketId(0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::channel::{Lane, Opened, SocketId};
+use crate::channel::{Lane, Opened, SocketId, Under};
 use crate::config::{Config, User};
 use crate::wire::{Bound, HmacKey, KnockId, Nonce, Packet, ServerId, UserId, mac};
 
@@ -27,6 +27,8 @@ pub struct Verified {
     pub bound: Bound,
     /// Whether it came with a stamp, and whose.
     pub lane: Lane,
+    /// Under which of the server's keys it was sealed.
+    pub under: Under,
     /// The payload, 0 to 199 bytes.
     pub payload: Box<[u8]>,
     /// For who answers it.
@@ -114,6 +116,7 @@ impl Signers {
             action: packet.action,
             bound,
             lane: opened.lane,
+            under: opened.under,
             payload: packet.payload.into(),
             asked: Box::new(Asked {
                 digest: opened.digest,

@@ -25,8 +25,8 @@ pub(super) struct Exchanges {
     files: Arc<Config>,
     kept: BTreeMap<UserId, Exchanged>,
     keeping: BTreeMap<UserId, Keeping>,
-    /// Whose new key is in force, and the store does not know.
-    unkept: BTreeSet<UserId>,
+    /// Whose new key is in force, and the store does not know; and knocks that are told when it does.
+    unkept: BTreeMap<UserId, Vec<KnockId>>,
     /// Users whose key somebody else sent for, too, by name.
     pub(super) contested: BTreeSet<String>,
 }
@@ -36,6 +36,15 @@ pub(super) struct Exchanges {
 struct Keeping {
     exchanged: Exchanged,
     knocks: Vec<KnockId>,
+}
+
+/// Who is told that the store has kept a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Those who have sent for it.
+    Pending(Vec<KnockId>),
+    /// Those who have knocked under it.
+    InForce(Vec<KnockId>),
 }
 
 /// What comes of a knock for an exchange.
@@ -61,9 +70,21 @@ impl Exchanges {
             files,
             kept,
             keeping: BTreeMap::new(),
-            unkept: BTreeSet::new(),
+            unkept: BTreeMap::new(),
             contested: BTreeSet::new(),
         }
+    }
+
+    /// What the store is to keep where it has forgotten what became of invites: nobody gets a key for those of these files any more.
+    /// `random`: 32 bytes, fresh.
+    pub(super) fn void(files: &Config, mut random: impl FnMut() -> [u8; 32]) -> Vec<KeyRow> {
+        let invited = files.users.values().filter(|user| matches!(user.exchange, Exchange::Invites { .. }));
+        let rows = invited.filter_map(|user| {
+            let next = Next { client: EnrolPublic::NOBODY, key: HmacKey::new(random()).ok()? };
+            let exchanged = Exchanged { next: Some(next), ..Exchanged::of(&user.hmac_key) };
+            Some(KeyRow { user: user.id, exchanged })
+        });
+        rows.collect()
     }
 
     /// The files have been read again.
@@ -100,6 +121,7 @@ impl Exchanges {
         let known = self.kept.get(&user.id).filter(|kept| kept.is_of(&file.hmac_key)).cloned();
         let known = known.unwrap_or_else(|| Exchanged::of(&file.hmac_key));
         match &known.next {
+            Some(next) if next.client == EnrolPublic::NOBODY => return Begun::Useless,
             Some(next) if next.client == client => return Begun::Again,
             Some(_) => return Begun::Taken,
             None => {}
@@ -112,37 +134,40 @@ impl Exchanges {
     }
 
     /// The store has answered, or has no room: these knocks are to be told.
-    pub(super) fn kept<E>(&mut self, row: &KeyRow, result: Result<(), E>) -> Vec<KnockId> {
+    pub(super) fn kept<E>(&mut self, row: &KeyRow, result: Result<(), E>) -> Kept {
         let KeyRow { user, exchanged } = row;
         if self.keeping.get(user).is_none_or(|keeping| keeping.exchanged != *exchanged) {
             // It is in force already, and is not to be forgotten.
-            match result {
-                Ok(()) => self.unkept.remove(user),
-                Err(_) => self.unkept.insert(*user),
-            };
-            return Vec::new();
+            let told = if result.is_ok() { self.unkept.remove(user) } else { None };
+            return Kept::InForce(told.unwrap_or_default());
         }
         if result.is_ok() {
             self.kept.insert(*user, exchanged.clone());
         }
-        self.keeping.remove(user).map(|keeping| keeping.knocks).unwrap_or_default()
+        Kept::Pending(self.keeping.remove(user).map(|keeping| keeping.knocks).unwrap_or_default())
+    }
+
+    /// Whether the store knows of this user's key that it is in force; if not, the knock is told when it does.
+    pub(super) fn is_known(&mut self, user: UserId, knock: KnockId) -> bool {
+        self.unkept.get_mut(&user).map(|knocks| knocks.push(knock)).is_none()
     }
 
     /// What is in force, and the store could not keep.
     pub(super) fn unkept(&self) -> Vec<KeyRow> {
-        let rows = self.unkept.iter().filter_map(|user| Some((*user, self.kept.get(user)?.clone())));
+        let rows = self.unkept.keys().filter_map(|user| Some((*user, self.kept.get(user)?.clone())));
         rows.map(|(user, exchanged)| KeyRow { user, exchanged }).collect()
     }
 
     /// The first knock under a key that was sent for: it is in force, and the old one is not. The store is to keep that; until it has,
     /// a restart would make both good again.
-    pub(super) fn confirm(&mut self, now: Now, knocked: &User) -> Option<KeyRow> {
+    pub(super) fn confirm(&mut self, now: Now, knocked: &User) -> Option<(EnrolPublic, KeyRow)> {
         let user = self.changed(knocked.id, self.kept.get(&knocked.id)?);
         let leave = user.and_then(|user| user.exchange.leave());
         let kept = self.kept.get_mut(&knocked.id)?;
         let next = kept.next.take_if(|next| next.key == knocked.hmac_key)?;
         kept.own = Some(Own { key: next.key, since: now.unix(), leave: leave.unwrap_or_default() });
-        Some(KeyRow { user: knocked.id, exchanged: kept.clone() })
+        self.unkept.insert(knocked.id, Vec::new());
+        Some((next.client, KeyRow { user: knocked.id, exchanged: kept.clone() }))
     }
 
     /// Whether no knock waits for the store.
@@ -177,7 +202,7 @@ impl Exchanges {
             user.hmac_key = own.key.clone();
             user.exchange = user.exchange.after(own.leave);
         }
-        user.next = kept.next.as_ref().map(|next| {
+        user.next = kept.next.as_ref().filter(|next| next.client != EnrolPublic::NOBODY).map(|next| {
             // So that he can knock for the same exchange again, and be told that it is done.
             let exchange = Exchange::Rotates(Duration::MAX);
             Arc::new(User { hmac_key: next.key.clone(), exchange, next: None, ..user.clone() })

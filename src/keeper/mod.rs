@@ -13,6 +13,7 @@ mod hooks;
 mod inherited;
 mod listener;
 mod logging;
+mod moved;
 mod notify;
 mod pending;
 mod receipts;

@@ -106,7 +106,7 @@ impl Receipts {
             config,
         );
         let next = refusal.next.map(|next| next_words(now, next)).unwrap_or_default();
-        letter.receipt(now, status, 0, &format!("{}{next}", words(refusal.reason)))
+        letter.receipt(now, status, 0, format!("{}{next}", words(refusal.reason)))
     }
 
     /// A granted knock is served, and no script runs for it.
@@ -123,6 +123,15 @@ impl Receipts {
             Form::V1(name) => {
                 letter.v1(Outcome::Ok, &format!("OK {}", if text.is_empty() { name } else { text }))
             }
+        }
+    }
+
+    /// A granted knock asked for these bytes; in the reply of siglatch v1, which is for people, it is only said that it did.
+    pub(super) fn handed(&mut self, now: Now, knock: KnockId, bytes: Vec<u8>) -> Option<channel::Reply> {
+        let Open { letter, .. } = self.open.remove(&knock)?;
+        match &letter.form {
+            Form::Receipt => letter.receipt(now, Status::Done, 0, bytes),
+            Form::V1(name) => letter.v1(Outcome::Ok, &format!("OK {name}")),
         }
     }
 
@@ -267,7 +276,7 @@ impl Letter {
             (Form::Receipt, None) => self.receipt(now, Status::Done, lease, output),
             (Form::Receipt, Some((_, how))) => {
                 let text = if output.is_empty() { how } else { format!("{how}\n{output}") };
-                self.receipt(now, Status::Failed, 0, &text)
+                self.receipt(now, Status::Failed, 0, text)
             }
             (Form::V1(name), None) => self.v1(Outcome::Ok, &format!("OK {name}")),
             (Form::V1(name), Some((rc, _))) => self.v1(Outcome::Error, &format!("ERROR {name} rc={rc}")),
@@ -278,20 +287,26 @@ impl Letter {
         // That it was claimed, and was refused for the want of a store, is another matter than that it was not.
         let status = if reason == DropReason::StoreFailed { Some(Status::Failed) } else { status(reason) };
         match self.form {
-            Form::Receipt => self.receipt(now, status?, 0, &words(reason)),
+            Form::Receipt => self.receipt(now, status?, 0, words(reason)),
             // It did not run.
             Form::V1(_) => None,
         }
     }
 
-    fn receipt(&self, now: Now, status: Status, lease_seconds: u32, text: &str) -> Option<channel::Reply> {
+    fn receipt(
+        &self,
+        now: Now,
+        status: Status,
+        lease_seconds: u32,
+        text: impl Into<Vec<u8>>,
+    ) -> Option<channel::Reply> {
         let receipt = Receipt {
             status,
             knock: self.knock,
             server_time: u32::try_from(now.unix()).unwrap_or(u32::MAX),
             lease_seconds,
             source: self.source.ip(),
-            text: text.to_owned(),
+            text: text.into(),
         };
         let mut nonce = [0; 12];
         OsRng.try_fill_bytes(&mut nonce).ok()?;

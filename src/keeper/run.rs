@@ -16,6 +16,7 @@ use super::doors::Doors;
 use super::exchange::Exchanges;
 use super::hooks::Webhooks;
 use super::listener::{Change, Listener, Readied, Said};
+use super::moved::Moving;
 use super::notify::{Health, Notify};
 use super::receipts::Receipts;
 use super::reload::{Finished, Reload, Wish};
@@ -59,6 +60,7 @@ struct Keeper {
     receipts: Receipts,
     doors: Doors,
     exchanges: Exchanges,
+    moving: Moving,
     webhooks: Webhooks,
     /// `None` while it serves somebody.
     control: Option<Control>,
@@ -105,8 +107,8 @@ pub(super) fn run(started: Started) -> Result<(), Fallen> {
 
 impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
-        let Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over } =
-            started;
+        let Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, .. } = started;
+        let (moving, taken_over) = (started.moving, started.taken_over);
         let config = exchanges.config();
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
@@ -147,6 +149,7 @@ impl Keeper {
             receipts: Receipts::default(),
             doors: Doors::new(leases),
             exchanges,
+            moving,
             webhooks: Webhooks::new(hooks),
             control: Some(control),
             reload,

@@ -2,6 +2,8 @@
 //!
 //! A user may stamp while he is enabled. What else may keep him out (a date, a policy) is the judge's.
 
+use std::iter;
+
 use crate::channel::{STAMP_KEYS_MAX, StampKeys};
 use crate::config::Config;
 use crate::config::resolved::Enabled;
@@ -9,7 +11,7 @@ use crate::wire::stamp::StampKey;
 use crate::wire::{HmacKey, UserId};
 
 /// What a listener that goes by `old` (none: that knows nobody) has to hear to go by `new`, each in one message's size.
-/// The server's key is the same in both.
+/// The server's keys are the same in both.
 pub(crate) fn difference(old: Option<&Config>, new: &Config) -> Vec<StampKeys> {
     let known = old.into_iter().flat_map(|old| old.users.keys());
     let mut ids: Vec<UserId> = known.chain(new.users.keys()).copied().collect();
@@ -29,7 +31,10 @@ pub(crate) fn difference(old: Option<&Config>, new: &Config) -> Vec<StampKeys> {
         if !before.is_empty() {
             message.removed.push(id);
         }
-        message.added.extend(after.iter().map(|key| (id, StampKey::derive(&new.private_key.public, key))));
+        let servers = iter::once(&new.private_key).chain(&new.old_private_key);
+        let derived =
+            servers.flat_map(|server| after.iter().map(|key| StampKey::derive(&server.public, key)));
+        message.added.extend(derived.map(|key| (id, key)));
     }
     if !message.removed.is_empty() || !message.added.is_empty() {
         messages.push(message);
@@ -44,8 +49,8 @@ fn keys(config: &Config, id: UserId) -> Vec<&HmacKey> {
     user.into_iter().chain(next).map(|user| &user.hmac_key).collect()
 }
 
-/// The most that one user has.
-const KEYS: usize = 2;
+/// The most that one user has: two, each for two keys of the server's.
+const KEYS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -101,8 +106,8 @@ mod tests {
     fn many_users_take_many_messages() {
         let many = config(&(1..=450).map(|id| user(id, "a", "")).collect::<String>());
         let messages = difference(None, &many);
-        assert_eq!(messages.iter().map(|message| message.added.len()).collect::<Vec<_>>(), [199, 199, 52]);
+        assert_eq!(messages.iter().map(|message| message.added.len()).collect::<Vec<_>>(), [197, 197, 56]);
         let none = difference(Some(&many), &config(""));
-        assert_eq!(none.iter().map(|message| message.removed.len()).collect::<Vec<_>>(), [199, 199, 52]);
+        assert_eq!(none.iter().map(|message| message.removed.len()).collect::<Vec<_>>(), [197, 197, 56]);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use listenfd::ListenFd;
 
 use super::exchange::Exchanges;
+use super::moved::Moving;
 use super::pending::TakenOver;
 use super::sockets::{self, Sockets};
 use super::{cannot, inherited};
@@ -32,6 +33,7 @@ use crate::work::leases::{Leases, Record};
 pub(super) struct Started {
     /// The configuration, with the keys that are in force.
     pub(super) exchanges: Exchanges,
+    pub(super) moving: Moving,
     pub(super) clock: Clock,
     pub(super) judge: Judge,
     pub(super) store: Box<dyn Store>,
@@ -67,13 +69,17 @@ pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) 
         }
         None => bind(&config)?,
     };
-    let mut store = open_store(&config)?;
+    let (mut store, past) = open_store(&config)?;
     let (journal, audit) = open_journal(&config, &mut *store)?;
     let leases = recover(&mut *store, clock.now(), config.limits.max_doors)?;
     let hooks = recover_hooks(&mut *store, clock.now())?;
+    let moving = Moving::new(&config, store.moved(clock.now().unix())?);
+    if past == Past::Forgotten {
+        void_invites(&config, &mut *store, clock.now())?;
+    }
     let exchanges = Exchanges::new(config, store.keys(clock.now().unix())?);
     let judge = Judge::new(exchanges.config(), decoys());
-    Ok(Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
+    Ok(Started { exchanges, moving, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
 }
 
 /// What is not there is said once.
@@ -136,7 +142,30 @@ fn recover_hooks(store: &mut dyn Store, now: Now) -> Result<Hooks, Failure> {
     Ok(hooks)
 }
 
-fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
+/// Invites that were open may have been used, which nobody knows: whoever has one would be let in.
+fn void_invites(config: &Config, store: &mut dyn Store, now: Now) -> Result<(), Failure> {
+    let rows = Exchanges::void(config, rand::random);
+    rows.iter().try_for_each(|row| store.keep_key(now.unix(), row))?;
+    if !rows.is_empty() {
+        let users: Vec<&str> =
+            rows.iter().filter_map(|row| Some(config.users.get(&row.user)?.name.as_str())).collect();
+        log::warn!(
+            code = "invites-void", users = users.join(" ");
+            "the store does not know whether these invites were used: they are void, make others"
+        );
+    }
+    Ok(())
+}
+
+/// Whether the store knows what was before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "a store in memory knows nothing of it"))]
+    Known,
+    Forgotten,
+}
+
+fn open_store(config: &Config) -> Result<(Box<dyn Store>, Past), Failure> {
     let wall = clock::wall().as_secs();
     let max_claims = config.limits.max_claims;
     match config.store {
@@ -145,11 +174,12 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
                 code = "store-memory", floor = wall;
                 "store in memory: a restart forgets what ran, knocks made before now are refused"
             );
-            Ok(Box::new(MemoryStore::new(max_claims, wall)))
+            Ok((Box::new(MemoryStore::new(max_claims, wall)), Past::Forgotten))
         }
         #[cfg(feature = "sqlite")]
         StoreKind::Sqlite => {
             let (store, found) = SqliteStore::open(&config.state_dir, max_claims, wall, &Boot::read(wall))?;
+            let past = if matches!(found, Found::Lost { .. }) { Past::Forgotten } else { Past::Known };
             match found {
                 Found::Intact => {}
                 Found::Crashed { floor } => log::warn!(
@@ -161,7 +191,7 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, Failure> {
                     "a new store: knocks made before now are refused"
                 ),
             }
-            Ok(Box::new(store))
+            Ok((Box::new(store), past))
         }
         #[cfg(not(feature = "sqlite"))]
         StoreKind::Sqlite => Err(Failure::new(Exit::Config, "this build has no SQLite".to_owned())

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::channel::{Lane, Limits, Plain, SocketId, StampKeys, Takes};
+use crate::channel::{Lane, Limits, Plain, SocketId, StampKeys, Takes, Under};
 use crate::clock::Now;
 use crate::reason::DropReason;
 use crate::wire::address::folded;
@@ -47,6 +47,8 @@ pub struct Sealed {
     local: IpAddr,
     socket: SocketId,
     way: Way,
+    /// As its beacon says.
+    under: Option<Under>,
     mark: Mark,
     ciphertext: Box<[u8]>,
 }
@@ -108,6 +110,11 @@ impl Sealed {
         }
     }
 
+    /// Which key opens it; `None`: that of a plain one nobody knows beforehand.
+    pub fn under(&self) -> Option<Under> {
+        self.under
+    }
+
     /// As many bytes as the modulus has.
     pub fn ciphertext(&self) -> &[u8] {
         &self.ciphertext
@@ -123,6 +130,7 @@ impl Sealed {
             local: IpAddr::from([192, 0, 2, 9]),
             socket: SocketId(0),
             way,
+            under: if way.is_plain() { None } else { Some(Under::CURRENT) },
             mark: Mark::Plain(number),
             ciphertext: number.to_be_bytes().into(),
         }
@@ -146,6 +154,7 @@ pub enum Step {
 /// Looks at datagrams before any private key does.
 #[derive(Debug)]
 pub struct Admission {
+    /// The larger one, where there are two keys.
     modulus: Vec<u8>,
     limits: Limits,
     stamps: Stamps,
@@ -157,6 +166,14 @@ impl Admission {
     pub fn new(now: Now, modulus: Vec<u8>, beacon: BeaconKey, limits: Limits) -> Admission {
         let stamps = Stamps::new(now, beacon, limits.freshness.into());
         Admission { modulus, limits, stamps, strangers: Strangers::default() }
+    }
+
+    /// And takes what is for another key of this server's, whose modulus is as long.
+    pub fn and_old(mut self, modulus: Vec<u8>, beacon: BeaconKey) -> Admission {
+        // What is between the two can be sealed under one of them only, as its opener will see.
+        self.modulus = self.modulus.max(modulus);
+        self.stamps.add_old(beacon);
+        self
     }
 
     /// A buffer in which a datagram that is too long is seen to be too long.
@@ -217,11 +234,12 @@ impl Admission {
             Some(_) | None => Err(DropReason::Length),
         };
         match decided {
-            Ok((way, mark, ciphertext)) => Step::Open(Sealed {
+            Ok(Taken { way, under, mark, ciphertext }) => Step::Open(Sealed {
                 source,
                 local: datagram.local.to_canonical(),
                 socket: datagram.socket,
                 way,
+                under,
                 mark,
                 ciphertext: ciphertext.into(),
             }),
@@ -248,10 +266,11 @@ impl Admission {
         now: Now,
         source: IpAddr,
         parts: &Stamped<'a>,
-    ) -> Result<(Way, Mark, &'a [u8]), DropReason> {
+    ) -> Result<Taken<'a>, DropReason> {
         self.in_range(parts.sealed)?;
-        let user = self.stamps.take(now, source, parts, &self.limits)?;
-        Ok((Way::Stamped(user), Mark::Tag(*parts.tag), parts.sealed))
+        let (user, under) = self.stamps.take(now, source, parts, &self.limits)?;
+        let (way, mark) = (Way::Stamped(user), Mark::Tag(*parts.tag));
+        Ok(Taken { way, under: Some(under), mark, ciphertext: parts.sealed })
     }
 
     fn plain_one<'a>(
@@ -260,19 +279,27 @@ impl Admission {
         supply: Supply,
         source: IpAddr,
         bytes: &'a [u8],
-    ) -> Result<(Way, Mark, &'a [u8]), DropReason> {
+    ) -> Result<Taken<'a>, DropReason> {
         if self.limits.plain == Plain::Refused {
             return Err(DropReason::Unstamped);
         }
         self.in_range(bytes)?;
         let (way, mark) = self.strangers.take(now, supply, source, bytes, &self.limits)?;
-        Ok((way, Mark::Plain(mark), bytes))
+        Ok(Taken { way, under: None, mark: Mark::Plain(mark), ciphertext: bytes })
     }
 
     /// Both are public, and equally long: as numbers they compare as their bytes do.
     fn in_range(&self, ciphertext: &[u8]) -> Result<(), DropReason> {
         if ciphertext < self.modulus.as_slice() { Ok(()) } else { Err(DropReason::Range) }
     }
+}
+
+/// What is known of one that may be opened.
+struct Taken<'a> {
+    way: Way,
+    under: Option<Under>,
+    mark: Mark,
+    ciphertext: &'a [u8],
 }
 
 /// Whether the kernel's sieve has to be made anew.

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::getppid;
 use zeroize::Zeroizing;
 
-use crate::channel::{Channel, Lane, Opened, Sent, SocketId, ToKeeper};
+use crate::channel::{Channel, Lane, Opened, Sent, SocketId, ToKeeper, Under};
 use crate::clock;
 use crate::wire::{PLAINTEXT_LEN, UserId};
 
@@ -97,6 +97,7 @@ fn forged(socket: SocketId) -> Opened {
         local: [127, 0, 0, 1].into(),
         socket,
         lane: Lane::Stamped(UserId(1)),
+        under: Under::CURRENT,
         digest: [7; 32],
         plaintext,
     }

@@ -70,7 +70,7 @@ impl Pool {
                 let (own, shared, warm) = (Arc::clone(&own), Arc::clone(&shared), Arc::clone(&warm));
                 let (channel, tally) = (Arc::clone(channel), Arc::clone(tally));
                 let work = move || {
-                    drop(own.0.open(&own.1));
+                    drop(own.0.open_any(&own.1));
                     warm.wait();
                     shared.work(&own.0, &channel, &tally);
                 };
@@ -209,13 +209,18 @@ impl Shared {
 
 /// Opens one datagram and sends it on.
 pub(super) fn open(opener: &Opener, sealed: &Sealed, channel: &Channel, tally: &Tally) -> Sent {
+    let (plaintext, under) = match sealed.under() {
+        Some(under) => (opener.open_under(under, sealed.ciphertext()), under),
+        None => opener.open_any(sealed.ciphertext()),
+    };
     let opened = Opened {
         source: sealed.source(),
         local: sealed.local(),
         socket: sealed.socket(),
         lane: sealed.lane(),
+        under,
         digest: Sha256::digest(sealed.ciphertext()).into(),
-        plaintext: opener.open(sealed.ciphertext()),
+        plaintext,
     };
     let sent = channel.send_patiently(&ToKeeper::Opened(opened).encode(), PATIENCE);
     match sent {

@@ -41,15 +41,21 @@ pub(super) fn run(channel: Channel) -> Result<(), ListenerError> {
 
     let Begun { setup, limits, sockets, keys } = setup::hear(&channel, &mut poll)?;
     sandbox::enter(&setup)?;
-    let key = PrivateKey::from_der(&setup.private_key).map_err(|_| UnusableKey)?;
-    let opener = Opener::new(&setup.private_key)?;
+    let public = |der: &[u8]| PrivateKey::from_der(der).map(|key| key.public().clone());
+    let key = public(&setup.private_key).map_err(|_| UnusableKey)?;
+    let mut opener = Opener::new(&setup.private_key)?;
     let queue = usize::try_from(setup.queue).unwrap_or(usize::MAX);
     let clock = Clock::start();
-    let modulus = key.public().modulus();
+    let modulus = key.modulus();
     // Half of the modulus or less: it is below it.
     let warm_up = modulus.iter().map(|byte| byte >> 1).collect();
+    let mut admission = Admission::new(clock.now(), modulus, BeaconKey::of(&key), limits);
+    if let Some(der) = &setup.old_private_key {
+        let old = public(der).map_err(|_| UnusableKey)?;
+        opener = opener.and_old(der)?;
+        admission = admission.and_old(old.modulus(), BeaconKey::of(&old));
+    }
     let pool = Pool::start(opener, warm_up, setup.workers, queue, &channel, &tally)?;
-    let mut admission = Admission::new(clock.now(), modulus, BeaconKey::of(key.public()), limits);
     keys.iter().for_each(|keys| admission.stamp_keys(keys));
     let confinement = setup.confinement;
     drop((setup, key, keys));

@@ -4,12 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use libc::sock_filter;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockFilter, SockRef};
 
 use super::Datagram;
-use super::filter::Sieve;
+use super::filter::{self, Sieve};
 use crate::channel::{Plain, Reply, SocketId, Takes};
 use crate::clock::Now;
 use port::Port;
@@ -164,6 +165,15 @@ impl Socket {
             beacons: mesh.beacons,
         };
         let program = sieve.program();
+        // The one that is there counts beside the one that takes its place: where net.core.optmem_max has no room for both (20 KiB
+        // on older kernels, an hour of two keys' beacons is 13), it goes first.
+        self.attach(&program).or_else(|_| {
+            self.attach(&filter::open())?;
+            self.attach(&program)
+        })
+    }
+
+    fn attach(&self, program: &[sock_filter]) -> io::Result<()> {
         let program: Vec<_> =
             program.iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
         SockRef::from(&self.port.socket).attach_filter(&program)

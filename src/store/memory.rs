@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
 use super::keys::KeyRow;
+use super::moved::MovedRow;
 use super::usage::{Ledger, Waiting, oldest, quarter, spend};
 use super::{Outcome, Record, Store, StoreError, Sync, Used, seconds};
 use crate::audit::Line;
@@ -27,6 +28,7 @@ pub struct MemoryStore {
     doors: BTreeMap<DoorKey, String>,
     hooks: BTreeMap<KnockId, String>,
     keys: BTreeMap<UserId, KeyRow>,
+    moved: BTreeMap<UserId, MovedRow>,
     /// Until they are in a file.
     lines: BTreeMap<u64, Line>,
 }
@@ -61,6 +63,7 @@ impl MemoryStore {
             doors: BTreeMap::new(),
             hooks: BTreeMap::new(),
             keys: BTreeMap::new(),
+            moved: BTreeMap::new(),
             lines: BTreeMap::new(),
         }
     }
@@ -147,6 +150,15 @@ impl Store for MemoryStore {
 
     fn keys(&mut self, _wall: u64) -> Result<Vec<KeyRow>, StoreError> {
         Ok(self.keys.values().cloned().collect())
+    }
+
+    fn keep_moved(&mut self, _wall: u64, row: &MovedRow) -> Result<(), StoreError> {
+        self.moved.insert(row.user, *row);
+        Ok(())
+    }
+
+    fn moved(&mut self, _wall: u64) -> Result<Vec<MovedRow>, StoreError> {
+        Ok(self.moved.values().copied().collect())
     }
 
     fn give_back(&mut self, _wall: u64, used: Used) -> Result<(), StoreError> {

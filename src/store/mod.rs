@@ -28,6 +28,7 @@ pub mod hooks;
 pub mod journal;
 pub mod keys;
 pub mod memory;
+pub mod moved;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod thread;
@@ -41,6 +42,7 @@ use hooks::HookRow;
 pub use journal::Journal;
 use keys::KeyRow;
 pub use memory::MemoryStore;
+use moved::MovedRow;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use thread::StoreThread;
@@ -223,6 +225,25 @@ pub trait Store: Send {
     ///
     /// [`StoreError`].
     fn keys(&mut self, _wall: u64) -> Result<Vec<KeyRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Keeps under which of the server's keys a user knocked last, in place of what was kept of him. A crash of the machine may take
+    /// it along.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it is not kept.
+    fn keep_moved(&mut self, _wall: u64, _row: &MovedRow) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// All that is kept of that.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn moved(&mut self, _wall: u64) -> Result<Vec<MovedRow>, StoreError> {
         Ok(Vec::new())
     }
 

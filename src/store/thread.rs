@@ -13,6 +13,7 @@ use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
 use super::journal::BrokenFile;
 use super::keys::KeyRow;
+use super::moved::MovedRow;
 use super::{Journal, Outcome, Record, Store, StoreError, Used};
 use crate::audit::{Entry, Head};
 use crate::crash;
@@ -141,6 +142,7 @@ impl<T: Send + 'static> StoreThread<T> {
                 | Request::KeepHook(_)
                 | Request::KeepKey(_)
                 | Request::Forget(_)
+                | Request::KeepMoved(_)
                 | Request::GiveBack(_)
                 | Request::Note(_)
                 | Request::Checkpoint,
@@ -170,6 +172,7 @@ impl<T: Send + 'static> StoreThread<T> {
                 | Request::KeepHook(_)
                 | Request::KeepKey(_)
                 | Request::Forget(_)
+                | Request::KeepMoved(_)
                 | Request::GiveBack(_)
                 | Request::Checkpoint,
             ) => Ok(()),
@@ -210,6 +213,15 @@ impl<T: Send + 'static> StoreThread<T> {
     /// [`Busy`]: it is not kept.
     pub fn keep_key(&self, row: KeyRow) -> Result<(), Busy> {
         self.send(Request::KeepKey(Box::new(row))).map_err(|_| Busy)
+    }
+
+    /// Asks to keep under which key a user knocked. Nothing waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`]: it is not kept.
+    pub fn keep_moved(&self, row: MovedRow) -> Result<(), Busy> {
+        self.send(Request::KeepMoved(row)).map_err(|_| Busy)
     }
 
     /// Asks to forget claims with a timestamp below `before`.
@@ -284,6 +296,7 @@ enum Request<T> {
     Keep(DoorRow),
     KeepHook(HookRow),
     KeepKey(Box<KeyRow>),
+    KeepMoved(MovedRow),
     Forget(u32),
     GiveBack(Used),
     Note(Vec<Entry>),
@@ -374,9 +387,11 @@ impl<T> Worker<T> {
                     // What stopped is not recorded before what was claimed until then.
                     if claims.records.is_empty() { self.note(entries) } else { events.extend(entries) }
                 }
-                Request::KeepKey(_) | Request::Forget(_) | Request::GiveBack(_) | Request::Checkpoint => {
-                    last = Some(request)
-                }
+                Request::KeepKey(_)
+                | Request::KeepMoved(_)
+                | Request::Forget(_)
+                | Request::GiveBack(_)
+                | Request::Checkpoint => last = Some(request),
             }
             let room = last.is_none() && claims.records.len().max(rows.len()).max(hooks.len()) < GROUP;
             next = room.then(|| queue.try_recv().ok()).flatten();
@@ -397,6 +412,10 @@ impl<T> Worker<T> {
                 let result = self.store.keep_key(wall(), &row);
                 let kept = self.settle(result, 0).ok_or(NotRecorded);
                 say(&self.outbox, Reply::KeptKey(row, kept));
+            }
+            Some(Request::KeepMoved(row)) => {
+                let result = self.store.keep_moved(wall(), &row);
+                self.settle(result, 0);
             }
             Some(Request::Forget(before)) => self.forget(wall(), before),
             Some(Request::GiveBack(used)) => {

@@ -80,6 +80,9 @@ impl EnrolSecret {
 }
 
 impl EnrolPublic {
+    /// Of nobody: no secret has it, and who sends it gets nothing.
+    pub const NOBODY: EnrolPublic = EnrolPublic([0; 32]);
+
     /// Reads 64 hex digits.
     pub fn parse(text: &str) -> Option<EnrolPublic> {
         unhex(text.as_bytes()).map(EnrolPublic)

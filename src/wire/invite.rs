@@ -18,6 +18,8 @@
 //! ...
 //! """
 //!
+//! key_action = 251                # the action that tells the server's key (`wire::server_key`); left out, there is none known
+//!
 //! [enrol]                           # left out, the key is the user's for as long as the server has it
 //! key    = "8520..."              # 64 hex digits, the server's half of an exchange of the key (`wire::enrol`)
 //! action = 255                    # the action that makes it
@@ -82,6 +84,8 @@ pub struct Invite {
     pub hmac_key: HmacKey,
     /// Knocks are sealed with it.
     pub server_key: PublicKey,
+    /// What tells a new key of the server's.
+    pub key_action: Option<ActionId>,
     /// How his key is exchanged for another.
     pub enrol: Option<Enrol>,
     /// What he may knock for, at most 255.
@@ -201,6 +205,7 @@ impl Invite {
             hmac_key,
             server_key: PublicKey::from_pem(&raw.server_key)
                 .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?,
+            key_action: raw.key_action.map(|id| action_id("key_action", id)).transpose()?,
             enrol: raw.enrol.map(RawEnrol::read).transpose()?,
             actions: actions(&raw.actions)?,
         })
@@ -223,6 +228,7 @@ impl Invite {
             }
         });
         let actions: String = actions.collect();
+        let key_action = self.key_action.map(|id| format!("key_action = {id}\n")).unwrap_or_default();
         let addresses = match self.addresses.as_slice() {
             [] => String::new(),
             some => format!("addresses = {:?}\n", some.iter().map(IpAddr::to_string).collect::<Vec<_>>()),
@@ -243,6 +249,7 @@ impl Invite {
              user_id = {user_id}\n\
              hmac_key = \"{key}\"\n\
              server_key = \"\"\"\n{pem}\"\"\"\n\
+             {key_action}\
              {enrol}\n[actions]\n{actions}",
             user = self.user,
             host = self.host,
@@ -333,6 +340,7 @@ struct Raw {
     user_id: u16,
     hmac_key: String,
     server_key: String,
+    key_action: Option<u8>,
     enrol: Option<RawEnrol>,
     #[serde(default)]
     actions: BTreeMap<String, RawAction>,
@@ -375,6 +383,10 @@ fn server_id(text: &str) -> Result<ServerId, BadInvite> {
     ServerId::parse(text).ok_or_else(|| bad("server_id", "is not 32 hex digits"))
 }
 
+fn action_id(key: &'static str, id: u8) -> Result<ActionId, BadInvite> {
+    ActionId::new(id).ok_or_else(|| bad(key, "holds the id 0: ids are 1 to 255"))
+}
+
 fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, BadInvite> {
     if raw.len() > 255 {
         return Err(bad("actions", "holds more than 255"));
@@ -385,7 +397,7 @@ fn actions(raw: &BTreeMap<String, RawAction>) -> Result<BTreeMap<Name, Action>, 
                 RawAction::Id(id) => ActionTable { id, door: false, totp: false },
                 RawAction::Table(table) => table,
             };
-            let id = ActionId::new(id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
+            let id = action_id("actions", id)?;
             let opens = if door { Opens::Door } else { Opens::Nothing };
             let asks = if totp { Asks::Totp } else { Asks::Nothing };
             Ok((name("actions", text)?, Action { id, opens, asks }))

@@ -21,6 +21,7 @@ pub mod reader;
 pub mod receipt;
 pub mod reply;
 pub mod rsa_key;
+pub mod server_key;
 pub mod stamp;
 
 pub use ids::{ActionId, KnockId, Nonce, ServerId, UserId};

@@ -4,7 +4,7 @@
 //! magic "SLR1" (4) | nonce (12) | ciphertext | tag (16)                      ChaCha20-Poly1305, aad = magic
 //! key       = HKDF-SHA256( ikm = user HMAC key, salt = the request's 32-byte hmac, info = "siglatch receipt 1" )
 //! plaintext = version u8 = 1 | status u8 | knock id (8) | server time u32 | lease seconds u32 | source (16)
-//!             | text length u16 | text                                       big-endian
+//!             | text length u16 | text (UTF-8, or a piece of a key)          big-endian
 //! ```
 //!
 //! # Security considerations
@@ -12,6 +12,7 @@
 //! The request's hmac goes into the key, so a receipt opens for one knock only, and nobody who lacks the user's key can
 //! make one. The nonce must be random and fresh for each plaintext.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -43,8 +44,9 @@ pub struct Receipt {
     pub lease_seconds: u32,
     /// Where the knock came from, as the server saw it; `::ffff:` folded.
     pub source: IpAddr,
-    /// For people; beyond [`TEXT_MAX`] bytes it is cut between two characters.
-    pub text: String,
+    /// For people, but for a piece of a key ([`server_key`](super::server_key)); beyond [`TEXT_MAX`] bytes it is cut, between two
+    /// characters where it has any.
+    pub text: Vec<u8>,
 }
 
 /// What became of a knock.
@@ -128,8 +130,13 @@ impl Receipt {
         Receipt::parse(&plain)
     }
 
+    /// What it says, for people.
+    pub fn words(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.text)
+    }
+
     pub(crate) fn plaintext(&self) -> Vec<u8> {
-        let text = cut(&self.text, TEXT_MAX).as_bytes();
+        let text = fitting(&self.text);
         let mut plain = vec![VERSION, self.status as u8];
         plain.extend(self.knock.0);
         plain.extend(self.server_time.to_be_bytes());
@@ -152,9 +159,8 @@ impl Receipt {
         let lease_seconds = u32::from_be_bytes(*reader.array()?);
         let source = IpAddr::V6(Ipv6Addr::from_octets(*reader.array()?)).to_canonical();
         let len = usize::from(u16::from_be_bytes(*reader.array()?));
-        let text = reader.bytes(len)?;
+        let text = reader.bytes(len)?.to_vec();
         reader.end()?;
-        let text = std::str::from_utf8(text).map_err(|_| BadReceipt)?.to_owned();
         Ok(Receipt { status, knock, server_time, lease_seconds, source, text })
     }
 }
@@ -162,6 +168,13 @@ impl Receipt {
 /// As much of `text` as fits into `max` bytes, cut between two characters.
 pub fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or_default()
+}
+
+fn fitting(text: &[u8]) -> &[u8] {
+    match std::str::from_utf8(text) {
+        Ok(text) => cut(text, TEXT_MAX).as_bytes(),
+        Err(_) => text.get(..TEXT_MAX).unwrap_or(text),
+    }
 }
 
 fn cipher(key: &HmacKey, hmac: &[u8; 32]) -> ChaCha20Poly1305 {

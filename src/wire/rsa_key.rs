@@ -47,7 +47,20 @@ impl PrivateKey {
     ///
     /// [`BadRsaKey::Unreadable`] when the key cannot be encoded.
     pub fn generate(random: &mut impl CryptoRngCore) -> Result<PrivateKey, BadRsaKey> {
-        let key = RsaPrivateKey::new(random, 2048).map_err(|_| BadRsaKey::Unreadable("private key"))?;
+        PrivateKey::with_bits(random, 2048)
+    }
+
+    /// Makes another key, as long as this one.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRsaKey::Unreadable`] when the key cannot be encoded.
+    pub fn generate_like(&self, random: &mut impl CryptoRngCore) -> Result<PrivateKey, BadRsaKey> {
+        PrivateKey::with_bits(random, self.public.modulus().len().saturating_mul(8))
+    }
+
+    fn with_bits(random: &mut impl CryptoRngCore, bits: usize) -> Result<PrivateKey, BadRsaKey> {
+        let key = RsaPrivateKey::new(random, bits).map_err(|_| BadRsaKey::Unreadable("private key"))?;
         PrivateKey::from_rsa(&key)
     }
 

@@ -62,6 +62,7 @@ fn joined(site: &Site, to: SocketAddr, actions: &[(&str, u8, Opens)]) {
         user_id: UserId(1),
         hmac_key: site.hmac.clone(),
         server_key: site.key.public().clone(),
+        key_action: None,
         addresses: Vec::new(),
         enrol: None,
         actions: actions.iter().map(action).collect::<BTreeMap<_, _>>(),
@@ -204,7 +205,7 @@ fn what_anybody_else_says_is_no_answer() {
         server_time: unix(),
         lease_seconds: 0,
         source: [127, 0, 0, 1].into(),
-        text: String::new(),
+        text: Vec::new(),
     };
     // Well made with the user's key, for another knock; and noise of every length.
     let other = receipt.seal(&site.hmac, &[9; 32], [0; 12]);

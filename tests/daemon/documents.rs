@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use siglatch::reason::DropReason;
+use siglatch::wire::invite::Invite;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 #[test]
-fn the_readmes_commands_take_a_newcomer_to_ssh_behind_a_knock() {
+fn the_first_pages_commands_take_a_newcomer_to_ssh_behind_a_knock() {
     if !nix::unistd::geteuid().is_root() {
         return crate::common::skipped("two hosts in network namespaces need root");
     }
@@ -20,7 +22,40 @@ fn the_readmes_commands_take_a_newcomer_to_ssh_behind_a_knock() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readme.sh");
     let output = Command::new("bash").arg(script).arg(binaries).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && said.contains("the README's commands work"), "{said}");
+    assert!(output.status.success() && said.contains("the documents' commands work"), "{said}");
+}
+
+#[test]
+fn a_client_that_was_written_after_the_specification_knocks_and_is_answered() {
+    let mut site = crate::common::Site::new();
+    site.top += "reply = \"receipt\"\nbind = \"server\"\n";
+    let site = site.with_run();
+    let daemon = site.start();
+    let invite = Invite::parse(&format!(
+        "siglatch = 1\nname = \"office\"\nhost = \"127.0.0.1\"\naddresses = [\"192.0.2.1\"]\nport = {}\nserver_id = \"{}\"\n\
+         user = \"alice\"\nuser_id = 1\nhmac_key = \"{}\"\nserver_key = \"\"\"\n{}\"\"\"\n[enrol]\nkey = \"{}\"\naction = 255\n\
+         [actions]\nother = 2\nrun = {{ id = 1, door = false }}\n",
+        daemon.address.port(),
+        "07".repeat(16),
+        *site.hmac.to_hex(),
+        site.key.public().to_pem().unwrap(),
+        "cd".repeat(32),
+    ));
+    let line = invite.unwrap().to_line().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/knock.py");
+    let mut client = Command::new("python3");
+    client
+        .arg(script)
+        .args(["run", "hi"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    client.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+    let output = client.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("'status': 'done'"), "{said}");
+    assert_eq!(daemon.stop().count("ran"), 1);
 }
 
 #[test]
@@ -46,43 +81,4 @@ fn the_catalogue_has_every_code_and_no_other() {
     }
     let codes: BTreeSet<&str> = codes.iter().map(String::as_str).collect();
     assert_eq!(rows, codes);
-}
-
-#[test]
-fn the_readmes_table_has_every_key_of_the_documented_configuration() {
-    let readme = read("README.md");
-    let config = read("config/siglatchd.toml");
-    let mut keys = 0;
-    for line in config.lines() {
-        let Some((key, _)) = line.strip_prefix('#').unwrap_or(line).split_once(" = ") else {
-            continue;
-        };
-        if key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_') {
-            assert!(readme.contains(&format!("`{key}`")), "`{key}` is missing in the README");
-            keys += 1;
-        }
-    }
-    assert!(keys > 40, "only {keys} keys were found");
-}
-
-#[test]
-fn the_documents_links_lead_somewhere() {
-    let mut links = 0;
-    for document in
-        ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/codes.md", "docs/install.md", "docs/metrics.md"]
-    {
-        let folder = Path::new(document).parent().unwrap();
-        for target in
-            read(document).split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned())
-        {
-            if target.starts_with("https://") {
-                continue;
-            }
-            let file = target.split('#').next().unwrap();
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file);
-            assert!(path.exists(), "{document}: {target}");
-            links += 1;
-        }
-    }
-    assert!(links >= 2, "only {links} links were found");
 }

@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 
 use siglatch::wire::enrol::{EnrolPublic, EnrolSecret, Exchanged};
 use siglatch::wire::options::Options;
-use siglatch::wire::{Binding, HmacKey, Knock, UserId};
+use siglatch::wire::{Binding, HmacKey, Invite, Knock, UserId};
 
-use crate::common::{Daemon, Site, field, knock, until};
+use crate::common::{Daemon, Site, field, knock, unix, until};
 
 const ENROL: u8 = 9;
 const LATER: &str = "2099-01-01T00:00:00Z";
@@ -125,6 +125,122 @@ fn a_key_is_rotated_when_the_administrator_gives_leave_and_revoked_at_once() {
     daemon.stop();
 }
 
+#[test]
+fn an_invite_is_void_on_a_store_that_does_not_know_whether_it_was_used() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    let file = site.path("siglatchd.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("127.0.0.1:0", &daemon.address.to_string());
+    daemon.stop();
+    fs::remove_file(site.path("state/claims.db")).unwrap();
+    let mut daemon = site.start_with(|_| fs::write(&file, &text).unwrap());
+    let line = daemon.wait("what is void", |line| line.contains("code=invites-void "));
+    assert_eq!(field(&line, "users").as_deref(), Some("bob"));
+    let now = unix();
+    until("knocks of later than the new store", || (unix() > now).then_some(()));
+    failed(&siglatch(&site, "thief", &["join", &invite]), 77, "");
+    failed(&siglatch(&site, "thief", &["knock", "office", "run"]), 78, "is its invite's");
+    let mut daemon = again(&site, daemon);
+    failed(&siglatch(&site, "thief", &["key", "rotate", "office"]), 77, "");
+    daemon.wait("its refusal", |line| line.contains("code=options "));
+    daemon.stop();
+    assert_eq!(site.runs(), 1);
+}
+
+#[test]
+fn a_client_that_did_not_hear_that_its_key_is_kept_gets_it_after_the_leave_is_over_too() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    ok(ctl(&site, &["key", "rotate", "user", "bob", "--overlap", "1h"]));
+    let file = site.path("siglatchd.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("127.0.0.1:0", &daemon.address.to_string());
+    daemon.stop();
+    // Nobody answers, but our half is in the profile; then it arrives, and the answer does not.
+    failed(&siglatch(&site, "bob", &["key", "rotate", "office", "--wait", "1s"]), 3, "");
+    let profile = fs::read_to_string(site.path("bob").join(".config/siglatch/office.toml")).unwrap();
+    let profile = Invite::parse(&profile).unwrap();
+    let enrol = profile.enrol.unwrap();
+    let daemon = site.start_with(|_| fs::write(&file, &text).unwrap());
+    let options = Options { argument: Some(enrol.secret.unwrap().public().0.to_vec()), ..Options::default() };
+    let payload = options.join(b"").unwrap();
+    let asks = Knock { user: UserId(2), action: enrol.action, ..knock(1, &payload) };
+    daemon.send(&stamped(&site, &profile.hmac_key, &asks));
+    count(&daemon, "accepted", 1);
+    let over = text.lines().map(|line| match line.starts_with("rotate_until") {
+        true => "rotate_until = 2020-01-01T00:00:00Z\n".to_owned(),
+        false => format!("{line}\n"),
+    });
+    fs::write(&file, over.collect::<String>()).unwrap();
+    ok(ctl(&site, &["reload"]));
+    ok(siglatch(&site, "bob", &["key", "rotate", "office"]));
+    assert_ne!(key(&site, "bob"), *profile.hmac_key.to_hex());
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    daemon.stop();
+    assert_eq!(site.runs(), 1);
+}
+
+#[test]
+fn a_join_that_had_no_answer_goes_on_with_the_half_that_it_has_sent() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    let file = site.path("siglatchd.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("127.0.0.1:0", &daemon.address.to_string());
+    daemon.stop();
+    failed(&siglatch(&site, "bob", &["join", &invite]), 3, "tell the administrator");
+    let daemon = site.start_with(|_| fs::write(&file, &text).unwrap());
+    let said = ok(siglatch(&site, "bob", &["join", &invite, "--force", "--name", "other"]));
+    assert!(said.contains("the profile office was begun with this invite: it goes on"), "{said}");
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    daemon.stop();
+    assert_eq!(site.runs(), 1);
+}
+
+#[test]
+fn an_invite_that_brings_a_half_of_the_exchange_along_has_no_say_in_it() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    let planted = "secret = \"".to_owned() + &"77".repeat(32) + "\"\n";
+    let text =
+        fs::read_to_string(&invite).unwrap().replace("once = true\n", &format!("once = true\n{planted}"));
+    assert!(text.contains(&planted));
+    fs::write(&invite, &text).unwrap();
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    let invite = Invite::parse(&text).unwrap();
+    let known = EnrolSecret::new([0x77; 32]);
+    let of = Exchanged { key: &invite.hmac_key, server: site.server_id, user: UserId(2) };
+    let known = known.at_client(invite.enrol.unwrap().server, of).unwrap();
+    assert_ne!(key(&site, "bob"), *known.to_hex());
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    daemon.stop();
+}
+
+#[test]
+fn a_user_is_out_at_once_even_where_the_configuration_has_another_mistake() {
+    for command in [&["key", "revoke", "user", "bob"][..], &["user", "remove", "bob", "--yes"]] {
+        let site = site();
+        let daemon = site.start();
+        let invite = invited(&site, &daemon);
+        ok(siglatch(&site, "bob", &["join", &invite]));
+        ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+        let file = site.path("siglatchd.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("[actions.run]\n", "[actions.run]\ntimeout = \"soon\"\n")).unwrap();
+        let said = ctl(&site, command);
+        failed(&said, 78, "bob is switched off in siglatchd, and holds no lease; but the files are changed");
+        failed(&said, 78, "`timeout` takes a time");
+        failed(&siglatch(&site, "bob", &["knock", "office", "run", "--wait", "1s"]), 3, "");
+        daemon.stop();
+        assert_eq!(site.runs(), 1);
+    }
+}
+
 /// A site where alice's key is an invite's, or may be rotated.
 fn exchanging(more: &str) -> (Site, EnrolSecret) {
     let mut site = Site::new();
@@ -217,6 +333,56 @@ fn while_a_key_is_rotated_both_are_good_and_the_first_knock_under_the_new_one_en
     until("the old key is dead", || ok(ctl(&site, &["status"])).contains("not-authentic 1").then_some(()));
     daemon.stop();
     assert_eq!(site.runs(), 2);
+}
+
+#[test]
+fn another_exchange_under_a_key_that_is_new_is_refused_and_the_new_key_is_good() {
+    let (site, keeper) = exchanging(&format!("rotate_until = {LATER}"));
+    let daemon = site.start();
+    let client = EnrolSecret::new([1; 32]);
+    daemon.send(&sends(&site, &site.hmac, client.public()));
+    count(&daemon, "accepted", 1);
+    let of = Exchanged { key: &site.hmac, server: site.server_id, user: UserId(1) };
+    let new = client.at_client(keeper.public(), of).unwrap();
+    // The listener knows the new key's stamps by then.
+    daemon.send(&site.datagram());
+    until("a run under the old key", || (site.runs() == 1).then_some(()));
+    daemon.send(&sends(&site, &new, EnrolSecret::new([2; 32]).public()));
+    count(&daemon, "key-exchange", 1);
+    daemon.send(&stamped(&site, &new, &knock(1, b"")));
+    until("a run under the new key", || (site.runs() == 2).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_key_is_exchanged_where_all_else_is_bound_to_the_source() {
+    let mut site = site();
+    site.top += "bind = \"source\"\n";
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    failed(&siglatch(&site, "bob", &["knock", "office", "run"]), 77, "binding");
+    ok(siglatch(&site, "bob", &["knock", "office", "run", "--source", "127.0.0.1"]));
+    until("a run", || (site.runs() == 1).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_user_who_is_gone_from_the_files_alone_is_out_when_he_is_removed_again() {
+    let site = site();
+    let daemon = site.start();
+    let invite = invited(&site, &daemon);
+    ok(siglatch(&site, "bob", &["join", &invite]));
+    let socket = site.path("runtime/control.sock");
+    let away = site.path("runtime/away.sock");
+    fs::rename(&socket, &away).unwrap();
+    let said = ctl(&site, &["user", "remove", "bob", "--yes"]);
+    failed(&said, 75, "the files are changed, but siglatchd runs and is not at");
+    ok(siglatch(&site, "bob", &["knock", "office", "run"]));
+    fs::rename(&away, &socket).unwrap();
+    failed(&ctl(&site, &["user", "remove", "bob", "--yes"]), 64, "there is no user bob");
+    failed(&siglatch(&site, "bob", &["knock", "office", "run", "--wait", "1s"]), 3, "");
+    daemon.stop();
 }
 
 #[test]

@@ -42,6 +42,7 @@ mod misbehave;
 mod people;
 mod receipts;
 mod reload;
+mod rotate;
 mod sandbox;
 #[cfg(feature = "crash-points")]
 mod soak;

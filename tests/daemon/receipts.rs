@@ -104,7 +104,7 @@ fn a_stamped_knock_is_answered_from_the_address_and_family_that_was_knocked() {
         assert_eq!(receipt.knock.to_string(), field(&ran, "knock").unwrap());
         assert_eq!(receipt.source.to_string(), from);
         assert!(receipt.server_time.abs_diff(unix()) <= 5);
-        assert_eq!((receipt.lease_seconds, receipt.text.as_str()), (0, ""));
+        assert_eq!((receipt.lease_seconds, &*receipt.words()), (0, ""));
         assert_eq!(daemon.stop().count("send-errors"), 0);
     }
 }
@@ -131,7 +131,10 @@ fn each_outcome_is_told_as_it_is() {
     for (action, payload, status, text) in cases {
         let receipt = stamped(&site, &daemon, &knock(action, payload)).receipt(&site);
         assert_eq!(receipt.status, status, "{action} {payload:?}");
-        assert!(receipt.text.starts_with(text) && receipt.text.is_empty() == text.is_empty(), "{receipt:?}");
+        assert!(
+            receipt.words().starts_with(text) && receipt.text.is_empty() == text.is_empty(),
+            "{receipt:?}"
+        );
     }
     let slow = stamped(&site, &daemon, &knock(1, b"slow"));
     let first = stamped(&site, &daemon, &knock(2, b""));
@@ -248,7 +251,7 @@ fn users_have_the_last_word_on_answers_actions_the_one_before() {
         let sent = stamped(&site, &daemon, &knock(1, b""));
         match expected {
             Some(text) => {
-                let mut lines: Vec<_> = sent.receipt(&site).text.lines().map(str::to_owned).collect();
+                let mut lines: Vec<_> = sent.receipt(&site).words().lines().map(str::to_owned).collect();
                 lines.sort();
                 assert_eq!(lines.join("\n"), text, "{server} {action} {user}");
             }
@@ -265,7 +268,7 @@ fn output_is_told_as_far_as_there_is_room_and_behind_the_exit_code() {
     site.top = site.top.replace("\"receipt\"", "\"receipt+output\"");
     let daemon = site.start();
     let receipt = stamped(&site, &daemon, &knock(1, b"")).receipt(&site);
-    assert_eq!(receipt.text, format!("rc=2\n{}", "x".repeat(215)));
+    assert_eq!(receipt.words(), format!("rc=2\n{}", "x".repeat(215)));
     daemon.stop();
 }
 
@@ -361,17 +364,17 @@ fn a_door_tells_for_how_long_it_is_open_and_a_follower_what_became_of_it() {
         let running = sent.receipt(&site);
         assert_eq!((running.status, running.lease_seconds), (Status::Running, 0));
         let done = sent.receipt(&site);
-        assert_eq!((done.status, done.text.as_str()), (Status::Done, ""));
+        assert_eq!((done.status, &*done.words()), (Status::Done, ""));
         assert!((most - 5..=most).contains(&done.lease_seconds), "{done:?}");
     }
     let again = ask(2, 1, &hold(600)).receipt(&site);
-    assert_eq!((again.status, again.text.as_str()), (Status::Done, "it was open already"));
+    assert_eq!((again.status, &*again.words()), (Status::Done, "it was open already"));
     assert!((595..=600).contains(&again.lease_seconds), "{again:?}");
     let release = Options { release: Some(Release), ..Options::default() };
     for text in ["released", "nothing to release"] {
         let released = ask(1, 1, &release).receipt(&site);
         assert_eq!((released.status, released.lease_seconds), (Status::Done, 0));
-        assert_eq!(released.text, text);
+        assert_eq!(released.words(), text);
     }
 
     let (opens, follows) = (ask(1, 2, &Options::default()), ask(2, 2, &Options::default()));
@@ -379,7 +382,7 @@ fn a_door_tells_for_how_long_it_is_open_and_a_follower_what_became_of_it() {
         assert_eq!(sent.receipt(&site).status, Status::Running);
         let failed = sent.receipt(&site);
         assert_eq!((failed.status, failed.lease_seconds), (Status::Failed, 0));
-        assert_eq!(failed.text, "rc=5");
+        assert_eq!(failed.words(), "rc=5");
     }
     daemon.stop();
 }
@@ -394,10 +397,10 @@ fn who_comes_too_often_is_told_when_he_may_come_again() {
     let refused = stamped(&site, &daemon, &knock(1, b"")).receipt(&site);
     assert_eq!(refused.status, Status::Quota);
     assert!(
-        refused.text.starts_with("cooldown: ")
+        refused.words().starts_with("cooldown: ")
             && ["; next in 1h, at 20", "; next in 59m59s, at 20"]
                 .iter()
-                .any(|next| refused.text.contains(next)),
+                .any(|next| refused.words().contains(next)),
         "{refused:?}"
     );
     daemon.stop();
@@ -411,7 +414,7 @@ fn whoami_says_who_one_is_and_what_one_may_knock_for_and_starts_nothing() {
     let mut daemon = site.start();
     let receipt = stamped(&site, &daemon, &knock(7, b"")).receipt(&site);
     assert_eq!((receipt.status, receipt.source.to_string()), (Status::Done, "127.0.0.1".to_owned()));
-    assert_eq!(receipt.text, "alice (1) may knock for run (1), whoami (7)");
+    assert_eq!(receipt.words(), "alice (1) may knock for run (1), whoami (7)");
     daemon.wait("its line", |line| line.contains("code=accepted") && line.contains("what=whoami"));
     assert_eq!(daemon.stop().count("ran"), 1);
 }
@@ -434,7 +437,7 @@ fn an_administrator_steers_from_afar_by_knocks_that_are_bound_and_permitted() {
     let text = |action, argument: &str| {
         let receipt = ask(action, argument);
         assert_eq!(receipt.status, Status::Done, "{receipt:?}");
-        receipt.text
+        receipt.words().into_owned()
     };
     assert!(
         text(11, "").contains("ran 1, refused 0; leases 0, scripts 0; warnings: none"),
@@ -448,7 +451,7 @@ fn an_administrator_steers_from_afar_by_knocks_that_are_bound_and_permitted() {
     assert_eq!(text(13, ""), "2: alice, bob (off)", "a reload forgets none of it");
     assert_eq!(text(15, "bob"), "users.bob.enabled = true, until siglatchd ends");
     let failed = ask(16, "carol");
-    assert_eq!((failed.status, failed.text.as_str()), (Status::Failed, "there is no user \"carol\""));
+    assert_eq!((failed.status, &*failed.words()), (Status::Failed, "there is no user \"carol\""));
     assert_eq!(ask(16, "").status, Status::Failed);
     assert_eq!(ask(12, "bob").status, Status::Done, "to an action without options it is a payload like any");
     // Who may not, and what is bound to nothing.

@@ -365,6 +365,7 @@ fn profiles(site: &Site) {
         user_id: UserId(1),
         hmac_key: site.hmac.clone(),
         server_key: site.key.public().clone(),
+        key_action: None,
         addresses: Vec::new(),
         enrol: None,
         actions: doors(Opens::Door),

@@ -196,6 +196,7 @@ impl Rules {
             path: PathBuf::new(),
             listen: Vec::new(),
             private_key: KeyFile { path: PathBuf::new(), public: SERVER_KEY.public().clone() },
+            old_private_key: None,
             sandbox: Sandbox::Off,
             listener_user: None,
             stamp: Stamp::Optional,

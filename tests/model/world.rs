@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
-use siglatch::channel::{Lane, Opened, SocketId};
+use siglatch::channel::{self, Lane, Opened, SocketId};
 use siglatch::clock::Now;
 use siglatch::judge::{Claim, Decision, Decoys, Judge, Verdict as Judged};
 use siglatch::reason::DropReason;
@@ -178,6 +178,7 @@ impl World {
         let plain = sent.bytes();
         let opened = Opened {
             lane: sent.stamp.map_or(Lane::Plain, |user| Lane::Stamped(UserId(user))),
+            under: channel::Under::CURRENT,
             source: SocketAddr::new(SOURCES[source].parse().unwrap(), 4000),
             local: [127, 0, 0, 1].into(),
             socket: SocketId(0),

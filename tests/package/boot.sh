@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The packages in a Debian that systemd has booted (systemd-nspawn): install, init, start, knock, reboot, knock; what scripts may
-# do under the shipped unit and under the strict one; reload, upgrade, exporter, sockets, a plain user's daemon, removal.
+# do under the shipped unit and under the strict one; reload, credentials, upgrade, watchdog, log file, exporter, sockets, a plain
+# user's daemon, removal.
 #
 # tests/package/boot.sh [DIR]: the folder that scripts/package filled, if it is not target/package. Needs root.
 # shellcheck source=tests/package/lib.sh
@@ -11,6 +12,11 @@ inactive() { [ "$(inside systemctl is-active "$1")" = inactive ]; }
 main_pid() { inside systemctl show --value --property MainPID siglatchd; }
 knock() { inside siglatch knock --wait 20s server "$@"; }
 not() { ! "$@"; }
+# drop_in NAME: settings of siglatchd.service from standard input, in force; without input those of NAME go.
+drop_in() {
+    local file=/etc/systemd/system/siglatchd.service.d/$1.conf
+    inside sh -c "mkdir -p ${file%/*} && cat > $file && { test -s $file || rm $file; } && systemctl daemon-reload && systemctl restart siglatchd"
+}
 append() { inside tee -a /etc/siglatch/siglatchd.toml >/dev/null; }
 # script NAME ID [KEY...]: an action from standard input.
 script() {
@@ -40,7 +46,8 @@ script mount 15 <<<'mount -t tmpfs tmpfs /mnt && touch /mnt/was-here'
 script home 16 <<<'echo done > /home/carol/was-here'
 script tmp 17 <<<'echo done > /tmp/was-here'
 script suid 18 <<<'cp /bin/true /var/suid && chmod u+s /var/suid'
-actions=hello,whoami,web,etc,sudo,restart,nft,mount,home,tmp,suid
+script told 19 <<<'env > /root/told'
+actions=hello,whoami,web,etc,sudo,restart,nft,mount,home,tmp,suid,told
 inside siglatchctl user add alice --action "$actions" --invite /root/alice.toml >/dev/null
 inside siglatch join /root/alice.toml --name server >/dev/null
 { echo 'flush ruleset' && inside siglatchctl firewall snippet web --tcp 80; } > "$work/doors.nft"
@@ -86,8 +93,28 @@ echo 'listen = "twice"' | append
 promise "a bad one is refused" not inside systemctl reload siglatchd
 promise "systemctl's log says why" sh_inside 'journalctl -u siglatchd -o cat | grep "siglatchd would not take"'
 promise "the daemon goes on" knock hello
+inside cp /root/good.toml /etc/siglatch/siglatchd.toml
+
+echo "secrets as credentials of systemd:"
+sh_inside 'install -D -m 600 /etc/siglatch/server.key.pem /etc/credstore/siglatch-server
+    mkdir -p /etc/credstore.encrypted
+    systemd-creds --name=alice encrypt /etc/siglatch/keys/alice.hmac /etc/credstore.encrypted/siglatch-alice
+    rm /etc/siglatch/server.key.pem /etc/siglatch/keys/alice.hmac
+    sed -i "s|\"server.key.pem\"|\"credential:server\"|; s|\"keys/alice.hmac\"|\"credential:alice\"|" /etc/siglatch/siglatchd.toml' >/dev/null 2>&1
+promise "it takes them" drop_in credentials <<'UNIT'
+[Service]
+LoadCredential=server:/etc/credstore/siglatch-server
+LoadCredentialEncrypted=alice:/etc/credstore.encrypted/siglatch-alice
+UNIT
+promise "a knock by them runs its action" knock hello
+promise "it is reloaded" inside systemctl reload siglatchd
+promise "siglatchctl reads them" inside siglatchctl check
+promise "a script starts" knock told
+promise "and is not told of them" sh_inside 'grep PATH /root/told && ! grep -i credential /root/told'
+inside cp /etc/siglatch/siglatchd.toml /root/good.toml
 
 echo "upgrade:"
+echo 'listen = "twice"' | append
 before=$(main_pid)
 promise "with a configuration that the new one refuses, dpkg succeeds" sh_inside 'dpkg --install /root/siglatchd_*-1_*.deb >/root/said 2>&1'
 promise "and says so" inside grep "siglatchd was not restarted" /root/said
@@ -101,6 +128,34 @@ promise "the door is still open" sh_inside 'nft list set inet siglatch web4 | gr
 echo "killed:"
 inside kill -KILL "$(main_pid)"
 promise "it is there again" wait_for knock hello
+
+echo "hung:"
+drop_in hung <<'UNIT'
+[Service]
+WatchdogSec=1s
+TimeoutAbortSec=1s
+UNIT
+before=$(main_pid)
+sleep 4
+promise "it tells the watchdog that it turns" test "$(main_pid)" = "$before"
+inside kill -STOP "$before"
+promise "which ends it when it does not" wait_for sh_inside 'journalctl -b -u siglatchd -o cat | grep "Watchdog timeout"'
+promise "it is there again" wait_for knock hello
+drop_in hung </dev/null
+
+echo "a log in a file:"
+drop_in file <<'UNIT'
+[Service]
+StandardError=append:/var/log/siglatchd.log
+UNIT
+knock hello >/dev/null 2>&1
+promise "the knock is there" wait_for inside grep hello /var/log/siglatchd.log
+promise "logrotate takes the file away" inside logrotate --force /etc/logrotate.d/siglatchd
+promise "with what was in it" inside grep hello /var/log/siglatchd.log.1
+knock hello >/dev/null 2>&1
+promise "what comes next is in the new one" wait_for inside grep hello /var/log/siglatchd.log
+promise "which has nothing else" sh_inside '! tr -d "\0" </var/log/siglatchd.log | cmp - /var/log/siglatchd.log | grep .'
+drop_in file </dev/null
 
 echo "reboot:"
 inside systemctl reboot || true
@@ -121,8 +176,7 @@ promise "it says that the daemon is ready" wait_for inside curl -fsS http://127.
 promise "it counts" sh_inside 'curl -fsS http://127.0.0.1:9799/metrics | grep "^siglatch_up 1"'
 
 echo "the strict unit:"
-sh_inside 'mkdir -p /etc/systemd/system/siglatchd.service.d && cp /usr/share/siglatch/systemd/strict.conf /etc/systemd/system/siglatchd.service.d/
-    systemctl daemon-reload; systemctl restart siglatchd'
+inside cat /usr/share/siglatch/systemd/strict.conf | drop_in strict
 promise "it runs" active siglatchd
 promise "the exporter finds it again" wait_for inside curl -fsS http://127.0.0.1:9799/readyz
 inside siglatchctl revoke --all >/dev/null
@@ -142,7 +196,7 @@ for name in restart nft; do
     promise "$name: and it was done" inside $(tried "$name")
 done
 forget >/dev/null 2>&1
-sh_inside 'rm -r /etc/systemd/system/siglatchd.service.d; systemctl daemon-reload'
+drop_in strict </dev/null
 
 echo "sockets of a unit:"
 inside systemctl stop siglatchd

@@ -28,6 +28,13 @@ promise "the state is for root alone" is /var/lib/siglatch "root:root 700"
 promise "the folder of the exporter's key is root's" is /etc/siglatch-exporter "root:root 755"
 promise "siglatchd is enabled" test -L "$debian/etc/systemd/system/multi-user.target.wants/siglatchd.service"
 promise "its socket is not" gone /etc/systemd/system/sockets.target.wants/siglatchd.socket
+for file in systemd/system/siglatchd.service systemd/system/siglatchd.socket systemd/system/siglatch-exporter.service systemd/user/siglatchd.service \
+    sysusers.d/siglatchd.conf tmpfiles.d/siglatchd.conf; do
+    promise "there is $file" is "/usr/lib/$file" "root:root 644"
+done
+promise "what an administrator may change is known to dpkg" sh -c "chroot '$debian' dpkg-query --show --showformat '\${Conffiles}' siglatchd |
+    awk '{ print \$1 }' | sort | tr '\n' ' ' | grep -x ' */etc/apparmor.d/usr.sbin.siglatchd /etc/logrotate.d/siglatchd '"
+promise "logrotate reads what it is given" in_debian sh -c 'logrotate --debug /etc/logrotate.d/siglatchd 2>&1 | tee /root/said; ! grep error: /root/said'
 promise "there is a manual page for each program" in_debian sh -c 'man -w siglatch siglatchd siglatchctl siglatch-knock siglatchctl-user-add siglatchd.toml'
 promise "man finds what a page is about" in_debian sh -c 'mandb -q 2>/dev/null; man -k siglatch | grep -q "siglatchctl-doctor (8)"'
 # shellcheck disable=SC2016
@@ -38,11 +45,13 @@ in_debian siglatchctl init --host localhost >/dev/null
 in_debian siglatchctl user add alice --action hello --invite /root/alice.toml >/dev/null
 promise "what init makes is taken" in_debian siglatchctl check
 in_debian systemctl --quiet disable siglatchd 2>/dev/null
+sed -i 's/weekly/daily/' "$debian/etc/logrotate.d/siglatchd"
 (cd "$debian/etc/siglatch" && find . -type f -exec sha256sum {} +) > "$work/keys"
 
 echo "upgraded:"
 promise "dpkg does it" in_debian sh -c 'dpkg --install /root/siglatchd_*-1_*.deb'
 promise "keys and configuration are as they were" sh -c "cd '$debian/etc/siglatch' && sha256sum --quiet --check '$work/keys'"
+promise "what an administrator changed stays so" in_debian grep daily /etc/logrotate.d/siglatchd
 promise "what was disabled stays so" gone /etc/systemd/system/multi-user.target.wants/siglatchd.service
 
 echo "removed:"

@@ -12,7 +12,7 @@ base=${CARGO_TARGET_DIR:-$root/target}/debian
 if ! [ -e "$base/complete" ]; then
     rm -rf "$base"
     # shellcheck source=/dev/null
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,libpam-systemd,dbus,dbus-user-session,sudo,nftables,iproute2,procps,curl,bash-completion,man-db \
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,libpam-systemd,dbus,dbus-user-session,sudo,nftables,iproute2,procps,curl,bash-completion,man-db,logrotate \
         "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$base" >"$work/debootstrap.log" || { cat "$work/debootstrap.log"; exit 1; }
     touch "$base/complete"
 fi

@@ -247,7 +247,7 @@ fn a_key_that_is_none_or_open_to_others_stops_the_start() {
 #[test]
 fn a_store_of_an_older_siglatch_has_no_trail_and_begins_one() {
     let made = made();
-    super::edit(&made.folder, "DROP TABLE audit; DROP TABLE keys; PRAGMA user_version = 5");
+    super::edit(&made.folder, "DROP TABLE audit; DROP TABLE keys; DROP TABLE moved; PRAGMA user_version = 5");
     assert_eq!(read_lines(&made.folder, 0, usize::MAX).unwrap(), []);
     let (mut store, _) = SqliteStore::open(&made.folder, 1000, WALL, &boot("a")).unwrap();
     drop(journal(&made.folder, &mut store, WALL));

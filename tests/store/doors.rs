@@ -85,7 +85,7 @@ fn a_store_of_an_older_version_has_no_doors_and_then_has_room_for_them() {
     let made = made();
     edit(
         &made.folder,
-        "DROP TABLE doors; DROP TABLE hooks; DROP TABLE uses; DROP TABLE recent_uses; DROP TABLE totp_steps; DROP TABLE totp_failures; DROP TABLE audit; DROP TABLE keys; PRAGMA user_version = 2",
+        "DROP TABLE doors; DROP TABLE hooks; DROP TABLE uses; DROP TABLE recent_uses; DROP TABLE totp_steps; DROP TABLE totp_failures; DROP TABLE audit; DROP TABLE keys; DROP TABLE moved; PRAGMA user_version = 2",
     );
     assert_eq!(read_doors(&made.folder).unwrap(), []);
     let (mut store, _) = open(&made.folder, WALL);

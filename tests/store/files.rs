@@ -132,7 +132,7 @@ fn a_file_from_an_older_version_keeps_its_claims() {
         &made.folder,
         "DROP TABLE doors; DROP TABLE hooks; ALTER TABLE state RENAME COLUMN reserved TO synced_at;
           DROP TABLE uses; DROP TABLE recent_uses; DROP TABLE totp_steps; DROP TABLE totp_failures;
-          DROP TABLE audit; DROP TABLE keys; PRAGMA user_version = 1",
+          DROP TABLE audit; DROP TABLE keys; DROP TABLE moved; PRAGMA user_version = 1",
     );
     let (mut store, found) = SqliteStore::open(&made.folder, 1000, WALL, &boot("b")).unwrap();
     assert_eq!(found, Found::Intact);
@@ -142,11 +142,11 @@ fn a_file_from_an_older_version_keeps_its_claims() {
 #[test]
 fn a_file_from_a_newer_version_is_refused_and_left_alone() {
     let made = made();
-    edit(&made.folder, "PRAGMA user_version = 8");
+    edit(&made.folder, "PRAGMA user_version = 9");
     let before = fs::read(made.folder.join("claims.db")).unwrap();
     let error = refusal(&made.folder);
     assert_eq!(error.exit, Exit::Config);
-    assert!(error.what.contains("newer siglatch (format 8, this one knows 7)"), "{}", error.what);
+    assert!(error.what.contains("newer siglatch (format 9, this one knows 8)"), "{}", error.what);
     assert_eq!(fs::read(made.folder.join("claims.db")).unwrap(), before);
 }
 

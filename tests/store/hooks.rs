@@ -46,7 +46,10 @@ fn a_webhook_outlives_a_killed_process_and_is_read_beside_one() {
 #[test]
 fn a_store_of_an_older_siglatch_has_none_and_takes_some_when_it_is_opened() {
     let made = made();
-    edit(&made.folder, "DROP TABLE hooks; DROP TABLE audit; DROP TABLE keys; PRAGMA user_version = 4");
+    edit(
+        &made.folder,
+        "DROP TABLE hooks; DROP TABLE audit; DROP TABLE keys; DROP TABLE moved; PRAGMA user_version = 4",
+    );
     assert_eq!(read_hooks(&made.folder).unwrap(), []);
     let (mut store, _) = open(&made.folder, WALL);
     store.keep_hooks(WALL, &[row(1, Some("one"))]).unwrap();

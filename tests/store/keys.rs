@@ -59,7 +59,7 @@ fn a_key_outlives_a_killed_process_is_read_beside_one_and_what_it_replaced_is_ov
 #[test]
 fn a_store_of_an_older_siglatch_has_none_and_takes_some_when_it_is_opened() {
     let made = made();
-    edit(&made.folder, "DROP TABLE keys; PRAGMA user_version = 6");
+    edit(&made.folder, "DROP TABLE keys; DROP TABLE moved; PRAGMA user_version = 6");
     assert_eq!(read_keys(&made.folder).unwrap(), []);
     let (mut store, _) = open(&made.folder, WALL);
     store.keep_key(WALL, &sent(1)).unwrap();

@@ -16,6 +16,7 @@ mod keys;
 mod killed;
 mod lost;
 mod model;
+mod moved;
 mod thread;
 mod usage;
 

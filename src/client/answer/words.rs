@@ -30,7 +30,7 @@ pub(in crate::client) fn json_line(
     let fields = json!({
         "profile": target.label, "action": target.action.number(), "to": sent.to.to_string(),
         "knock": sent.id.to_string(), "status": status,
-        "text": receipt.map(|receipt| &receipt.text),
+        "text": receipt.map(Receipt::words),
         "seen_from": receipt.map(|receipt| receipt.source.to_string()),
         "lease_seconds": receipt.map(|receipt| receipt.lease_seconds),
         "server_time": receipt.map(|receipt| receipt.server_time),
@@ -51,7 +51,7 @@ pub(super) fn words(what: &str, receipt: &Receipt) -> String {
     let Receipt { status, lease_seconds, source, .. } = receipt;
     // "ssh" of "ssh (1) for 10m".
     let name = what.split(' ').next().unwrap_or(what);
-    let text = printable(&receipt.text);
+    let text = printable(&receipt.words());
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let (reason, output) = match status {
         Status::Done | Status::Running => ("", text.as_str()),
@@ -79,7 +79,7 @@ pub(super) fn words(what: &str, receipt: &Receipt) -> String {
 pub(in crate::client) fn whoami_words(receipt: &Receipt) -> String {
     let Receipt { source, server_time, .. } = receipt;
     let (time, clock) = (time_of_day((*server_time).into()), clock_words(clock_off(receipt)));
-    format!("seen from {source}, server time {time}{clock}\n{}", printable(&receipt.text))
+    format!("seen from {source}, server time {time}{clock}\n{}", printable(&receipt.words()))
 }
 
 /// How many seconds this clock is ahead of the server's.
@@ -153,7 +153,7 @@ mod tests {
             server_time: u32::try_from(clock::wall().as_secs()).unwrap(),
             lease_seconds: 0,
             source: [192, 0, 2, 7].into(),
-            text: text.to_owned(),
+            text: text.into(),
         }
     }
 

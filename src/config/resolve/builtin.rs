@@ -59,13 +59,15 @@ pub(super) fn alone(action: &mut Section<'_>, raw: &RawAction, key: &str, writte
 pub(super) fn bind(builtin: Option<Builtin>) -> Bound {
     match builtin {
         Some(Builtin::Remote(_) | Builtin::Enrol) => Bound::Server,
-        Some(Builtin::Whoami) | None => Bound::None,
+        // What it tells is no secret, and nobody but its sender can read it.
+        Some(Builtin::Whoami | Builtin::ServerKey) | None => Bound::None,
     }
 }
 
-const BUILTIN: [(&str, Option<Builtin>); 8] = [
+const BUILTIN: [(&str, Option<Builtin>); 9] = [
     ("whoami", Some(Builtin::Whoami)),
     ("enrol", Some(Builtin::Enrol)),
+    ("server_key", Some(Builtin::ServerKey)),
     ("status", Some(Builtin::Remote(Remote::Status))),
     ("version", Some(Builtin::Remote(Remote::Version))),
     ("list_users", Some(Builtin::Remote(Remote::ListUsers))),

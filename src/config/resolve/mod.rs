@@ -9,6 +9,7 @@ mod door;
 mod exchange;
 mod listen;
 mod nft;
+mod private_key;
 mod public_key;
 mod run_as;
 mod section;
@@ -25,13 +26,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use log::LevelFilter;
 
-use super::key_file;
 use super::load::{Entry, Written};
 use super::made::Made;
 use super::problems::{Place, Problem};
 use super::raw::{Keys, RawConfig, RawLimits, RawLog, Table, Text};
 use super::resolved::{
-    Audit, AuditPayload, Config, Doors, KeyFile, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind,
+    Audit, AuditPayload, Config, Doors, Limits, Log, LogFormat, Reply, Sandbox, Stamp, StoreKind,
 };
 use super::shape::Document;
 use crate::layers::Layer;
@@ -74,12 +74,13 @@ pub(super) fn resolve(written: Written, notes: &mut Vec<Problem>) -> Option<Conf
     let deny_from = top.addresses(&raw.deny_from);
     let sandbox = sandbox(&mut top, raw);
     let listener_user = run_as::listener(&mut top, &raw.listener_user, sandbox);
-    let private_key = private_key(&mut top, raw)?;
+    let (private_key, old_private_key) = private_key::resolve(&mut top, raw)?;
     public_key::check_lengths(&written.users, &users, &private_key.public, notes);
     Some(Config {
         path: document.source.absolute.clone(),
         listen,
         private_key,
+        old_private_key,
         server_id,
         enrol_key,
         state_dir,
@@ -189,19 +190,6 @@ fn store(top: &mut Section<'_>, raw: &RawConfig) -> StoreKind {
         top.error(0..0, "this build has no SQLite", "write store = \"memory\", which forgets at exit");
     }
     top.choice("store", &raw.store, StoreKind::Memory, &[memory], &["sqlite", "postgres"])
-}
-
-fn private_key(top: &mut Section<'_>, raw: &RawConfig) -> Option<KeyFile> {
-    let text = top.required("private_key", &raw.private_key, "write private_key = \"server.key.pem\"")?;
-    let (path, pem) = top.secret(text, key_file::PEM_MAX)?;
-    match key_file::parse(&pem) {
-        Ok(key) => Some(KeyFile { path, public: key.public().clone() }),
-        Err(bad) => {
-            let what = format!("{}: {bad}", path.display());
-            top.error(text.span(), what, "`siglatchctl init` makes one");
-            None
-        }
-    }
 }
 
 fn log(document: &Document, raw: &Option<Keys<RawLog>>, notes: &mut Vec<Problem>) -> Log {

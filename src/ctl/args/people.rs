@@ -25,7 +25,7 @@ pub(in crate::ctl) enum User {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::ctl) enum Key {
-    /// Lets a user exchange his key for one that only he and the server know
+    /// Lets a user exchange his key for one that only he and the server know; or gives the server another
     #[command(subcommand)]
     Rotate(Rotate),
     /// Ends a user's key, with effect at once
@@ -36,6 +36,7 @@ pub(in crate::ctl) enum Key {
 #[derive(Debug, Subcommand)]
 pub(in crate::ctl) enum Rotate {
     User(KeyRotate),
+    Server(ServerRotate),
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +58,24 @@ pub(in crate::ctl) struct KeyRotate {
     pub(in crate::ctl) overlap: Duration,
     #[command(flatten)]
     pub(in crate::ctl) way: Way,
+}
+
+/// Makes another key for the server, and leaves the one before good beside it until `--finish`
+///
+/// The new key is a file beside the old one, and as long; the configuration names both, and keeps its comments and order. New
+/// invites have the new one; who has an older invite runs `siglatch key update`. It is in force when siglatchd is restarted. It needs no
+/// running siglatchd.
+#[derive(Args, Debug)]
+#[command(after_help = SERVER_ROTATE_EXAMPLES)]
+pub(in crate::ctl) struct ServerRotate {
+    /// End the key before: who has not moved to the new one is locked out. Its file is removed
+    #[arg(long)]
+    pub(in crate::ctl) finish: bool,
+    /// Do not ask, whoever has not moved
+    #[arg(long, requires = "finish")]
+    pub(in crate::ctl) yes: bool,
+    #[command(flatten)]
+    pub(in crate::ctl) at: At,
 }
 
 /// Puts a key that nobody has in the place of a user's, has siglatchd go by that, and ends his leases
@@ -126,7 +145,7 @@ pub(in crate::ctl) struct UserAdd {
     #[arg(long)]
     pub(in crate::ctl) no_stamp: bool,
     /// Replace key and invite if they are there: a user who is known keeps his number and gets a new key and these
-    /// actions; the old key ends
+    /// actions; the old key ends once siglatchd has read that
     #[arg(long)]
     pub(in crate::ctl) force: bool,
     #[command(flatten)]
@@ -169,7 +188,7 @@ pub(in crate::ctl) struct UserTotp {
     /// The user's name
     #[arg(value_name = "NAME", value_parser = name)]
     pub(in crate::ctl) name: Name,
-    /// Replace the key that he has; the old one ends
+    /// Replace the key that he has; the old one ends once siglatchd has read that
     #[arg(long)]
     pub(in crate::ctl) force: bool,
     #[command(flatten)]
@@ -182,6 +201,11 @@ fn leave(text: &str) -> Result<Duration, &'static str> {
         .filter(|time| range.contains(time))
         .ok_or("a time from 1m to 365d, such as 48h or 7d")
 }
+
+const SERVER_ROTATE_EXAMPLES: &str = "Example:
+  siglatchctl key rotate server && systemctl restart siglatchd
+  siglatchctl status                      (who has not moved; each: siglatch key update)
+  siglatchctl key rotate server --finish && systemctl restart siglatchd";
 
 const USER_ADD_EXAMPLES: &str = "Examples:
   siglatchctl user add alice --action ssh --action hello

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::credential;
 use crate::ctl::ask::folder;
 use crate::ctl::document::{Document, lock};
+use crate::ctl::server_key::public_file;
 use crate::ctl::{admin, internal};
 use crate::exit::{Exit, Failure};
 use crate::store::sqlite::copy::{copy, standing};
@@ -84,7 +85,13 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
     document.files().try_for_each(|file| add(file, Part::Config))?;
     let folder = document.folder();
     for key in TOP_KEYS.into_iter().filter_map(|key| document.text(key)).filter(|key| is_file(key)) {
-        add(&folder.join(key), Part::Key)?;
+        let key = folder.join(key);
+        add(&key, Part::Key)?;
+        // Beside a key of the server's, if it is there: whoever made it by hand may not have it.
+        let public = public_file(&key);
+        if public.exists() {
+            add(&public, Part::Key)?;
+        }
     }
     let control = document.get("control").and_then(Item::as_table_like);
     if let Some(token) = control.and_then(|control| control.get("token")?.as_str()).filter(|key| is_file(key))
@@ -96,11 +103,9 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
             add(&file, Part::Key)?;
         }
     }
-    // Beside the configuration, if they are there: whoever made it by hand may have neither.
-    for beside in [folder.join(admin::FILE), folder.join("server.pub.pem")] {
-        if beside.exists() {
-            add(&beside, Part::Key)?;
-        }
+    let own = folder.join(admin::FILE);
+    if own.exists() {
+        add(&own, Part::Key)?;
     }
     for (_, action) in document.entries("actions") {
         let programs =
@@ -179,7 +184,7 @@ fn cannot(path: &Path, done: &str, error: &io::Error) -> Failure {
 pub(super) const STORE: &str = "claims.db";
 
 /// Where the top level names keys.
-const TOP_KEYS: [&str; 2] = ["private_key", "enrol_key"];
+const TOP_KEYS: [&str; 3] = ["private_key", "old_private_key", "enrol_key"];
 
 /// Where users and actions name keys.
 const KEYS: [(&str, &str); 5] = [

@@ -12,6 +12,7 @@ use crate::config::files::{self, Secrecy};
 use crate::ctl::admin;
 use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
+use crate::ctl::server_key::Overlap;
 use crate::ctl::user;
 use crate::store::keys::fingerprint;
 use crate::wire::HmacKey;
@@ -26,7 +27,27 @@ pub(super) fn look(document: &Document) -> Vec<Finding> {
         }));
     }
     findings.extend(ages(&keys(document, admin), clock::wall()));
+    findings.extend(Overlap::of(document).map(overlap));
     findings
+}
+
+/// Two keys of the server's.
+fn overlap(Overlap { age, users, behind, .. }: Overlap) -> Finding {
+    let days = age.map_or(0, |age| age.as_secs() / 86_400);
+    let names = behind.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if behind.len() > NAMED { ", ..." } else { "" };
+    let what = match behind.len() {
+        0 => format!(
+            "everybody has moved to the server's new key, and the old one is good, too, for {days} days"
+        ),
+        count => format!(
+            "two keys of the server's are good, for {days} days; not moved: {count} of {users} users: {names}{more}"
+        ),
+    };
+    if days <= OVERLAP && !behind.is_empty() {
+        return Finding::good(what);
+    }
+    Finding::doubt(what, "end the old one: siglatchctl key rotate server --finish")
 }
 
 /// A file, and how the key in it is replaced.
@@ -46,7 +67,7 @@ fn keys(document: &Document, admin: PathBuf) -> Vec<Key> {
     keys.extend(document.text("private_key").map(|file| Key {
         file: document.folder().join(file),
         exchanged: None,
-        mend: "plan another: it ends every invite (siglatchctl init --force)".to_owned(),
+        mend: "give the server another: siglatchctl key rotate server".to_owned(),
     }));
     keys.push(Key {
         file: folder(document, "state_dir", "/var/lib/siglatch").join("audit.key"),
@@ -96,6 +117,12 @@ pub(super) fn ages(keys: &[Key], wall: Duration) -> Vec<Finding> {
     }
     findings
 }
+
+/// Days for which two keys of the server's may be good.
+const OVERLAP: u64 = 90;
+
+/// Users who are named.
+const NAMED: usize = 10;
 
 /// Days: the two years of NIST SP 800-57, part 1, 5.3.6, for keys that authenticate.
 const OLD: u64 = 730;

@@ -174,7 +174,18 @@ fn records(page: &mut Page<'_>, status: &Status) -> fmt::Result {
 
 fn keys(page: &mut Page<'_>, status: &Status) -> fmt::Result {
     let ages = status.keys.iter().map(|(kind, age)| ([("kind", kind.as_str())], ConstGauge::new(*age)));
-    page.many("key_age", "Age of the oldest key of each kind: server, user, totp", Some(&Unit::Seconds), ages)
+    page.many(
+        "key_age",
+        "Age of the oldest key of each kind: server, user, totp",
+        Some(&Unit::Seconds),
+        ages,
+    )?;
+    let behind = status.rotation.as_ref().map_or(0, |rotation| rotation.behind);
+    page.gauge(
+        "server_key_users_behind",
+        "Users who have not moved to the server's new key; 0 where one key is good",
+        behind,
+    )
 }
 
 fn config(page: &mut Page<'_>, status: &Status) -> fmt::Result {

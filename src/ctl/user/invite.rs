@@ -24,10 +24,9 @@ pub(super) struct Server {
     port: u16,
     id: Option<ServerId>,
     key: PublicKey,
+    key_action: Option<ActionId>,
     enrol: Option<Enrol>,
     actions: BTreeMap<Name, Action>,
-    /// Ids that somebody had who knocked: what he used would count against who is given it next.
-    pub(super) used: BTreeSet<u16>,
 }
 
 impl Server {
@@ -66,9 +65,9 @@ impl Server {
             port,
             id: id.transpose()?,
             key: private.public().clone(),
+            key_action: document.builtin("server_key"),
             enrol: enrol(document, args, enrol_key)?,
             actions: actions(document),
-            used: super::show::usage(document).iter().map(|usage| usage.user.0).collect(),
         })
     }
 
@@ -100,6 +99,7 @@ impl Server {
             user_id: id,
             hmac_key: HmacKey::new(random()?).map_err(|error| internal(&error))?,
             server_key: self.key.clone(),
+            key_action: self.key_action,
             enrol: self.enrol.clone(),
             actions: person.actions.iter().map(named).collect::<Result<_, Failure>>()?,
         })
@@ -167,16 +167,47 @@ fn actions(document: &Document) -> BTreeMap<Name, Action> {
     actions.collect()
 }
 
-/// The ids of users that `person` cannot have, each with whose it is.
-pub(super) fn taken<'a>(document: &'a Document, person: &Person) -> BTreeMap<u16, &'a str> {
-    let others = document.entries("users").filter(|(name, _)| *name != person.name.as_str());
-    others.filter_map(|(name, user)| Some((id(user.get("id"))?, name))).collect()
+/// Ids of users, as they are given out.
+pub(super) struct Ids {
+    whose: BTreeMap<u16, String>,
+    of: BTreeMap<String, u16>,
+    /// Of somebody who knocked: what he used would count against who is given it next.
+    used: BTreeSet<u16>,
+    /// All below it are taken or used.
+    lowest: u16,
 }
 
-/// The id that the user of this name has.
-pub(super) fn own(document: &Document, person: &Person) -> Option<u16> {
-    let mut own = document.entries("users").filter(|(name, _)| *name == person.name.as_str());
-    own.find_map(|(_, user)| id(user.get("id")))
+impl Ids {
+    /// Of those in the document.
+    pub(super) fn read(document: &Document) -> Ids {
+        let users =
+            document.entries("users").filter_map(|(name, user)| Some((name.to_owned(), id(user.get("id"))?)));
+        let of: BTreeMap<String, u16> = users.collect();
+        let whose = of.iter().map(|(name, id)| (*id, name.clone())).collect();
+        let used = super::show::usage(document).iter().map(|usage| usage.user.0).collect();
+        Ids { whose, of, used, lowest: 1 }
+    }
+
+    /// Who else has it.
+    pub(super) fn whose(&self, id: u16, person: &Name) -> Option<&str> {
+        self.whose.get(&id).map(String::as_str).filter(|name| *name != person.as_str())
+    }
+
+    /// The id that is asked for, the one he has, or the lowest that nobody has or had. `None`: every id is taken.
+    pub(super) fn give(&mut self, person: &Person) -> Option<UserId> {
+        let own = person.id.or_else(|| self.of.get(person.name.as_str()).copied());
+        let id = match own {
+            Some(id) => id,
+            None => {
+                let free = |id: &u16| !self.whose.contains_key(id) && !self.used.contains(id);
+                self.lowest = (self.lowest..=u16::MAX).find(free)?;
+                self.lowest
+            }
+        };
+        self.whose.insert(id, person.name.to_string());
+        self.of.insert(person.name.to_string(), id);
+        Some(UserId(id))
+    }
 }
 
 fn id(item: Option<&Item>) -> Option<u16> {

@@ -5,7 +5,7 @@ use qrcode::{Color, EcLevel, QrCode};
 use zeroize::Zeroizing;
 
 use crate::ctl::internal;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Light on dark, as terminals are; cameras read both.
 pub(super) fn terminal(text: &str) -> Result<Zeroizing<String>, Failure> {
@@ -45,7 +45,10 @@ pub(super) fn png(text: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// It is seen on a clean screen: the least correction makes the smallest picture.
 fn code(text: &str) -> Result<QrCode, Failure> {
-    QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).map_err(|error| internal(&error))
+    QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).map_err(|_| {
+        let what = format!("an invite of {} characters is more than a QR code holds", text.len());
+        Failure::new(Exit::Usage, what).hint("leave --qr out, or name fewer actions")
+    })
 }
 
 fn chunk(file: &mut Vec<u8>, kind: &[u8; 4], data: &[u8]) -> Result<(), Failure> {

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use crate::control::{Reply, Request};
+use crate::config::change::Change;
+use crate::control::{How, Reply, Request, Set};
 use crate::ctl::args::{UserRemove, Way};
 use crate::ctl::ask::{ask, folder, nothing};
 use crate::ctl::document::{Document, Standing, lock};
 use crate::exit::{self, Exit, Failure};
+use crate::store::journal::Folder;
 use crate::wire::invite::Name;
 use crate::work::leases::Whom;
 
@@ -16,10 +18,19 @@ use crate::work::leases::Whom;
 pub(in crate::ctl) fn remove(args: &UserRemove) -> Result<(), Failure> {
     let _lock = lock(&args.way.config)?;
     let mut document = Document::open(&args.way.config)?;
-    known(&document, &args.name)?;
+    if let Err(failure) = known(&document, &args.name) {
+        // One who was removed from the files before siglatchd was told, is out now.
+        if let Ok(Reply::Reloaded { .. }) = ask(&args.way, &Request::Reload) {
+            drop(ask(&args.way, &Request::Revoke(Whom::User(args.name.to_string()))));
+        }
+        return Err(failure);
+    }
     let keys = own_keys(&document, &args.name);
     if !args.yes {
-        confirm(&args.name, &keys)?;
+        let name = &args.name;
+        let files: Vec<String> = keys.iter().map(|key| key.display().to_string()).collect();
+        let asked = format!("this removes {name}, and {}", files.join(" and "));
+        confirm(&format!("this would remove {name} and his keys"), &asked)?;
     }
     document.remove_user(&args.name);
     document.keep_old(OLD)?;
@@ -66,7 +77,18 @@ pub(in crate::ctl) enum Known {
 pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known, Failure> {
     let socket = folder(document, "runtime_dir", "/run/siglatch").join(crate::control::SOCKET);
     if way.tcp.is_none() && !way.socket.as_ref().unwrap_or(&socket).exists() {
-        exit::say("siglatchd does not run: it is so when it starts\n")?;
+        let state = folder(document, "state_dir", "/var/lib/siglatch");
+        if state.is_dir() && Folder::enter(&state).is_err_and(|error| error.exit == Exit::TryAgain) {
+            let what =
+                format!("the files are changed, but siglatchd runs and is not at {}", socket.display());
+            return Err(Failure::new(Exit::TryAgain, what).hint(
+                "say where with --socket, or in the environment that it has; then: siglatchctl reload",
+            ));
+        }
+        exit::say(&format!(
+            "siglatchd does not run (nothing is at {}): it is so when it starts\n",
+            socket.display()
+        ))?;
         return Ok(Known::AtStart);
     }
     let failure = match ask(way, &Request::Reload) {
@@ -80,10 +102,22 @@ pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known,
     Err(Failure::new(failure.exit, what).hint(hint))
 }
 
-/// The same, and ends what the user holds.
+/// The same, and ends what the user holds. He is out also where siglatchd cannot read the files, for whatever else is wrong in them.
 pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
-    if have_read(way, document)? == Known::AtStart {
+    let read = have_read(way, document);
+    if matches!(read, Ok(Known::AtStart)) {
         return Ok(());
+    }
+    if let Err(failure) = read {
+        let off = Change { key: format!("users.{user}.enabled"), value: Some("false".to_owned()) };
+        let set = Request::Set(Set { changes: vec![off], how: How::Apply });
+        let (Ok(Reply::Set(_)), Ok(Reply::Revoked(_))) =
+            (ask(way, &set), ask(way, &Request::Revoke(Whom::User(user.to_string()))))
+        else {
+            return Err(failure);
+        };
+        let what = format!("{user} is switched off in siglatchd, and holds no lease; but {}", failure.what);
+        return Err(Failure { what, ..failure });
     }
     let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
     let Reply::Revoked(leases) = reply else { return Err(nothing(&reply)) };
@@ -99,15 +133,13 @@ fn own_keys(document: &Document, name: &Name) -> BTreeSet<PathBuf> {
     own.map(|(_, file)| file).collect()
 }
 
-/// Asks, at a terminal.
-fn confirm(name: &Name, keys: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+/// Asks, at a terminal; elsewhere `would` says what was not done.
+pub(in crate::ctl) fn confirm(would: &str, asked: &str) -> Result<(), Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        let what = format!("this would remove {name} and his keys");
-        return Err(Failure::new(Exit::Usage, what).hint("--yes says that you mean it"));
+        return Err(Failure::new(Exit::Usage, would).hint("--yes says that you mean it"));
     }
-    let keys: Vec<String> = keys.iter().map(|key| key.display().to_string()).collect();
-    let asked = format!("this removes {name}, and {}; type yes: ", keys.join(" and "));
+    let asked = format!("{asked}; type yes: ");
     let mut typed = String::new();
     let answer = write!(io::stderr().lock(), "{asked}").and_then(|()| stdin.lock().read_line(&mut typed));
     match answer {

@@ -11,16 +11,19 @@ use toml_edit::{Item, TableLike};
 use super::remove::known;
 use crate::clock;
 use crate::config::allowance::{last_moment, server_zone};
+use crate::config::credential;
 use crate::config::files::{self, Secrecy};
 use crate::config::show_duration;
 use crate::ctl::args::UserShow;
 #[cfg(feature = "sqlite")]
 use crate::ctl::ask::folder;
 use crate::ctl::document::Document;
+use crate::ctl::server_key::Overlap;
 use crate::exit::{self, Failure};
 use crate::store::keys::{Exchanged, fingerprint};
+use crate::store::moved::MovedRow;
 #[cfg(feature = "sqlite")]
-use crate::store::sqlite::{read_keys, read_usage};
+use crate::store::sqlite::{read_keys, read_moved, read_usage};
 use crate::store::usage::Usage;
 use crate::wire::HmacKey;
 
@@ -46,9 +49,13 @@ fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
         let plain = value.clone().decorated("", "").to_string();
         let text = match key {
             "hmac_key" | "totp_key" => {
-                let age = age(document, name, key).map(|age| format!("{age} old"));
+                let what = match (value.as_str().and_then(credential::place), age(document, name, key)) {
+                    (Some(_), _) => "which the service manager hands over".to_owned(),
+                    (None, Some(age)) => format!("{age} old"),
+                    (None, None) => "WHICH IS NOT THERE".to_owned(),
+                };
                 let became = if key == "hmac_key" { became(document, name) } else { "" };
-                format!("{plain}, {}{became}", age.as_deref().unwrap_or("WHICH IS NOT THERE"))
+                format!("{plain}, {what}{became}")
             }
             "not_after" => format!("{plain}{}", over(document, item)),
             _ => plain,
@@ -62,6 +69,7 @@ fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
         .map(|most| format!(" of {most}{}", if i128::from(ran) < i128::from(most) { "" } else { ", SPENT" }));
     rows.push(row("ran", format!("{ran}{}", of.unwrap_or_default())));
     rows.extend(last.map(|last| row("last", last)));
+    rows.extend(id.zip(Overlap::of(document)).map(|(id, overlap)| row("server key", overlap.of_user(id))));
     rows
 }
 
@@ -97,9 +105,14 @@ pub(in crate::ctl) fn exchanged(_document: &Document) -> Vec<Exchanged> {
 }
 
 fn over(document: &Document, item: &Item) -> &'static str {
+    if is_over(document, item) { ", OVER" } else { "" }
+}
+
+/// Whether his `not_after` has come.
+pub(in crate::ctl) fn is_over(document: &Document, item: &Item) -> bool {
     let text = item.as_str().map(str::to_owned).or_else(|| item.as_datetime().map(ToString::to_string));
     let last = text.and_then(|text| last_moment(&text, &server_zone(document.text("zone"))));
-    if last.is_some_and(|last| last < clock::wall()) { ", OVER" } else { "" }
+    last.is_some_and(|last| last < clock::wall())
 }
 
 /// How often his id ran anything, and when last.
@@ -119,6 +132,28 @@ pub(super) fn usage(document: &Document) -> Vec<Usage> {
 
 #[cfg(not(feature = "sqlite"))]
 pub(super) fn usage(_document: &Document) -> Vec<Usage> {
+    Vec::new()
+}
+
+/// Whether there is none yet, where one is to be.
+#[cfg(feature = "sqlite")]
+pub(super) fn has_no_store(document: &Document) -> bool {
+    state(document).is_some_and(|folder| !folder.join("claims.db").exists())
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(super) fn has_no_store(_document: &Document) -> bool {
+    false
+}
+
+/// Who knocked under which of the server's keys; nothing where there is no store that can be read.
+#[cfg(feature = "sqlite")]
+pub(in crate::ctl) fn moved(document: &Document) -> Vec<MovedRow> {
+    state(document).map(|folder| read_moved(&folder).unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(not(feature = "sqlite"))]
+pub(in crate::ctl) fn moved(_document: &Document) -> Vec<MovedRow> {
     Vec::new()
 }
 

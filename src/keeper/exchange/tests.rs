@@ -71,7 +71,7 @@ fn a_key_is_the_clients_and_stands_beside_the_old_one_until_it_is_knocked_under(
     assert!(alice(&exchanges).next.is_none(), "not before it is kept");
     assert_eq!(begin(&mut exchanges, 5), Begun::Waits);
     assert_eq!(begin(&mut exchanges, 6), Begun::Taken);
-    assert_eq!(exchanges.kept(&row, KEPT), [knock(5), knock(5)]);
+    assert_eq!(exchanges.kept(&row, KEPT), Kept::Pending(vec![knock(5), knock(5)]));
 
     let pending = alice(&exchanges);
     assert_eq!(pending.hmac_key, before.hmac_key);
@@ -84,7 +84,8 @@ fn a_key_is_the_clients_and_stands_beside_the_old_one_until_it_is_knocked_under(
     assert_eq!(begin(&mut exchanges, 6), Begun::Taken);
 
     assert!(exchanges.confirm(now(), &pending).is_none(), "under the old key");
-    let row = exchanges.confirm(now(), &next).unwrap();
+    let (sent, row) = exchanges.confirm(now(), &next).unwrap();
+    assert_eq!(sent, client(5));
     let after = alice(&exchanges);
     assert_eq!(
         (&after.hmac_key, after.exchange, &after.next.is_none()),
@@ -102,15 +103,17 @@ fn a_key_is_the_clients_and_stands_beside_the_old_one_until_it_is_knocked_under(
 fn what_the_store_did_not_keep_is_not_in_force_and_can_be_begun_again() {
     let mut exchanges = Exchanges::new(invited(), Vec::new());
     let row = keep(begin(&mut exchanges, 5));
-    assert_eq!(exchanges.kept(&row, Err(())), [knock(5)]);
+    assert_eq!(exchanges.kept(&row, Err(())), Kept::Pending(vec![knock(5)]));
     assert!(alice(&exchanges).next.is_none() && exchanges.is_settled());
     let row = keep(begin(&mut exchanges, 6));
     exchanges.kept(&row, KEPT);
     let next = alice(&exchanges).next.clone().unwrap();
-    let row = exchanges.confirm(now(), &next).unwrap();
-    assert!(exchanges.kept(&row, Err(())).is_empty());
+    let (_, row) = exchanges.confirm(now(), &next).unwrap();
+    assert!(!exchanges.is_known(UserId(1), knock(7)));
+    assert_eq!(exchanges.kept(&row, Err(())), Kept::InForce(vec![]));
     assert_eq!(exchanges.unkept(), std::slice::from_ref(&row));
-    assert!(exchanges.kept(&row, KEPT).is_empty());
+    assert_eq!(exchanges.kept(&row, KEPT), Kept::InForce(vec![knock(7)]));
+    assert!(exchanges.is_known(UserId(1), knock(8)));
     assert!(exchanges.unkept().is_empty());
     assert_eq!(alice(&exchanges).hmac_key, next.hmac_key, "in force all along");
 }
@@ -139,6 +142,20 @@ fn another_key_in_the_file_ends_all_that_became_of_the_one_before() {
     assert!(alice(&exchanges).next.is_some());
     exchanges.read(files("", 3));
     assert_eq!(alice(&exchanges).exchange, Exchange::Never);
+}
+
+#[test]
+fn an_invite_that_is_void_gives_nobody_a_key_until_there_is_another() {
+    let rows = Exchanges::void(&invited(), || [7; 32]);
+    assert_eq!(rows.len(), 1);
+    assert!(Exchanges::void(&files("", 1), || [7; 32]).is_empty());
+    let mut exchanges = Exchanges::new(invited(), rows);
+    assert!(alice(&exchanges).next.is_none());
+    assert_eq!(begin(&mut exchanges, 5), Begun::Useless);
+    let user = alice(&exchanges);
+    assert_eq!(exchanges.begin(&user, EnrolPublic::NOBODY, knock(5)), Begun::Useless);
+    exchanges.read(files("invite_until = 2027-01-15T08:00:00Z", 2));
+    keep(begin(&mut exchanges, 5));
 }
 
 #[test]

@@ -130,7 +130,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::channel::{Lane, Opened, SocketId};
+    use crate::channel::{Lane, Opened, SocketId, Under};
     use crate::wire::PLAINTEXT_LEN;
 
     fn at(millis: u64) -> Now {
@@ -174,6 +174,7 @@ mod tests {
             local: [127, 0, 0, 1].into(),
             socket: SocketId(0),
             lane: Lane::Plain,
+            under: Under::CURRENT,
             digest: [0; 32],
             plaintext: Zeroizing::new([0; PLAINTEXT_LEN]),
         });

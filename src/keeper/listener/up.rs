@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use crate::channel::{Confinement, Limits, Plain, Reply, Sent, Setup, SocketId, Takes, ToListener};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::config::resolved::{Sandbox, Stamp};
+use crate::config::resolved::{KeyFile, Sandbox, Stamp};
 use crate::exit::Failure;
 use crate::keeper::{cannot, stamps};
 
@@ -44,6 +44,7 @@ impl Up {
         let key = Zeroizing::new(config.private_key.read()?.der().to_vec());
         outbox.push(&ToListener::Setup(Setup {
             private_key: key,
+            old_private_key: config.old_private_key.as_ref().and_then(old_key),
             workers: u16::try_from(workers).unwrap_or(u16::MAX),
             queue: u32::try_from(queue).unwrap_or(u32::MAX),
             confinement: match config.sandbox {
@@ -117,6 +118,17 @@ impl Up {
     pub(super) fn stop(&mut self, now: Now) {
         self.outbox.push(&ToListener::Stop);
         self.ear.stop(now);
+    }
+}
+
+/// The key before. It may be gone since the start (`siglatchctl key rotate server --finish`): that is no reason not to listen.
+fn old_key(file: &KeyFile) -> Option<Zeroizing<Vec<u8>>> {
+    match file.read() {
+        Ok(key) => Some(Zeroizing::new(key.der().to_vec())),
+        Err(Failure { what, .. }) => {
+            log::warn!(code = "old-key-gone", what; "the server's old key is not good any more: restart siglatchd");
+            None
+        }
     }
 }
 

@@ -204,6 +204,7 @@ impl Keeper {
         status.store.waiting = self.claims as u64;
         status.config = self.reload.status(now, &self.config);
         status.keys = self.exchanges.ages(now);
+        status.rotation = self.moving.status(&self.config, now);
         status.warnings = warnings(&status);
         status.warnings.extend(self.exchanges.contested.iter().map(|user| status::Warning {
             code: "key-contested".to_owned(),

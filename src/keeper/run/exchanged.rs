@@ -5,7 +5,7 @@ use super::granted::Enrolling;
 use crate::audit::{Event, Knock};
 use crate::clock::Now;
 use crate::judge::{DropReason, Grant};
-use crate::keeper::exchange::Begun;
+use crate::keeper::exchange::{Begun, Kept};
 use crate::store::keys::KeyRow;
 use crate::store::thread::{Busy, NotRecorded};
 use crate::wire::enrol::EnrolPublic;
@@ -16,14 +16,14 @@ use crate::work::About;
 pub(super) enum Standing {
     /// The one that he has had.
     Old,
-    /// The one that he sent for, for the first time.
-    New,
+    /// The one that this client sent for, for the first time.
+    New(EnrolPublic),
 }
 
 impl Keeper {
     /// With the first knock under a new key the old one ends.
     pub(super) fn confirmed(&mut self, now: Now, grant: &Grant) -> Standing {
-        let Some(row) = self.exchanges.confirm(now, &grant.user) else { return Standing::Old };
+        let Some((client, row)) = self.exchanges.confirm(now, &grant.user) else { return Standing::Old };
         self.keep_key(now, row);
         let (user, action) = (&grant.user.name, &grant.action.name);
         let (id, from, bound) = (grant.knock, grant.source.ip(), grant.bound.name());
@@ -33,18 +33,31 @@ impl Keeper {
             "the user's new key is in force, the old one is not"
         );
         self.swap(now);
-        Standing::New
+        Standing::New(client)
     }
 
     /// Somebody sends for another key.
     pub(super) fn enrol(&mut self, now: Now, enrolling: &Enrolling, standing: Standing) {
         let Enrolling { about, client } = enrolling;
         let knock = about.knock;
-        if standing == Standing::New {
-            self.report.accepted(now, about, "knocked under its new key");
-            return self.tell(now, knock, DONE);
+        let client = <[u8; 32]>::try_from(client.as_slice()).map(EnrolPublic).ok();
+        match standing {
+            Standing::New(before) if client == Some(before) => {
+                self.report.accepted(now, about, "knocked under its new key");
+                if self.exchanges.is_known(about.user.id, knock) {
+                    self.tell(now, knock, DONE);
+                }
+                return;
+            }
+            // Another exchange, for which there is no leave: the one before has ended with this knock.
+            Standing::New(_) => {
+                let reason = DropReason::KeyExchange;
+                self.report.refused_later(now, about, reason, reason.meaning());
+                let reply = self.receipts.unserved(now, knock, reason);
+                return self.answer(reply);
+            }
+            Standing::Old => {}
         }
-        let client = <[u8; 32]>::try_from(client.as_slice()).map(EnrolPublic);
         let begun = client.map_or(Begun::Useless, |client| self.exchanges.begin(&about.user, client, knock));
         match begun {
             Begun::Keep(row) => {
@@ -80,7 +93,10 @@ impl Keeper {
 
     /// The store has kept a key, or has not.
     pub(super) fn key_kept(&mut self, now: Now, row: &KeyRow, result: Result<(), NotRecorded>) {
-        let knocks = self.exchanges.kept(row, result);
+        let knocks = match self.exchanges.kept(row, result) {
+            Kept::Pending(knocks) => knocks,
+            Kept::InForce(knocks) => return knocks.into_iter().for_each(|knock| self.tell(now, knock, DONE)),
+        };
         if !knocks.is_empty() {
             self.swap(now);
         }

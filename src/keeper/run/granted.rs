@@ -8,7 +8,7 @@ use crate::channel::{Reply, Sent};
 use crate::clock::Now;
 use crate::config::resolved::{Builtin, Enabled, Remote};
 use crate::config::{Config, User};
-use crate::judge::{Claim, Grant};
+use crate::judge::{Claim, DropReason, Grant};
 use crate::keeper::doors::{Doors, Knocked, released};
 use crate::keeper::hooks::Webhooks;
 use crate::keeper::receipts::Receipts;
@@ -16,6 +16,7 @@ use crate::keeper::report::Report;
 use crate::store::StoreThread;
 use crate::store::doors::DoorKey;
 use crate::wire::KnockId;
+use crate::wire::server_key::Piece;
 use crate::work::hooks::Outcome;
 use crate::work::{About, Happened, Job, Whose};
 
@@ -126,6 +127,21 @@ pub(super) fn take(
             report.accepted(now, &about, "whoami");
             let reply = receipts.served(now, knock, 0, &whoami(&about.user, config));
             (reply, Some((Outcome::Answered, 0)))
+        }
+        (Some(Builtin::ServerKey), _) => {
+            let piece =
+                Piece::of(&config.private_key.public, grant.options.argument.as_deref().unwrap_or_default());
+            let about = About::from(grant);
+            match piece {
+                Some(piece) => {
+                    report.accepted(now, &about, "was told the server's key");
+                    (receipts.handed(now, knock, piece.encode()), Some((Outcome::Answered, 0)))
+                }
+                None => {
+                    report.refused_later(now, &about, DropReason::Options, "there is no such piece of a key");
+                    (receipts.unserved(now, knock, DropReason::Options), None)
+                }
+            }
         }
         (Some(Builtin::Enrol), _) => {
             let client = grant.options.argument.clone().unwrap_or_default();

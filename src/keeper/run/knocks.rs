@@ -5,10 +5,10 @@ use crate::audit::Entry;
 use crate::channel::{Opened, RefusedFrom};
 use crate::clock::Now;
 use crate::crash;
-use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict};
+use crate::judge::{Claim, Decision, DropReason, Judge, Refusal, Verdict, Verified};
 use crate::keeper::receipts::Receipts;
 use crate::store::thread::{self, Busy};
-use crate::store::{StoreThread, Used};
+use crate::store::{Outcome, StoreThread, Used};
 use crate::work::Drained;
 
 impl Keeper {
@@ -40,6 +40,9 @@ impl Keeper {
                 Some(thread::Reply::Claimed(claim, outcome)) => {
                     self.claims = self.claims.saturating_sub(1);
                     crash::point("keeper-claimed");
+                    if outcome.is_ok_and(Outcome::is_claimed) {
+                        self.moved(now, claim.verified());
+                    }
                     match self.judge.claimed(now, claim, outcome.ok()) {
                         Verdict::Grant(grant) => {
                             let source = grant.source.ip();
@@ -73,6 +76,15 @@ impl Keeper {
                     return;
                 }
             }
+        }
+    }
+
+    /// Under which of the server's keys he knocked; whether he may run what he knocked for is another matter.
+    fn moved(&mut self, now: Now, knocked: &Verified) {
+        let Some(row) = self.moving.knocked(now, knocked.user.id, knocked.under) else { return };
+        // Busy: his next knock is as good.
+        if self.store.keep_moved(row).is_ok() {
+            self.moving.kept(row);
         }
     }
 

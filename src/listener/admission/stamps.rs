@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
+use std::iter;
 use std::net::IpAddr;
 
 use super::Beacons;
 use crate::bucket::{Bucket, Taken};
-use crate::channel::Limits;
+use crate::channel::{Limits, Under};
 use crate::clock::Now;
 use crate::reason::DropReason;
 use crate::wire::stamp::{Epoch, Stamped, Stamper};
@@ -16,6 +17,8 @@ use crate::wire::{BeaconKey, StampKey, UserId};
 #[derive(Debug)]
 pub(super) struct Stamps {
     beacon: BeaconKey,
+    /// Of the key before, while that is good.
+    old: Option<BeaconKey>,
     freshness: u64,
     users: HashMap<UserId, Member>,
     /// Of the window, in order and without gaps.
@@ -26,7 +29,7 @@ pub(super) struct Stamps {
 
 #[derive(Debug)]
 struct Member {
-    /// Of his key, and of the one that he exchanges it for.
+    /// Of his key, and of the one that he exchanges it for; each for each key of the server's.
     stampers: Vec<Stamper>,
     bucket: Bucket,
 }
@@ -36,6 +39,8 @@ struct Member {
 struct Tables {
     epoch: Epoch,
     beacon: [u8; 8],
+    /// Of the key before, while that is good.
+    old_beacon: Option<[u8; 8]>,
     hints: HashMap<[u8; 8], UserId>,
     /// Hints that another user has too: one pair in 2^64, and both are to get in.
     twins: Vec<([u8; 8], UserId)>,
@@ -47,9 +52,15 @@ struct Tables {
 impl Stamps {
     pub(super) fn new(now: Now, beacon: BeaconKey, freshness: u64) -> Stamps {
         let mut stamps =
-            Stamps { beacon, freshness, users: HashMap::new(), epochs: VecDeque::new(), tags: 0 };
+            Stamps { beacon, old: None, freshness, users: HashMap::new(), epochs: VecDeque::new(), tags: 0 };
         let _all_are_new = stamps.roll(now);
         stamps
+    }
+
+    /// And those for another key of the server's.
+    pub(super) fn add_old(&mut self, beacon: BeaconKey) {
+        self.epochs.iter_mut().for_each(|tables| tables.old_beacon = Some(beacon.beacon(tables.epoch)));
+        self.old = Some(beacon);
     }
 
     pub(super) fn set_freshness(&mut self, now: Now, freshness: u64) {
@@ -102,21 +113,24 @@ impl Stamps {
         let last = self.epochs.back().map_or(last, |tables| tables.epoch);
         let before = first.0.checked_sub(1).map(Epoch);
         let after = Epoch(last.0.saturating_add(1));
-        let inside = self.epochs.iter().map(|tables| tables.beacon);
-        let outside = before.into_iter().chain([after]).map(|epoch| self.beacon.beacon(epoch));
+        let inside = self.epochs.iter().flat_map(|tables| iter::once(tables.beacon).chain(tables.old_beacon));
+        let keys = || iter::once(&self.beacon).chain(&self.old);
+        let outside = before.into_iter().chain([after]);
+        let outside = outside.flat_map(|epoch| keys().map(move |key| key.beacon(epoch)));
         inside.chain(outside).collect()
     }
 
-    /// Whose stamp it is; from now on it is taken.
+    /// Whose stamp it is, and which key its beacon is for; from now on it is taken.
     pub(super) fn take(
         &mut self,
         now: Now,
         source: IpAddr,
         stamped: &Stamped<'_>,
         limits: &Limits,
-    ) -> Result<UserId, DropReason> {
-        let at = self.epochs.iter().position(|tables| tables.beacon == stamped.beacon);
-        let at = at.ok_or(DropReason::Beacon)?;
+    ) -> Result<(UserId, Under), DropReason> {
+        let mut places = self.epochs.iter().enumerate();
+        let place = places.find_map(|(at, tables)| Some((at, tables.under(stamped)?)));
+        let (at, under) = place.ok_or(DropReason::Beacon)?;
         let tables = self.epochs.get(at).ok_or(DropReason::Beacon)?;
         // Before it is verified: a captured datagram, however often it is replayed, costs a look-up. Who can name a tag
         // that was taken learns nothing from this, and one that was not is in no table.
@@ -141,12 +155,12 @@ impl Stamps {
             *share = share.saturating_add(1);
             self.tags = self.tags.saturating_add(1);
         }
-        Ok(user)
+        Ok((user, under))
     }
 
     /// Whether it is one that was taken, and not another with its tag.
     pub(super) fn has_taken(&self, stamped: &Stamped<'_>) -> bool {
-        let tables = self.epochs.iter().find(|tables| tables.beacon == stamped.beacon);
+        let tables = self.epochs.iter().find(|tables| tables.under(stamped).is_some());
         let taken = tables.and_then(|tables| tables.tags.get(stamped.tag));
         let member = taken.and_then(|(_, user)| self.users.get(user));
         member.is_some_and(|member| member.verifies(stamped))
@@ -171,6 +185,7 @@ impl Stamps {
         let mut tables = Tables {
             epoch,
             beacon: self.beacon.beacon(epoch),
+            old_beacon: self.old.as_ref().map(|old| old.beacon(epoch)),
             hints: HashMap::with_capacity(self.users.len()),
             twins: Vec::new(),
             tags: HashMap::new(),
@@ -190,6 +205,14 @@ impl Member {
 }
 
 impl Tables {
+    /// Which key the beacon is for, if it is of this epoch.
+    fn under(&self, stamped: &Stamped<'_>) -> Option<Under> {
+        if stamped.beacon == self.beacon {
+            return Some(Under::CURRENT);
+        }
+        (Some(stamped.beacon) == self.old_beacon).then_some(Under::OLD)
+    }
+
     fn add(&mut self, user: UserId, stamper: &Stamper) {
         self.enter(stamper.hint(user, self.epoch), user);
     }
@@ -220,7 +243,7 @@ impl Tables {
     fn user(&self, stamped: &Stamped<'_>, users: &HashMap<UserId, Member>) -> Option<UserId> {
         let first = *self.hints.get(&stamped.hint)?;
         let twins = self.twins.iter().filter(|(hint, _)| *hint == stamped.hint).map(|(_, user)| *user);
-        std::iter::once(first)
+        iter::once(first)
             .chain(twins)
             .find(|user| users.get(user).is_some_and(|member| member.verifies(stamped)))
     }

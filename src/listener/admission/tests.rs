@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use rsa::rand_core::OsRng;
 
 use super::*;
 use crate::wire::stamp::{Epoch, Stamper, stamp};
@@ -99,6 +100,40 @@ const HOME: &str = "192.0.2.1";
 const ELSEWHERE: &str = "198.51.100.1";
 const ALICE: Way = Way::Stamped(UserId(1));
 const BOB: Way = Way::Stamped(UserId(2));
+
+#[test]
+fn while_two_keys_are_good_a_stamp_for_either_is_taken_and_says_which() {
+    let old = BeaconKey::of(PrivateKey::generate(&mut OsRng).unwrap().public());
+    let mut rig = Rig::new(LIMITS);
+    let current = std::mem::replace(&mut rig.beacon, old.clone());
+    let stamped = rig.stamped(1, 0);
+    assert_eq!(rig.send(HOME, &stamped), Err(DropReason::Beacon), "one key is good");
+    let one = rig.admission.beacons().len();
+
+    let mut rig = Rig { admission: rig.admission.and_old(vec![0xc0; 256], old.clone()), ..rig };
+    assert_eq!(rig.admission.beacons().len(), 2 * one);
+    // Now, a window later, and with other limits: both are in every epoch.
+    for (wait, freshness) in [(0, 300), (1000, 300), (0, 3600)] {
+        let _sieve_is_not_looked_at = rig.wait(Duration::from_secs(wait));
+        rig.admission.set_limits(rig.now, Limits { freshness, ..LIMITS });
+        for (beacon, under) in [(&current, Under::CURRENT), (&old, Under::OLD)] {
+            rig.beacon = beacon.clone();
+            for skew in [0, 1 - i64::from(freshness), i64::from(freshness) - 1] {
+                let stamped = rig.stamped(1, skew);
+                let epoch = &stamped[256..264];
+                assert!(rig.admission.beacons().iter().any(|beacon| beacon == epoch), "the kernel knows it");
+                assert_eq!(rig.send_on(Takes::Both, HOME, &stamped).unwrap().under(), Some(under));
+                assert_eq!(rig.send(HOME, &stamped), Err(DropReason::Seen));
+                assert!(rig.admission.stamps.has_taken(&Stamped::split(&stamped, 256).unwrap()));
+            }
+        }
+    }
+    let plain = rig.sealed();
+    assert_eq!(rig.send_on(Takes::Both, HOME, &plain).unwrap().under(), None, "nobody can tell");
+    // Below the larger of the two.
+    assert_eq!(rig.send(HOME, &[0xbf; 256]), Ok(Way::Stranger));
+    assert_eq!(rig.send(HOME, &[0xc0; 256]), Err(DropReason::Range));
+}
 
 #[test]
 fn a_length_passes_only_on_a_socket_that_is_for_it() {

@@ -141,8 +141,8 @@ fn the_kernel_lets_through_exactly_what_the_listener_would_look_at() {
     let mut random = StdRng::seed_from_u64(5);
     let mut wire = Wire::new();
     let mut cases = 0;
-    // 13 beacons are the window at 5 minutes and one at either end, 115 at an hour.
-    for (len, count) in [(256, 13), (256, 115), (256, 1), (512, 13), (1024, 13)] {
+    // 13 beacons are the window at 5 minutes and one at either end, 115 at an hour; twice as many while two keys are good.
+    for (len, count) in [(256, 13), (256, 115), (256, 26), (256, 230), (256, 1), (512, 13), (1024, 13)] {
         for takes in [Takes::Plain, Takes::Stamped, Takes::Both] {
             for plain in [Plain::Taken, Plain::Refused] {
                 let (modulus, beacons) = (modulus(len), beacons(&mut random, count));
@@ -172,7 +172,7 @@ fn the_kernel_lets_through_exactly_what_the_listener_would_look_at() {
             }
         }
     }
-    assert_eq!(cases, 30);
+    assert_eq!(cases, 42);
 }
 
 #[test]

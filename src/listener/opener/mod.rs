@@ -9,6 +9,10 @@
 //!
 //! Libraries that look at the padding themselves fail where it is wrong, and failing takes its own time. So they do the
 //! private-key operation alone, and the padding is looked at here, in constant time. `benches/timing` measures it.
+//!
+//! While two keys are good, nothing about a plain datagram says which it was sealed under. Each is opened with both, always, and
+//! which plaintext goes on is chosen as the false one is. Of what was sealed under one key, one in 17 million looks sealed under
+//! the other too: its sender knocks again.
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
@@ -20,6 +24,7 @@ use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
+use crate::channel::Under;
 use crate::wire::PLAINTEXT_LEN;
 use crate::wire::rsa_key::MODULUS_MAX;
 
@@ -41,6 +46,8 @@ pub struct UnusableKey;
 /// Opens sealed packets, with implicit rejection.
 pub struct Opener {
     decrypt: Box<dyn Decrypt>,
+    /// With the key before, while that is good.
+    old: Option<Box<dyn Decrypt>>,
     secret: Zeroizing<[u8; 32]>,
 }
 
@@ -51,11 +58,16 @@ impl Opener {
     ///
     /// [`UnusableKey`].
     pub fn new(der: &[u8]) -> Result<Opener, UnusableKey> {
-        #[cfg(feature = "aws-lc")]
-        let decrypt = aws_lc::AwsLc::new(der)?;
-        #[cfg(not(feature = "aws-lc"))]
-        let decrypt = rust_rsa::RustRsa::new(der)?;
-        Ok(Opener::with(Box::new(decrypt)))
+        Ok(Opener::with(default(der)?))
+    }
+
+    /// With another key that is good beside it: the one before, in PKCS#8 DER.
+    ///
+    /// # Errors
+    ///
+    /// [`UnusableKey`].
+    pub fn and_old(self, der: &[u8]) -> Result<Opener, UnusableKey> {
+        Ok(Opener { old: Some(default(der)?), ..self })
     }
 
     /// Every opener in this build, by name, for tests and measurements that treat them alike.
@@ -75,26 +87,34 @@ impl Opener {
     /// Opens alike in each process: for fuzzing.
     #[cfg(feature = "fuzzing")]
     pub(crate) fn steady(decrypt: Box<dyn Decrypt>, secret: [u8; 32]) -> Opener {
-        let secret = Zeroizing::new(secret);
-        Opener { decrypt, secret }
+        Opener { decrypt, old: None, secret: Zeroizing::new(secret) }
     }
 
     pub(super) fn with(decrypt: Box<dyn Decrypt>) -> Opener {
-        Opener { decrypt, secret: Zeroizing::new(rand::random()) }
+        Opener { decrypt, old: None, secret: Zeroizing::new(rand::random()) }
     }
 
-    /// The 245 bytes in `ciphertext`, or 245 others.
+    /// The 245 bytes in `ciphertext`, or 245 others: one private-key operation, with the current key.
     pub fn open(&self, ciphertext: &[u8]) -> Zeroizing<[u8; PLAINTEXT_LEN]> {
+        self.open_under(Under::CURRENT, ciphertext)
+    }
+
+    /// The same with this key; without an old one, what nobody sealed.
+    pub fn open_under(&self, under: Under, ciphertext: &[u8]) -> Zeroizing<[u8; PLAINTEXT_LEN]> {
         let mut plaintext = self.false_plaintext(ciphertext);
-        let mut room = Zeroizing::new([0; MODULUS_MAX]);
-        let block = self.decrypt.decrypt(ciphertext, &mut room);
-        if let Some((padding, message)) = block.and_then(|block| block.split_last_chunk::<PLAINTEXT_LEN>()) {
-            let good = is_padding(padding);
-            for (to, from) in plaintext.iter_mut().zip(message) {
-                to.conditional_assign(from, good);
-            }
+        let decrypt = if under == Under::CURRENT { Some(&self.decrypt) } else { self.old.as_ref() };
+        if let Some(decrypt) = decrypt {
+            _ = put(&**decrypt, ciphertext, &mut plaintext);
         }
         plaintext
+    }
+
+    /// The same with whichever key fits, and which one that was: an operation with each, whatever comes of it.
+    pub fn open_any(&self, ciphertext: &[u8]) -> (Zeroizing<[u8; PLAINTEXT_LEN]>, Under) {
+        let mut plaintext = self.false_plaintext(ciphertext);
+        let old = self.old.as_ref().map(|old| put(&**old, ciphertext, &mut plaintext));
+        let current = put(&*self.decrypt, ciphertext, &mut plaintext);
+        (plaintext, Under::old_if(old.unwrap_or(Choice::from(0)) & !current))
     }
 
     fn false_plaintext(&self, ciphertext: &[u8]) -> Zeroizing<[u8; PLAINTEXT_LEN]> {
@@ -106,6 +126,29 @@ impl Opener {
         debug_assert!(matches!(expanded, Ok(Ok(()))), "245 bytes expand from 32");
         plaintext
     }
+}
+
+/// What this build opens with.
+fn default(der: &[u8]) -> Result<Box<dyn Decrypt>, UnusableKey> {
+    #[cfg(feature = "aws-lc")]
+    let decrypt = aws_lc::AwsLc::new(der)?;
+    #[cfg(not(feature = "aws-lc"))]
+    let decrypt = rust_rsa::RustRsa::new(der)?;
+    Ok(Box::new(decrypt))
+}
+
+/// Opens, and puts what comes out in the plaintext's place if it is well padded, which is returned.
+fn put(decrypt: &dyn Decrypt, ciphertext: &[u8], plaintext: &mut [u8; PLAINTEXT_LEN]) -> Choice {
+    let mut room = Zeroizing::new([0; MODULUS_MAX]);
+    let block = decrypt.decrypt(ciphertext, &mut room);
+    let Some((padding, message)) = block.and_then(|block| block.split_last_chunk::<PLAINTEXT_LEN>()) else {
+        return Choice::from(0);
+    };
+    let good = is_padding(padding);
+    for (to, from) in plaintext.iter_mut().zip(message) {
+        to.conditional_assign(from, good);
+    }
+    good
 }
 
 /// RFC 8017 (7.2.1): 00 02, bytes that are not zero, 00; in constant time.

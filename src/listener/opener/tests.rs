@@ -57,6 +57,45 @@ fn whatever_is_wrong_a_steady_random_looking_plaintext_comes_out() {
 }
 
 #[test]
+fn while_two_keys_are_good_what_was_sealed_under_either_opens_and_which_is_told() {
+    let [current, old, other] = [(); 3].map(|()| PrivateKey::generate(&mut OsRng).unwrap());
+    for (_, opener) in Opener::each(current.der()).unwrap() {
+        let opener = opener.and_old(old.der()).unwrap();
+        let mut opened = 0;
+        for seed in 0..40_u8 {
+            let plain = std::array::from_fn(|at| seed.wrapping_mul(31) ^ u8::try_from(at).unwrap());
+            for (key, under, wrong) in
+                [(&current, Under::CURRENT, Under::OLD), (&old, Under::OLD, Under::CURRENT)]
+            {
+                let sealed = key.public().seal(&mut OsRng, &plain).unwrap();
+                assert_eq!(opener.open_any(&sealed), (Zeroizing::new(plain), under));
+                assert_eq!(*opener.open_under(under, &sealed), plain);
+                assert_ne!(
+                    *opener.open_under(wrong, &sealed),
+                    plain,
+                    "a stamp tells the key, and no other is tried"
+                );
+                opened += 1;
+            }
+        }
+        assert_eq!(opened, 80);
+        let foreign = other.public().seal(&mut OsRng, &[5; PLAINTEXT_LEN]).unwrap();
+        for ciphertext in [&foreign[..], &[0; 256], &[0xff; 256], &[1; 256], &[7; 255]] {
+            assert_eq!(opener.open_any(ciphertext), (opener.false_plaintext(ciphertext), Under::CURRENT));
+        }
+    }
+}
+
+#[test]
+fn without_an_old_key_nothing_opens_under_it() {
+    for_each_opener(|key, opener| {
+        let sealed = key.public().seal(&mut OsRng, &[6; PLAINTEXT_LEN]).unwrap();
+        assert_eq!(opener.open_any(&sealed), (Zeroizing::new([6; PLAINTEXT_LEN]), Under::CURRENT));
+        assert_eq!(opener.open_under(Under::OLD, &sealed), opener.false_plaintext(&sealed));
+    });
+}
+
+#[test]
 fn another_process_makes_other_false_plaintexts() {
     let key = PrivateKey::generate(&mut OsRng).unwrap();
     let (one, other) = (Opener::new(key.der()).unwrap(), Opener::new(key.der()).unwrap());

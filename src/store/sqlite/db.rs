@@ -21,6 +21,7 @@ use super::doors;
 use super::fault::{self, Doing};
 use super::hooks;
 use super::keys;
+use super::moved;
 use super::past::{Found, Past, Wal};
 use super::place::{self, Identity, Place};
 use super::schema::Format;
@@ -30,6 +31,7 @@ use crate::crash;
 use crate::store::doors::{DoorKey, DoorRow};
 use crate::store::hooks::HookRow;
 use crate::store::keys::KeyRow;
+use crate::store::moved::MovedRow;
 use crate::store::{Boot, Outcome, Record, StoreError, Sync, Use, Used, usage::spend};
 use crate::wire::KnockId;
 
@@ -233,6 +235,16 @@ impl Db {
 
     pub(super) fn keys(&self) -> rusqlite::Result<Vec<KeyRow>> {
         keys::select(&self.connection)
+    }
+
+    pub(super) fn keep_moved(&mut self, row: &MovedRow) -> rusqlite::Result<()> {
+        let transaction = begin(&mut self.connection, &mut self.sync, Sync::Later)?;
+        moved::put(&transaction, row)?;
+        transaction.commit()
+    }
+
+    pub(super) fn moved(&self) -> rusqlite::Result<Vec<MovedRow>> {
+        moved::select(&self.connection)
     }
 
     pub(super) fn append(&mut self, lines: &[Line], sync: Sync) -> rusqlite::Result<()> {

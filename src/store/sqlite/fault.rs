@@ -18,6 +18,7 @@ pub(super) enum Doing {
     Keep,
     KeepHooks,
     KeepKey,
+    KeepMoved,
     Append,
     GiveBack,
     Read,
@@ -39,6 +40,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         | Doing::Keep
         | Doing::KeepHooks
         | Doing::KeepKey
+        | Doing::KeepMoved
         | Doing::Append
         | Doing::GiveBack
         | Doing::Close => READ_ONLY,
@@ -51,6 +53,7 @@ pub(super) fn sqlite(file: &Path, doing: Doing, error: &rusqlite::Error) -> Stor
         Doing::Keep => "record doors",
         Doing::KeepHooks => "record webhooks",
         Doing::KeepKey => "keep keys",
+        Doing::KeepMoved => "record who has moved to the new key",
         Doing::Append => "record what was decided",
         Doing::GiveBack => "give back a use",
         Doing::Read => "read the store",
@@ -89,7 +92,7 @@ pub(super) fn corrupt(file: &Path, what: &str) -> StoreError {
 /// The way out that is always safe, and what it costs.
 pub(super) fn start_over(file: &Path) -> String {
     format!(
-        "stop siglatchd and move it away: mv {0} {0}.old; a new one refuses every knock made before it",
+        "stop siglatchd and move it away: mv {0} {0}.old; a new one refuses every knock made before it, voids invites for one use, and has forgotten which keys were exchanged",
         file.display()
     )
 }

@@ -15,6 +15,7 @@ mod doors;
 mod fault;
 mod hooks;
 mod keys;
+mod moved;
 mod past;
 mod place;
 mod reader;
@@ -29,6 +30,7 @@ pub use doors::read_doors;
 use fault::Doing;
 pub use hooks::read_hooks;
 pub use keys::read_keys;
+pub use moved::read_moved;
 pub use past::Found;
 use place::Identity;
 pub use usage::read_usage;
@@ -36,6 +38,7 @@ pub use usage::read_usage;
 use super::doors::{DoorKey, DoorRow};
 use super::hooks::HookRow;
 use super::keys::KeyRow;
+use super::moved::MovedRow;
 use super::{Boot, Outcome, Record, Store, StoreError, Sync, Used, seconds};
 use crate::audit::Line;
 use crate::exit::Exit;
@@ -205,6 +208,14 @@ impl Store for SqliteStore {
 
     fn keys(&mut self, wall: u64) -> Result<Vec<KeyRow>, StoreError> {
         self.with(seconds(wall), Doing::Read, |db| db.keys())
+    }
+
+    fn keep_moved(&mut self, wall: u64, row: &MovedRow) -> Result<(), StoreError> {
+        self.with(seconds(wall), Doing::KeepMoved, |db| db.keep_moved(row))
+    }
+
+    fn moved(&mut self, wall: u64) -> Result<Vec<MovedRow>, StoreError> {
+        self.with(seconds(wall), Doing::Read, |db| db.moved())
     }
 
     fn give_back(&mut self, wall: u64, used: Used) -> Result<(), StoreError> {

@@ -84,6 +84,15 @@ const MIGRATIONS: &[&str] = &[
         user   INTEGER PRIMARY KEY,
         record TEXT NOT NULL
     ) STRICT;",
+    // When each user knocked last under the server's key with this fingerprint, 32 bytes, and under the one before it; `moved`: 1 if
+    // the last of all was under the former.
+    "CREATE TABLE moved (
+        user    INTEGER PRIMARY KEY,
+        key     BLOB NOT NULL,
+        current INTEGER,
+        old     INTEGER,
+        moved   INTEGER NOT NULL
+    ) STRICT;",
 ];
 
 /// What a file is, before anything in it is touched.

@@ -1,10 +1,11 @@
 //! The invite in one line, for who has no file to hand over: `siglatch1:` and base64url of what follows, without padding.
 //!
 //! ```text
-//! flags u8 (1 server id, 2 stamp, 4 receipt, 8 enrol) | name | host
+//! flags u8 (1 server id, 2 stamp, 4 receipt, 8 enrol, 16 key action) | name | host
 //! | count u8, so often: address (16, IPv6 or v4-mapped) | port u16 | user | user id u16 | HMAC key (32)
 //! | length u16, server key (SPKI DER) | server id (16), if there is one
 //! | the server's half of an exchange (32), its action's id u8, flags u8 (1 once), if there is that
+//! | the id u8 of the action that tells the server's key, if there is one
 //! | count u8, so often: id u8, flags u8 (1 door, 2 totp), name
 //! | the first 8 bytes of SHA-256 over all of it
 //! ```
@@ -52,6 +53,7 @@ impl Invite {
             (STAMP, self.postage == Postage::Stamped),
             (RECEIPT, self.answers == Answers::Receipt),
             (ENROL, self.enrol.is_some()),
+            (KEY_ACTION, self.key_action.is_some()),
         ];
         bytes.push(set(&flags));
         put(&mut bytes, self.name.as_str());
@@ -71,6 +73,7 @@ impl Invite {
             bytes.extend(server.0);
             bytes.extend([action.number(), set(&[(ONCE, *until == Until::Nothing)])]);
         }
+        bytes.extend(self.key_action.map(ActionId::number));
         // An invite holds at most 255.
         bytes.push(u8::try_from(self.actions.len()).unwrap_or(u8::MAX));
         for (name, Action { id, opens, asks }) in self.actions.iter().take(255) {
@@ -101,7 +104,7 @@ pub(super) fn parse(text: &str) -> Result<Invite, BadInvite> {
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
-    let flags = known(reader.u8()?, SERVER_ID | STAMP | RECEIPT | ENROL)?;
+    let flags = known(reader.u8()?, SERVER_ID | STAMP | RECEIPT | ENROL | KEY_ACTION)?;
     let name = super::name("name", text(reader)?)?;
     let host = Host::parse(text(reader)?).ok_or_else(|| bad("host", "is no host name and no IP address"))?;
     let mut addresses = Vec::new();
@@ -118,11 +121,13 @@ fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
         .map_err(|error| bad("server_key", format!("cannot be used: {error}")))?;
     let server_id = if flags & SERVER_ID != 0 { Some(ServerId(*reader.array()?)) } else { None };
     let enrol = if flags & ENROL != 0 { Some(enrol(reader)?) } else { None };
+    let key_action =
+        if flags & KEY_ACTION != 0 { Some(super::action_id("key_action", reader.u8()?)?) } else { None };
     let mut actions = BTreeMap::new();
     for _ in 0..reader.u8()? {
         let [id, flags] = *reader.array()?;
         let flags = known(flags, DOOR | TOTP)?;
-        let id = ActionId::new(id).ok_or_else(|| bad("actions", "holds the id 0: ids are 1 to 255"))?;
+        let id = super::action_id("actions", id)?;
         let opens = if flags & DOOR != 0 { Opens::Door } else { Opens::Nothing };
         let asks = if flags & TOTP != 0 { Asks::Totp } else { Asks::Nothing };
         let known = actions.insert(super::name("actions", text(reader)?)?, Action { id, opens, asks });
@@ -142,6 +147,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Invite, BadInvite> {
         user_id,
         hmac_key,
         server_key,
+        key_action,
         enrol,
         actions,
     })
@@ -194,6 +200,7 @@ const SERVER_ID: u8 = 1;
 const STAMP: u8 = 2;
 const RECEIPT: u8 = 4;
 const ENROL: u8 = 8;
+const KEY_ACTION: u8 = 16;
 
 const ONCE: u8 = 1;
 

@@ -19,6 +19,7 @@ pub(super) fn invite() -> Invite {
         user_id: UserId(65535),
         hmac_key: HmacKey::new([0xab; 32]).unwrap(),
         server_key: PrivateKey::generate(&mut OsRng).unwrap().public().clone(),
+        key_action: ActionId::new(251),
         enrol: Some(Enrol {
             server: EnrolPublic([0xcd; 32]),
             action: ActionId::new(9).unwrap(),
@@ -49,7 +50,8 @@ fn what_is_written_is_read() {
             until: if answers == Answers::Receipt { Until::All } else { Until::Nothing },
             ..enrol
         });
-        let before = Invite { server_id, postage, answers, enrol, ..invite() };
+        let key_action = invite().key_action.filter(|_| answers == Answers::Receipt);
+        let before = Invite { server_id, postage, answers, key_action, enrol, ..invite() };
         let after = Invite::parse(&before.to_toml().unwrap()).unwrap();
         assert_eq!(format!("{before:?}"), format!("{after:?}"));
         assert_eq!(before.hmac_key, after.hmac_key);
@@ -119,6 +121,7 @@ fn a_wrong_invite_is_refused_with_its_key_and_a_way_to_mend_it() {
         ("6f6f\"", "6f6g\"", "`server_id` is not 32 hex digits"),
         ("stamp = true", "stamp = \"yes\"", "line 9: invalid type: string \"yes\", expected a boolean"),
         ("BEGIN PUBLIC", "BEGIN PUBLIQUE", "`server_key` cannot be used"),
+        ("key_action = 251", "key_action = 0", "`key_action` holds the id 0"),
         ("\"ssh\" = { id = 1,", "\"ssh\" = { id = 0,", "`actions` holds the id 0"),
         (
             "\"ssh\" = { id = 1,",

@@ -102,12 +102,13 @@ impl Door {
     /// Whoever knocks for a door whose `undo` has failed has it tried again now: what one turn opened is closed before the
     /// next begins.
     fn wants_to_close(&mut self) -> bool {
-        match &mut self.turn {
-            Some(turn) if let Phase::Closing(reason, _, Step::Waits(_)) = turn.phase => {
-                turn.close(reason);
-                true
-            }
-            Some(_) | None => false,
+        if let Some(turn) = &mut self.turn
+            && let Phase::Closing(reason, _, Step::Waits(_)) = turn.phase
+        {
+            turn.close(reason);
+            true
+        } else {
+            false
         }
     }
 

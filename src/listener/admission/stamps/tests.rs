@@ -60,7 +60,8 @@ impl Rig {
         bytes.extend([beacon, hint].concat());
         bytes.extend(stamper(user).tag(&bytes));
         let source = IpAddr::from([192, 0, 2, 1]);
-        self.stamps.take(self.now, source, &Stamped::split(&bytes, 256).unwrap(), &LIMITS)
+        let taken = self.stamps.take(self.now, source, &Stamped::split(&bytes, 256).unwrap(), &LIMITS);
+        taken.map(|(user, _)| user)
     }
 
     fn take_of(&mut self, user: UserId) -> Result<UserId, DropReason> {
