@@ -66,6 +66,9 @@ fn make(args: &Backup, file: &Path) -> Result<(), Failure> {
         drop(std::fs::remove_file(file));
         return Err(fail(&error));
     }
+    for what in &gathered.lacks {
+        exit::note(&format!("warning: not in the backup: {what}"));
+    }
     let (count, bytes) = (gathered.manifest.files.len(), gathered.manifest.bytes());
     exit::say(&format!(
         "wrote {}: files: {count}, bytes: {bytes}\nits SHA-256, to be kept elsewhere: {}\n",

@@ -426,7 +426,11 @@ fn what_was_narrowed_since_stays_narrow() {
         .replace("hmac_key = \"bob.hmac\"\nactions = [\"run\", \"more\"]", "hmac_key = \"bob-2.hmac\"\nactions = [\"more\"]")
         + &kept.user("zoe", 9);
     kept.site.file("bob-2.hmac", &[7; 32], 0o600);
+    let newer = newer.replace("users.d/*.toml", "people.d/*.toml");
     write(&newer, "viewer");
+    // One that came after the backup, and was taken out of force with the folder.
+    fs::create_dir(kept.site.path("users.d")).unwrap();
+    kept.site.file("users.d/mallory.toml", kept.user("mallory", 8).as_bytes(), 0o600);
     let (said, code) = kept.restore("one.age", &["--force"]);
     assert_eq!(code, 0, "{said}");
     let config = kept.config();
@@ -448,6 +452,7 @@ fn what_was_narrowed_since_stays_narrow() {
     is("dave", "allow_from", "[\"10.9.0.0/16\"]");
     is("dave", "quota", "\"1/day\"");
     assert_eq!(config["allow_from"].to_string(), "[\"10.9.0.0/16\", \"127.0.0.0/8\"]");
+    assert!(!kept.site.path("users.d/mallory.toml").exists(), "{said}");
     assert_eq!(config["freshness"].as_str(), Some("1m"));
     assert_eq!(config["private_key"].as_str(), Some("next.key.pem"));
     assert_eq!(config["admins"]["eve"]["role"].as_str(), Some("viewer"));
@@ -490,6 +495,13 @@ fn what_a_killed_backup_left_decrypted_goes_with_the_next() {
         assert!(used.exists(), "{command}");
         fs::remove_dir_all(&used).unwrap();
     }
+    let [old, new] = ["old", "new"].map(|name| leave(&format!("../.verify-siglatch-{name}")));
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
+    fs::File::open(&old).unwrap().set_modified(then).unwrap();
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_siglatchctl"));
+    verify.args(["backup", "verify", "one.age", "--identity", "key.txt"]).env("TMPDIR", kept.site.dir.path());
+    assert!(verify.current_dir(kept.site.dir.path()).status().unwrap().success());
+    assert_eq!((old.exists(), new.exists()), (false, true));
 }
 
 /// Bob, carol, frank and gina stay out, eve is no administrator, dave's key is the new one, and a network is banned.
@@ -531,8 +543,12 @@ fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
     });
     kept.site.file("users.d/one.toml", frank.as_bytes(), 0o600);
     kept.site.file("users.d/two.toml", gina.as_bytes(), 0o600);
-    kept.start().stop();
-    kept.start().stop();
+    let daemon = kept.start();
+    for runs in 1..=4 {
+        daemon.send(&kept.site.datagram());
+        until("a run", || (kept.site.runs() == runs).then_some(()));
+    }
+    daemon.stop();
     kept.backup("one.age");
 
     let newer = text
@@ -550,7 +566,7 @@ fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
     let ahead = Knock { timestamp: unix() + 200, ..knock(1, b"") };
     let ahead = kept.site.sealed(&ahead, Binding::Server(kept.site.server_id));
     daemon.send(&ahead);
-    until("a run", || (kept.site.runs() == 1).then_some(()));
+    until("a run", || (kept.site.runs() == 5).then_some(()));
     daemon.stop();
     fs::remove_file(kept.site.path("alice.hmac")).unwrap();
     let before = tempfile::tempdir().unwrap();
@@ -576,7 +592,7 @@ fn what_was_revoked_stays_revoked_wherever_a_restore_is_killed() {
             let told = until("what became of it", || daemon.log().into_iter().find(about));
             assert!(told.contains("code=floor"), "{step}: {told}");
             daemon.stop();
-            assert_eq!(kept.site.runs(), 1, "{step}");
+            assert_eq!(kept.site.runs(), 5, "{step}");
         }
     }
     assert!(kills >= 12, "{kills}");
@@ -666,6 +682,25 @@ fn with_a_lost_store_no_key_is_in_force_that_was_exchanged_for_another() {
     let said = ok(kept.restore("one.age", &["--force"]));
     assert!(said.contains("user carol exchanged his key since"), "{said}");
     assert_eq!(kept.config()["users"]["carol"]["enabled"].as_bool(), Some(false));
+}
+
+#[test]
+fn a_backup_has_more_keys_than_open_files_and_says_what_it_lacks() {
+    let kept = Kept::new();
+    let text = fs::read_to_string(kept.site.path("siglatchd.toml")).unwrap();
+    let users: String = (2..1200)
+        .map(|id| kept.user(&format!("u{id}"), 0).replace("id = 0", &format!("id = {id}")))
+        .collect();
+    kept.site.file("hook.key", &[7; 32], 0o600);
+    let audit = "[audit]\nwebhook = \"https://127.0.0.1/\"\nwebhook_key = \"hook.key\"\n[control]\ntoken = \"credential:token\"\n";
+    kept.site.file("siglatchd.toml", format!("{text}{users}{audit}").as_bytes(), 0o600);
+    kept.lose(&["state"]);
+    let said = kept.backup("one.age");
+    assert!(said.contains("not in the backup: credential:token"), "{said}");
+    assert!(said.contains("not in the backup: the store: there is none in "), "{said}");
+    let (said, code) = kept.verify("one.age");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("u1199.hmac") && said.contains("hook.key"), "{said}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, Item};
 use zeroize::Zeroizing;
 
 use super::filed::Trail;
@@ -23,7 +23,7 @@ use super::scratch::{self, Scratch};
 use super::{archive, invites};
 use crate::clock;
 use crate::config::files::{self, Existing, Secrecy, folder_of};
-use crate::config::{self, Colours};
+use crate::config::{self, Colours, include};
 use crate::crash;
 use crate::ctl::args::FOLDER;
 use crate::ctl::args::backup::Restore;
@@ -63,7 +63,13 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
             .hint("nothing was changed; --force restores it all the same"));
     }
     scratch::sweep_written(&manifest);
-    let mut restoring = Restoring { manifest: &manifest, now, scratch: scratch.path(), said: Vec::new() };
+    let mut restoring = Restoring {
+        manifest: &manifest,
+        now,
+        scratch: scratch.path(),
+        keys: BTreeSet::new(),
+        said: Vec::new(),
+    };
     restoring.revoke()?;
     restoring.state()?;
     restoring.config()?;
@@ -145,7 +151,9 @@ impl Now {
         let files = self.revoked.iter().flat_map(|revoked| &revoked.keys);
         let files = files.filter_map(|file| files::read(file, Secrecy::Secret, 1024).ok());
         let in_files: Vec<HmacKey> = files.filter_map(|bytes| HmacKey::parse(&bytes).ok()).collect();
-        let known = |row: &KeyRow| now.iter().any(|now| now.exchanged.file == row.exchanged.file);
+        let known = |row: &KeyRow| {
+            now.iter().any(|now| now.exchanged.file == row.exchanged.file && now.exchanged.own.is_some())
+        };
         let lost = before.iter().filter(|row| row.exchanged.own.is_some() && !known(row));
         lost.into_iter().any(|row| in_files.iter().any(|key| row.exchanged.is_of(key)))
     }
@@ -162,6 +170,8 @@ struct Restoring<'a> {
     now: Now,
     /// The backup's files, by their numbers.
     scratch: &'a Path,
+    /// Files of users' keys, by the configuration of before.
+    keys: BTreeSet<PathBuf>,
     /// What the administrator should know.
     said: Vec<String>,
 }
@@ -173,19 +183,23 @@ impl Restoring<'_> {
         let turn = |filed: &Filed| match filed.part {
             Part::Key | Part::Program => Some(0),
             Part::Config if filed.path != manifest.config => Some(1),
-            Part::Config => Some(2),
+            Part::Config => Some(LAST),
             Part::Trail | Part::Store => None,
         };
         let files = manifest.files.iter().enumerate();
         let mut files: Vec<_> = files.filter_map(|(at, filed)| Some((turn(filed)?, at, filed))).collect();
         files.sort_by_key(|(turn, ..)| *turn);
-        for (_, at, filed) in files {
+        for (turn, at, filed) in files {
+            if turn == LAST {
+                self.take_out()?;
+            }
             let staged = self.scratch.join(at.to_string());
             if same(&filed.path, &staged) {
                 continue;
             }
             let revoked = self.now.revoked.as_ref();
-            let replaced = revoked.is_some_and(|revoked| revoked.keys.contains(&filed.path));
+            let replaced = revoked.is_some_and(|revoked| revoked.keys.contains(&filed.path))
+                || self.keys.contains(&filed.path) && usable(&filed.path);
             if replaced && changed_since(&filed.path, manifest.made_at) {
                 self.said.push(format!("{} was replaced since: stays", filed.path.display()));
                 continue;
@@ -198,6 +212,22 @@ impl Restoring<'_> {
             crash::point("restore-placed");
         }
         Ok(())
+    }
+
+    /// Puts aside what the main file of before would include, and that of now does not: it was taken out of force.
+    fn take_out(&mut self) -> Result<(), Failure> {
+        let Manifest { config, files, .. } = self.manifest;
+        let Some(revoked) = &self.now.revoked else { return Ok(()) };
+        let main = files.iter().position(|filed| filed.path == *config);
+        let text = main.and_then(|at| std::fs::read_to_string(self.scratch.join(at.to_string())).ok());
+        let Some(Ok(document)) = text.map(|text| text.parse::<DocumentMut>()) else { return Ok(()) };
+        let patterns = document.get("include").and_then(Item::as_array).into_iter().flatten();
+        let included =
+            patterns.filter_map(|pattern| include::matches(config, pattern.as_str()?).ok()).flatten();
+        let known =
+            |file: &PathBuf| revoked.files.contains(file) || files.iter().any(|filed| filed.path == *file);
+        let strangers: Vec<PathBuf> = included.filter(|file| !known(file)).collect();
+        strangers.iter().try_for_each(|file| self.put_aside(file))
     }
 
     /// The store and its trail, together or not at all: the store last, which says that they are.
@@ -254,6 +284,11 @@ impl Restoring<'_> {
             let staged = self.scratch.join(at.to_string());
             let text = std::fs::read_to_string(&staged).map_err(|error| internal(&error))?;
             let Ok(mut document) = text.parse::<DocumentMut>() else { continue };
+            if self.now.stranger.is_none() {
+                let keys = tables(&mut document, "users")
+                    .filter_map(|(_, user)| user.get("hmac_key")?.as_str().map(str::to_owned));
+                self.keys.extend(keys.map(|key| folder_of(&filed.path).join(key)));
+            }
             let mut said = invites::end(self.manifest, self.scratch, filed, &mut document, exchanged)?;
             said.extend(revoked::lost(&self.now.trail.exchanged, &mut document));
             if let Some(revoked) = revoked {
@@ -306,6 +341,13 @@ impl Restoring<'_> {
         Ok(())
     }
 }
+
+fn usable(key: &Path) -> bool {
+    files::read(key, Secrecy::Secret, 1024).is_ok_and(|bytes| HmacKey::parse(&bytes).is_ok())
+}
+
+/// The turn of the main file.
+const LAST: u8 = 2;
 
 /// What keys are exchanged for, by the backup's store.
 fn exchanged(manifest: &Manifest, scratch: &Path) -> Result<Vec<KeyRow>, Failure> {

@@ -29,6 +29,8 @@ pub(super) struct Revoked {
     zone: TimeZone,
     /// Files of users' keys that can be used.
     pub(super) keys: BTreeSet<PathBuf>,
+    /// It, and what it includes.
+    pub(super) files: BTreeSet<PathBuf>,
 }
 
 impl Revoked {
@@ -64,6 +66,7 @@ impl Revoked {
                 .map(|key| [Some(key.to_owned()), now.text("old_private_key").map(str::to_owned)]),
             banned: banned(now.get("deny_from")),
             zone: server_zone(now.text("zone")),
+            files: now.files().map(Path::to_owned).collect(),
         }
     }
 

@@ -1,13 +1,14 @@
 //! Folders for a moment, with decrypted files in them, gone when they are dropped; those of whoever was killed go with the next one.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::manifest::{Manifest, Part};
+use crate::clock;
 use crate::config::files::folder_of;
 use crate::ctl::{cannot, internal};
 use crate::exit::Failure;
@@ -55,9 +56,14 @@ pub(in crate::ctl) fn left_over(folder: &Path) -> Vec<PathBuf> {
             continue;
         }
         let path = entry.path();
-        let own = path
-            .symlink_metadata()
-            .is_ok_and(|meta| meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw());
+        // Elsewhere than in the state's folder nothing keeps two from each other until the new folder is locked.
+        let is_old = |meta: &Metadata| {
+            let age = clock::wall().as_secs().saturating_sub(meta.mtime().unsigned_abs());
+            age > MINUTE || !name.to_string_lossy().starts_with(VERIFYING)
+        };
+        let me = nix::unistd::geteuid().as_raw();
+        let own = path.symlink_metadata();
+        let own = own.is_ok_and(|meta| meta.is_dir() && meta.uid() == me && is_old(&meta));
         // Whoever lives holds it.
         if own && File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok()) {
             left.push(path);
@@ -73,8 +79,7 @@ pub(super) fn sweep_written(manifest: &Manifest) {
     for folder in folders.into_iter().filter(|folder| *folder != manifest.state_dir) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let begun = entry.file_name().to_string_lossy().starts_with(WRITING);
-            let own =
-                |meta: std::fs::Metadata| meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
+            let own = |meta: Metadata| meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw();
             if begun && entry.path().symlink_metadata().is_ok_and(own) {
                 drop(std::fs::remove_file(entry.path()));
             }
@@ -84,6 +89,9 @@ pub(super) fn sweep_written(manifest: &Manifest) {
 
 /// Of a backup that is made, one that is put back, and one that is looked at.
 const PREFIXES: [&str; 3] = [MAKING, RESTORING, VERIFYING];
+/// In seconds.
+const MINUTE: u64 = 60;
+
 /// Of a file that is written beside the one that it is to be.
 const WRITING: &str = ".siglatch-";
 pub(super) const MAKING: &str = ".backup-";
