@@ -14,6 +14,7 @@ mod gather;
 mod invites;
 mod manifest;
 mod narrowed;
+mod now;
 mod restore;
 mod revoked;
 mod scratch;

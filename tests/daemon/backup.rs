@@ -679,6 +679,21 @@ fn with_a_lost_store_no_key_is_in_force_that_was_exchanged_for_another() {
     kept.site.file("state/claims.db", b"no store", 0o600);
     let (said, code) = kept.restore("one.age", &[]);
     assert_eq!((code, said.contains("its trail has ")), (78, true), "{said}");
+    #[cfg(feature = "crash-points")]
+    for step in
+        ["restore-aside", "restore-placed"].into_iter().flat_map(|step| (1..20).map(move |nth| (step, nth)))
+    {
+        let before = tempfile::tempdir().unwrap();
+        let before = before.path().join("site");
+        copy(kept.site.dir.path(), &before);
+        let killed = kept.killed("one.age", &format!("{}:{}", step.0, step.1));
+        if killed {
+            ok(kept.restore("one.age", &["--force"]));
+        }
+        assert_eq!(kept.config()["users"]["carol"]["enabled"].as_bool(), Some(false), "{step:?}");
+        copy(&before, kept.site.dir.path());
+        assert!(killed || step.1 > 2, "{step:?}");
+    }
     let said = ok(kept.restore("one.age", &["--force"]));
     assert!(said.contains("user carol exchanged his key since"), "{said}");
     assert_eq!(kept.config()["users"]["carol"]["enabled"].as_bool(), Some(false));

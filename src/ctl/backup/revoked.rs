@@ -186,7 +186,7 @@ pub(super) fn lost(exchanged: &BTreeSet<String>, before: &mut DocumentMut) -> Ve
     let off = users.map(|(name, user)| {
         user.insert("enabled", value(false));
         format!(
-            "user {name} exchanged his key since, which is lost with the store: is disabled, make him another"
+            "user {name} exchanged his key since, and it is lost with the store: is disabled, make another"
         )
     });
     off.collect()
