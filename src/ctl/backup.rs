@@ -75,7 +75,13 @@ fn make(args: &Backup, file: &Path) -> Result<(), Failure> {
         "wrote {}: files: {count}, bytes: {bytes}\nits SHA-256, to be kept elsewhere: {}\n",
         file.display(),
         sha256(file)?
-    ))
+    ))?;
+    if gathered.missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!("written, but these are not there, and so not in it: {}", gathered.missing.join(", "));
+    Err(Failure::new(Exit::Config, what)
+        .hint("the configuration names them: mend that, with siglatchctl check, and make another backup"))
 }
 
 fn verify(args: &Verify) -> Result<(), Failure> {

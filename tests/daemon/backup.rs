@@ -782,5 +782,11 @@ fn a_passphrase_opens_what_it_closed_and_a_short_one_closes_nothing() {
     kept.lose(&["alice.hmac"]);
     let (said, code) =
         kept.ctl(&["backup", "short.age", "--recipient", &kept.recipient, "--config", "siglatchd.toml"]);
-    assert_eq!((code, said.contains("alice.hmac")), (78, true), "{said}");
+    assert_eq!((code, said.contains("not in it: ") && said.contains("alice.hmac")), (78, true), "{said}");
+    let (said, code) = kept.ctl(&["backup", "verify", "short.age", "--identity", "key.txt"]);
+    assert_eq!(
+        (code, said.contains("server.key.pem"), said.contains("alice.hmac")),
+        (0, true, false),
+        "{said}"
+    );
 }

@@ -26,7 +26,9 @@ pub(super) struct Gathered {
     pub(super) manifest: Manifest,
     /// As the manifest lists them.
     pub(super) contents: Vec<Box<dyn Read>>,
-    /// What is not in it, though the server needs it.
+    /// Files that the configuration names, and are not there.
+    pub(super) missing: Vec<String>,
+    /// What else is not in it, though the server needs it.
     pub(super) lacks: Vec<String>,
     /// The store's copy, until it is written.
     _scratch: Option<Scratch>,
@@ -47,8 +49,14 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
         contents.push(content);
         Ok(())
     };
+    let mut missing = Vec::new();
     for (path, part) in named(&document)? {
-        take(path.clone(), &path, part)?;
+        let gone = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if gone && matches!(part, Part::Key | Part::Program) {
+            missing.push(path.display().to_string());
+        } else {
+            take(path.clone(), &path, part)?;
+        }
     }
     // The trail first: what the store knows beyond it, the next start copies there.
     for path in trail(&state_dir)? {
@@ -77,7 +85,7 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
     let state = manifest.state_dir.display();
     let no_store = manifest.store.is_none().then(|| format!("the store: there is none in {state}"));
     let lacks = credentials(&document).into_iter().chain(no_store).collect();
-    Ok(Gathered { manifest, contents, lacks, _scratch: scratch })
+    Ok(Gathered { manifest, contents, missing, lacks, _scratch: scratch })
 }
 
 /// Configuration files, keys, and the programs in the configuration's folder.

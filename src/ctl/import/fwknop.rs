@@ -185,6 +185,9 @@ impl Moving {
             },
             "DESTINATION" => self.off(setting, table, "knocks are taken at `listen`, whoever's they are"),
             "OPEN_PORTS" => {
+                if setting.list().count() > 1 {
+                    self.left(setting, "a knock opens all of them, where there it asked for some");
+                }
                 for port in setting.list().map(Port::parse) {
                     match port {
                         Ok(port) => drop(ports.insert(port)),
