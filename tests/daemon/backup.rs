@@ -416,12 +416,13 @@ fn what_was_narrowed_since_stays_narrow() {
     write(&before, "admin");
     kept.start().stop();
     kept.backup("one.age");
+    kept.site.file("enrol.key", "5a".repeat(32).as_bytes(), 0o600);
     kept.site.file("next.key.pem", kept.site.key.to_pem().unwrap().as_bytes(), 0o600);
     let newer = text
         .replace("\"server.key.pem\"", "\"next.key.pem\"")
-        .replace("include = ", "allow_from = [\"10.9.0.0/16\", \"127.0.0.0/8\"]\nfreshness = \"1m\"\ninclude = ")
+        .replace("include = ", "enrol_key = \"enrol.key\"\nallow_from = [\"10.9.0.0/16\", \"127.0.0.0/8\"]\nfreshness = \"1m\"\ninclude = ")
         .replace("[users.bob]\n", "[users.bob]\nnot_after = 2020-01-01\nmax_knocks = 1\nbind = \"source\"\nrequire_stamp = true\n")
-        .replace("[users.carol]\n", "[users.carol]\nallow_from = [\"10.9.0.0/16\"]\nhours = \"mon 08:00-09:00\"\ncooldown = \"1h\"\n")
+        .replace("[users.carol]\n", "[users.carol]\ninvite_until = 2100-01-01T00:00:00Z\nallow_from = [\"10.9.0.0/16\"]\nhours = \"mon 08:00-09:00\"\ncooldown = \"1h\"\n")
         .replace("[users.dave]\n", "[users.dave]\nmax_knocks = 5\nallow_from = [\"10.9.0.0/16\", \"192.0.2.0/24\"]\nquota = \"1/day\"\n")
         .replace("hmac_key = \"bob.hmac\"\nactions = [\"run\", \"more\"]", "hmac_key = \"bob-2.hmac\"\nactions = [\"more\"]")
         + &kept.user("zoe", 9);
@@ -446,6 +447,7 @@ fn what_was_narrowed_since_stays_narrow() {
     is("bob", "hmac_key", &format!("{:?}", kept.site.path("bob-2.hmac").to_str().unwrap()));
     is("carol", "allow_from", "[\"10.9.0.0/16\"]");
     is("carol", "hours", "\"mon 08:00-09:00\"");
+    is("carol", "invite_until", "2100-01-01T00:00:00Z");
     is("carol", "cooldown", "\"1h\"");
     is("carol", "actions", "[\"run\", \"more\"]");
     is("dave", "max_knocks", "3");
@@ -458,7 +460,7 @@ fn what_was_narrowed_since_stays_narrow() {
     assert_eq!(config["admins"]["eve"]["role"].as_str(), Some("viewer"));
     for line in [
         "user bob: what was set since stays: actions, bind, require_stamp, not_after, max_knocks, hmac_key",
-        "user carol: what was set since stays: allow_from, cooldown, hours",
+        "user carol: what was set since stays: allow_from, cooldown, hours, invite_until",
         "user dave: what was set since stays: allow_from, quota",
         "allow_from was narrower since",
         "administrator eve may do less since",

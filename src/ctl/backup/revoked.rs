@@ -25,6 +25,8 @@ pub(super) struct Revoked {
     top: Table,
     /// What names the server's key, and the one before it; if the key is there.
     server: Option<[Option<String>; 2]>,
+    /// Without it there are no invites, which users may have in place of keys since.
+    enrol_key: Option<String>,
     banned: BTreeSet<String>,
     zone: TimeZone,
     /// Files of users' keys that can be used.
@@ -64,6 +66,7 @@ impl Revoked {
                 .text("private_key")
                 .filter(|key| now.folder().join(key).exists())
                 .map(|key| [Some(key.to_owned()), now.text("old_private_key").map(str::to_owned)]),
+            enrol_key: now.text("enrol_key").map(str::to_owned),
             banned: banned(now.get("deny_from")),
             zone: server_zone(now.text("zone")),
             files: now.files().map(Path::to_owned).collect(),
@@ -114,6 +117,9 @@ impl Revoked {
                 }
             }
             said.push("the server has another key since: it stays".to_owned());
+        }
+        if let (Some(key), None) = (&self.enrol_key, before.get("enrol_key")) {
+            before.insert("enrol_key", value(key));
         }
         let bans = banned(before.get("deny_from"));
         if !self.banned.is_subset(&bans) {
