@@ -27,9 +27,12 @@ impl Wire {
     }
 
     fn attach(&self, sieve: &Sieve<'_>) {
-        let program: Vec<_> =
-            sieve.program().iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
-        SockRef::from(&self.to).attach_filter(&program).unwrap();
+        // The small one first: older kernels have no room for two of the longest.
+        for program in [open(), sieve.program()] {
+            let program: Vec<_> =
+                program.iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
+            SockRef::from(&self.to).attach_filter(&program).unwrap();
+        }
     }
 
     /// Which of these come through, by their place. `last` is a datagram that does, and is sent behind them.
