@@ -87,7 +87,7 @@ fn send(
 ) -> Result<(), Failure> {
     let target = Target::of_invite(invite.clone(), &enrol.action.to_string())?;
     // Only a stamped knock is answered.
-    let what = "the exchange of the key".to_owned();
+    let what = "exchange of the key".to_owned();
     let target = Target { postage: Postage::Stamped, action: enrol.action, what, ..target };
     let options = Options { argument: Some(secret.public().0.to_vec()), ..Options::default() };
     let payload = target.with(&options, b"")?;

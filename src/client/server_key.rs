@@ -97,7 +97,7 @@ fn prove(invite: &Invite, action: ActionId, patience: Duration) -> Result<(), Fa
 fn ask(invite: &Invite, action: ActionId, argument: [u8; 2], patience: Duration) -> Result<Piece, Failure> {
     let target = Target::of_invite(invite.clone(), &action.to_string())?;
     // Only a stamped knock is answered.
-    let what = "the server's key".to_owned();
+    let what = "query of the server's key".to_owned();
     let target = Target { postage: Postage::Stamped, action, what, ..target };
     let options = Options { argument: Some(argument.to_vec()), ..Options::default() };
     let payload = target.with(&options, b"")?;

@@ -160,6 +160,7 @@ fn void_invites(config: &Config, store: &mut dyn Store, now: Now) -> Result<(), 
 /// Whether the store knows what was before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Past {
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "a store in memory knows nothing of it"))]
     Known,
     Forgotten,
 }

@@ -50,7 +50,7 @@ fn line(fields: &Value) -> String {
 pub(super) fn words(what: &str, receipt: &Receipt) -> String {
     let Receipt { status, lease_seconds, source, .. } = receipt;
     // "ssh" of "ssh (1) for 10m".
-    let name = what.split(" (").next().and_then(|what| what.split(" for ").next()).unwrap_or(what);
+    let name = what.split(' ').next().unwrap_or(what);
     let text = printable(&receipt.words());
     let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
     let (reason, output) = match status {
