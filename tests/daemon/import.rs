@@ -273,6 +273,30 @@ fn what_cannot_be_in_force_is_written_as_a_comment_and_told() {
 }
 
 #[test]
+fn what_may_limit_somebody_in_an_ini_is_asked_about_and_the_user_in_force_stays_so() {
+    let old = Old::new();
+    let text = "[server:secure]\nenabled = no\nsecure = yes\npriv_key_path = server_priv.pem\nactions = a\nonly_from = friends\n\
+                [action:a]\nid = 1\nconstructor = /bin/true\nallowed_ips =\n\
+                [user:bob]\nid = 2\nenabled = no\nhmac_file = root.hmac.key\nactions = a\n\
+                [user:bob2]\nid = 2\nenabled = yes\nhmac_file = root.hmac.key\nactions = a\nnot_after = 2020\n";
+    old.file("server.conf", text);
+    let said = old.import("siglatch", "old/server.conf", &[]).code(1);
+    let (decide, _) = said.out.split_once("not taken over as it was:").unwrap_or((&said.out, ""));
+    for line in [
+        ":2: [server:secure] enabled: was off",
+        ":6: [server:secure] only_from: is not known here",
+        ":10: [action:a] allowed_ips: names nobody",
+        ":12: [user:bob] id: [user:bob2] has the id 2 too, and is enabled",
+        ":21: [user:bob2] not_after: is not known here",
+    ] {
+        assert!(decide.contains(line), "{line} is not in\n{}", said.out);
+    }
+    let config: toml::Table = old.config().parse().unwrap();
+    assert_eq!(config["users"].as_table().unwrap().keys().collect::<Vec<_>>(), ["bob2"]);
+    assert!(config.get("actions").is_none());
+}
+
+#[test]
 fn an_import_without_a_question_ends_with_0_and_one_that_fails_writes_nothing() {
     let old = Old::new();
     let good = "[server:secure]\nenabled = yes\nsecure = yes\npriv_key_path = server_priv.pem\nactions = a\n\
@@ -333,7 +357,7 @@ REQUIRE_USERNAME alice
 FW_ACCESS_TIMEOUT 60
 GPG_DECRYPT_ID ABCD1234
 SOURCE ANY
-KEY __CHANGEME__
+KEY another
 SOURCE ANY
 OPEN_PORTS tcp/443
 FORCE_NAT 10.0.0.1 443
@@ -414,6 +438,84 @@ fn an_fwknop_server_becomes_users_and_doors_with_keys_of_their_own() {
     daemon.stop();
 }
 
+/// Each stanza is limited by what fwknopd reads there.
+const LIMITED: &str = "SOURCE ANY
+REQUIRE_USERNAME bound
+OPEN_PORTS tcp/22
+%include inner.conf
+REQUIRE_SOURCE_ADDRESS Y
+SOURCE ANY
+REQUIRE_USERNAME closed
+OPEN_PORTS tcp/22
+RESTRICT_PORTS TCP/022 , udp/1
+SOURCE ANY
+REQUIRE_USERNAME untold
+CMD_CYCLE_OPEN /bin/true $CLIENT_TIMEOUT
+CMD_CYCLE_CLOSE NONE
+SOURCE ANY
+REQUIRE_USERNAME unknown
+CMD_CYCLE_OPEN /bin/true
+CMD_CYCLE_CLOSE NONE
+RESTRICT_PORTS tcp/22
+SOURCE ANY
+REQUIRE_USERNAME last
+OPEN_PORTS tcp/22, tcp/23
+OPEN_PORTS tcp/22
+LIMIT_TO friends
+SOURCE ANY, 192.0.2.1
+REQUIRE_USERNAME mixed
+OPEN_PORTS tcp/22
+SOURCE ANY
+REQUIRE_USERNAME delivered
+OPEN_PORTS tcp/22
+KEY_BASE64 __CHANGEME__
+SOURCE ANY
+REQUIRE_USERNAME old
+OPEN_PORTS tcp/22
+ACCESS_EXPIRE 12/31/20
+";
+
+#[test]
+fn what_limits_somebody_in_access_conf_limits_him_here_or_is_to_be_decided() {
+    if !std::path::Path::new("/usr/sbin/nft").exists() {
+        return skipped("doors of nftables need nft");
+    }
+    let old = Old::new();
+    old.file("access.conf", LIMITED);
+    old.file("inner.conf", "SOURCE ANY\nREQUIRE_USERNAME inner\nOPEN_PORTS tcp/22\n");
+    let conf =
+        "PCAP_INTF eth0;\nPCAP_FILTER udp port 50123 and src net 10.0.0.0/8;\nMAX_SPA_PACKET_AGE 60;\n";
+    old.file("fwknopd.conf", conf);
+    let report = old.import("fwknop", "old", &[]).code(1);
+    let (decide, left) = report.out.split_once("not taken over as it was:").unwrap();
+    for line in [
+        "fwknopd.conf: PCAP_INTF: \"eth0\"",
+        "fwknopd.conf: PCAP_FILTER: \"udp port 50123 and src net 10.0.0.0/8\"",
+        "access.conf:9: RESTRICT_PORTS: some of OPEN_PORTS",
+        "access.conf:12: CMD_CYCLE_OPEN: a script is not told $CLIENT_TIMEOUT",
+        "access.conf:18: RESTRICT_PORTS: it is not known which ports",
+        "access.conf:23: LIMIT_TO: is not known here",
+        "access.conf:24: SOURCE: \"ANY\" is neither",
+        "access.conf:30: KEY_BASE64: was never changed",
+        "access.conf:34: ACCESS_EXPIRE: is no date",
+    ] {
+        assert!(decide.contains(line), "{line} is not in\n{}", report.out);
+    }
+    for line in [
+        "access.conf:5: REQUIRE_SOURCE_ADDRESS: his knocks are to be bound",
+        "access.conf:21: OPEN_PORTS: fwknopd takes that of",
+    ] {
+        assert!(left.contains(line), "{line} is not in\n{}", report.out);
+    }
+    let config: toml::Table = old.config().parse().unwrap();
+    let users = config["users"].as_table().unwrap();
+    assert_eq!(users.keys().collect::<Vec<_>>(), ["bound", "inner", "last"]);
+    assert_eq!(users["bound"].get("bind").and_then(toml::Value::as_str), Some("source"));
+    assert_eq!(users["inner"].get("bind"), None);
+    assert_eq!(users["last"]["actions"].to_string(), "[\"tcp22\"]");
+    assert_eq!(config["freshness"].as_str(), Some("1m"));
+}
+
 #[test]
 fn an_access_conf_that_is_none_is_refused_with_its_line() {
     let old = Old::new();
@@ -424,7 +526,10 @@ fn an_access_conf_that_is_none_is_refused_with_its_line() {
         ("SOURCE \u{1b}[2J\n", "access.conf:1: a control character"),
         ("%include access.conf\n", "at most 3 deep"),
         ("%include absent.conf\n", "absent.conf is not there"),
+        ("%exclude more.conf\n", "access.conf:1: fwknopd knows no such directive"),
+        (&"%include empty.conf\n".repeat(2000), "more than 1000 files"),
     ];
+    old.file("empty.conf", "");
     for (text, message) in wrong {
         old.file("access.conf", text);
         let said = old.import("fwknop", "old", &[]).code(78);

@@ -25,7 +25,7 @@ pub(in crate::ctl) struct Backup {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::ctl) enum BackupCommand {
-    /// Reads a backup to its end, checks each file of it and the store, and changes nothing
+    /// Reads a backup to its end, lists and checks each file of it and the store, and changes nothing
     Verify(Verify),
 }
 
@@ -66,7 +66,8 @@ pub(in crate::ctl) struct Verify {
 ///
 /// No knock runs again for it: those made before now are refused, unless the store that is there is whole and knows more; then it
 /// stays, with its trail. What was revoked since the backup stays revoked: users, actions and administrators that are disabled or
-/// gone, keys that were replaced, networks that were banned. Files that are replaced are kept beside, as FILE.before-TIME.
+/// gone, keys that were replaced, networks that were banned; and what was narrowed stays narrow. Files that are replaced are kept
+/// beside, as FILE.before-TIME. If it is cut off, do it again.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: siglatchctl restore siglatch.age --identity key.txt")]
 pub(in crate::ctl) struct Restore {
@@ -75,7 +76,7 @@ pub(in crate::ctl) struct Restore {
     pub(in crate::ctl) file: PathBuf,
     #[command(flatten)]
     pub(in crate::ctl) how: How,
-    /// Even if what is there is newer than the backup
+    /// Even if what is there is newer than the backup, or files go outside of the configuration's folder
     #[arg(long)]
     pub(in crate::ctl) force: bool,
 }

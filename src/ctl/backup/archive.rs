@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use age::Encryptor;
+use nix::sys::statvfs::statvfs;
 use sha2::{Digest as _, Sha256};
-use tar::{Archive, Builder, Header};
+use tar::{Archive, Builder, Entry, EntryType, Header};
 
 use super::manifest::{Filed, Manifest, Part, hex};
 use super::seal;
@@ -22,7 +23,10 @@ pub(super) fn write(
     contents: Vec<Box<dyn Read>>,
 ) -> io::Result<()> {
     let mut tar = Builder::new(encryptor.wrap_output(out)?);
-    let manifest_json = serde_json::to_vec_pretty(manifest).map_err(io::Error::other)?;
+    let manifest_json = serde_json::to_vec(manifest).map_err(io::Error::other)?;
+    if manifest_json.len() as u64 > MANIFEST_MAX {
+        return Err(io::Error::other("these are more files than a backup takes"));
+    }
     append(&mut tar, MANIFEST, manifest_json.len() as u64, manifest_json.as_slice())?;
     for ((at, filed), content) in manifest.files.iter().enumerate().zip(contents) {
         append(&mut tar, &at.to_string(), filed.len, content.take(filed.len))?;
@@ -50,20 +54,33 @@ pub(super) fn extract(
             .hint("nothing was changed; take another backup")
     };
     let broken = |error: io::Error| wrong(format!("is damaged or cut off: {error}"));
-    let mut tar = Archive::new(seal::open(file, how)?);
-    let mut entries = tar.entries().map_err(broken)?;
+    let (opened, len) = seal::open(file, how)?;
+    let mut tar = Archive::new(opened);
+    // As they are written: what else a tar file can say, of holes and long names, is not read at all.
+    let mut entries = tar.entries().map_err(broken)?.raw(true);
     let first = entries.next().ok_or_else(|| wrong("is empty".to_owned()))?.map_err(broken)?;
+    if !is_plain_file(&first, None) {
+        return Err(wrong("is no backup of siglatch".to_owned()));
+    }
     let mut json = Vec::new();
     first.take(MANIFEST_MAX).read_to_end(&mut json).map_err(broken)?;
-    let manifest: Manifest =
-        serde_json::from_slice(&json).map_err(|error| wrong(format!("is no backup of siglatch: {error}")))?;
+    let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| {
+        let error = error.to_string().replace(char::is_control, " ");
+        wrong(format!("is no backup of siglatch: {error}"))
+    })?;
     manifest.check().map_err(wrong)?;
+    if manifest.bytes() > len {
+        return Err(wrong(format!("says that it holds {} bytes, and has {len}", manifest.bytes())));
+    }
     let folder = place(&manifest)?;
+    room(&folder, manifest.files.iter().filter(|filed| parts.contains(&filed.part)))?;
     for (at, filed) in manifest.files.iter().enumerate() {
         let entry = entries.next().ok_or_else(|| wrong(format!("lacks {}", filed.path.display())))?;
         let entry = entry.map_err(broken)?;
         let to = parts.contains(&filed.part).then(|| folder.join(at.to_string()));
-        if unpack(entry, to.as_deref(), filed).map_err(broken)? != filed.sha256 {
+        if !is_plain_file(&entry, Some(filed.len))
+            || unpack(entry, to.as_deref(), filed).map_err(broken)? != filed.sha256
+        {
             return Err(wrong(format!("{} in it is not what was put there", filed.path.display())));
         }
     }
@@ -73,6 +90,23 @@ pub(super) fn extract(
     // The last piece says that it is the last: what was cut off is found by reading on.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
     Ok(manifest)
+}
+
+/// Whether it is what it seems, and as long.
+fn is_plain_file(entry: &Entry<'_, impl Read>, len: Option<u64>) -> bool {
+    entry.header().entry_type() == EntryType::Regular && len.is_none_or(|len| entry.size() == len)
+}
+
+/// Before a disk is full.
+fn room<'a>(folder: &Path, files: impl Iterator<Item = &'a Filed>) -> Result<(), Failure> {
+    let needed = files.map(|filed| filed.len).fold(0, u64::saturating_add);
+    let free =
+        statvfs(folder).map_or(u64::MAX, |disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
+    if needed <= free {
+        return Ok(());
+    }
+    let what = format!("{}: has {free} bytes free, and {needed} are needed", folder.display());
+    Err(Failure::new(Exit::TryAgain, what).hint("nothing was changed; make room"))
 }
 
 /// Its SHA-256. Written to a file, if one is named.
@@ -108,4 +142,4 @@ impl Write for Hashed {
 const MANIFEST: &str = "manifest.json";
 
 /// Longest manifest, in bytes.
-const MANIFEST_MAX: u64 = 16 << 20;
+const MANIFEST_MAX: u64 = 64 << 20;

@@ -1,15 +1,17 @@
 //! What belongs into a backup: all that a configuration names, and the state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Cursor, Read, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use toml_edit::Item;
+use zeroize::Zeroizing;
 
 use super::manifest::{FORMAT, Filed, Manifest, Part, hex};
+use super::scratch::{self, Scratch};
 use crate::clock;
 use crate::config::credential;
 use crate::ctl::ask::folder;
@@ -24,8 +26,12 @@ pub(super) struct Gathered {
     pub(super) manifest: Manifest,
     /// As the manifest lists them.
     pub(super) contents: Vec<Box<dyn Read>>,
+    /// Files that the configuration names, and are not there.
+    pub(super) missing: Vec<String>,
+    /// What else is not in it, though the server needs it.
+    pub(super) lacks: Vec<String>,
     /// The store's copy, until it is written.
-    _scratch: Option<tempfile::TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 /// Opens all of it.
@@ -40,11 +46,17 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
     let mut take = |path: PathBuf, from: &Path, part| -> Result<(), Failure> {
         let (filed, content) = open(path, from, part)?;
         files.push(filed);
-        contents.push(Box::new(content));
+        contents.push(content);
         Ok(())
     };
+    let mut missing = Vec::new();
     for (path, part) in named(&document)? {
-        take(path.clone(), &path, part)?;
+        let gone = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if gone && matches!(part, Part::Key | Part::Program) {
+            missing.push(path.display().to_string());
+        } else {
+            take(path.clone(), &path, part)?;
+        }
     }
     // The trail first: what the store knows beyond it, the next start copies there.
     for path in trail(&state_dir)? {
@@ -53,8 +65,7 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
     let mut scratch = None;
     let mut store = None;
     if state_dir.join(STORE).exists() {
-        let folder = tempfile::Builder::new().prefix(".backup-").tempdir_in(&state_dir);
-        let folder = folder.map_err(|error| cannot(&state_dir, "written", &error))?;
+        let folder = Scratch::make(&state_dir, scratch::MAKING)?;
         copy(&state_dir, &folder.path().join(STORE))?;
         store = standing(folder.path())?;
         take(state_dir.join(STORE), &folder.path().join(STORE), Part::Store)?;
@@ -70,7 +81,11 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
         files,
     };
     manifest.check().map_err(|what| Failure::new(Exit::Config, format!("the configuration {what}")))?;
-    Ok(Gathered { manifest, contents, _scratch: scratch })
+    scratch::sweep_written(&manifest);
+    let state = manifest.state_dir.display();
+    let no_store = manifest.store.is_none().then(|| format!("the store: there is none in {state}"));
+    let lacks = credentials(&document).into_iter().chain(no_store).collect();
+    Ok(Gathered { manifest, contents, missing, lacks, _scratch: scratch })
 }
 
 /// Configuration files, keys, and the programs in the configuration's folder.
@@ -92,10 +107,11 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
             add(&public, Part::Key)?;
         }
     }
-    let control = document.get("control").and_then(Item::as_table_like);
-    if let Some(token) = control.and_then(|control| control.get("token")?.as_str()).filter(|key| is_file(key))
-    {
-        add(&folder.join(token), Part::Key)?;
+    for (table, key) in TABLE_KEYS {
+        let table = document.get(table).and_then(Item::as_table_like);
+        if let Some(file) = table.and_then(|table| table.get(key)?.as_str()).filter(|key| is_file(key)) {
+            add(&folder.join(file), Part::Key)?;
+        }
     }
     for (section, key) in KEYS {
         for (_, file) in document.named_files(section, key) {
@@ -116,6 +132,18 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
     Ok(named)
 }
 
+/// What the service manager has to bring along again.
+fn credentials(document: &Document) -> BTreeSet<String> {
+    let top = TOP_KEYS.into_iter().filter_map(|key| document.text(key));
+    let tables = TABLE_KEYS
+        .into_iter()
+        .filter_map(|(table, key)| document.get(table)?.as_table_like()?.get(key)?.as_str());
+    let entries = KEYS.into_iter().flat_map(|(section, key)| {
+        document.entries(section).filter_map(move |(_, table)| table.get(key)?.as_str())
+    });
+    top.chain(tables).chain(entries).filter(|key| !is_file(key)).map(str::to_owned).collect()
+}
+
 /// A credential of the service manager's is none of ours to keep.
 fn is_file(name: &str) -> bool {
     credential::place(name).is_none()
@@ -131,7 +159,7 @@ pub(super) fn trail(state_dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     for entry in listed {
         let name = entry.map_err(|error| cannot(state_dir, "listed", &error))?.file_name();
         let name = name.to_string_lossy();
-        if name == "audit.key" || (name.starts_with("audit") && name.ends_with(".jsonl")) {
+        if is_trail(&name) {
             files.push(state_dir.join(&*name));
         }
     }
@@ -139,8 +167,13 @@ pub(super) fn trail(state_dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// Whether a file of this name in the state's folder is one of them.
+pub(super) fn is_trail(name: &str) -> bool {
+    name == "audit.key" || (name.starts_with("audit") && name.ends_with(".jsonl"))
+}
+
 /// As long as it is now: a trail goes on.
-fn open(path: PathBuf, from: &Path, part: Part) -> Result<(Filed, File), Failure> {
+fn open(path: PathBuf, from: &Path, part: Part) -> Result<(Filed, Box<dyn Read>), Failure> {
     let fail = |error: io::Error| cannot(from, "read", &error);
     let mut file = File::open(from).map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
@@ -161,7 +194,14 @@ fn open(path: PathBuf, from: &Path, part: Part) -> Result<(Filed, File), Failure
     }
     file.rewind().map_err(fail)?;
     let mode = if part == Part::Store { 0o600 } else { meta.mode() & 0o7777 };
-    Ok((Filed { path, part, mode, len, sha256: hex(&hash.finalize()) }, file))
+    let filed = Filed { path, part, mode, len, sha256: hex(&hash.finalize()) };
+    if len > SMALL {
+        return Ok((filed, Box::new(file)));
+    }
+    // There may be more keys than a process may have files open.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
+    file.take(len).read_to_end(&mut bytes).map_err(fail)?;
+    Ok((filed, Box::new(Cursor::new(bytes))))
 }
 
 fn cannot(path: &Path, done: &str, error: &io::Error) -> Failure {
@@ -174,11 +214,18 @@ fn cannot(path: &Path, done: &str, error: &io::Error) -> Failure {
     }
 }
 
+/// Bytes of a file that is held in memory.
+const SMALL: u64 = 64 << 10;
+
 /// The store's file in the state's folder.
 pub(super) const STORE: &str = "claims.db";
 
 /// Where the top level names keys.
 const TOP_KEYS: [&str; 3] = ["private_key", "old_private_key", "enrol_key"];
+
+/// Where tables of the top level do.
+const TABLE_KEYS: [(&str, &str); 3] =
+    [("control", "token"), ("audit", "webhook_key"), ("audit", "webhook_ca")];
 
 /// Where users and actions name keys.
 const KEYS: [(&str, &str); 5] = [

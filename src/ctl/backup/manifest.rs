@@ -1,9 +1,13 @@
 //! What a backup says that it holds.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::gather::{STORE, is_trail};
+use crate::config::TEXT_MAX;
+use crate::config::files::folder_of;
 use crate::store::sqlite::copy::Standing;
 
 /// The first file of a backup.
@@ -56,7 +60,8 @@ impl Part {
 }
 
 impl Manifest {
-    /// Whether it is one that this program can restore: of this format, and every path plain and absolute.
+    /// Whether it is one that this program can restore: of this format, every path plain and absolute and there once, each file where
+    /// its part belongs.
     ///
     /// # Errors
     ///
@@ -66,11 +71,55 @@ impl Manifest {
             let format = self.siglatch_backup;
             return Err(format!("is of format {format}, and this program knows {FORMAT}"));
         }
-        let paths = self.files.iter().map(|file| file.path.as_path());
-        match paths.chain([self.config.as_path(), self.state_dir.as_path()]).find(|path| !is_plain(path)) {
-            Some(path) => Err(format!("names {path:?}, which is no plain path from /")),
-            None => Ok(()),
+        if self.version.len() > 64 || self.version.contains(char::is_control) {
+            return Err("was made by a program of no version".to_owned());
         }
+        let paths = self.files.iter().map(|file| file.path.as_path());
+        if let Some(path) =
+            paths.chain([self.config.as_path(), self.state_dir.as_path()]).find(|path| !is_plain(path))
+        {
+            return Err(format!("names {path:?}, which is no plain path from /"));
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.files.iter().find(|file| !seen.insert(&file.path)) {
+            return Err(format!("has {} twice", twice.path.display()));
+        }
+        self.files.iter().try_for_each(|file| self.check_place(file))?;
+        if !self.files.iter().any(|file| file.path == self.config && file.part == Part::Config) {
+            return Err(format!("lacks {}, its configuration", self.config.display()));
+        }
+        if self.store.is_some() != self.place_of_store().is_some() {
+            return Err("says of its store what is not so".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Who made it may have been anybody: no part is put where another belongs, and none is longer than any can be.
+    fn check_place(&self, Filed { path, part, len, .. }: &Filed) -> Result<(), String> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let in_state = path.parent() == Some(&self.state_dir);
+        let (fits, longest) = match part {
+            Part::Trail => (in_state && is_trail(name), u64::MAX),
+            Part::Store => (in_state && name == STORE, u64::MAX),
+            Part::Config => (true, TEXT_MAX),
+            Part::Key => (true, KEY_MAX),
+            Part::Program => (true, PROGRAM_MAX),
+        };
+        let of_state = in_state && (is_trail(name) || name.starts_with(STORE));
+        if !fits || (of_state && !matches!(part, Part::Trail | Part::Store)) {
+            return Err(format!("has {}, where nothing of its kind belongs", path.display()));
+        }
+        if *len > longest {
+            return Err(format!("has {}, which is longer than {longest} bytes", path.display()));
+        }
+        Ok(())
+    }
+
+    /// Configuration, keys and programs that are not in the configuration's folder.
+    pub(super) fn outside(&self) -> impl Iterator<Item = &Filed> {
+        let folder = folder_of(&self.config);
+        let placed = |file: &&Filed| matches!(file.part, Part::Config | Part::Key | Part::Program);
+        self.files.iter().filter(placed).filter(move |file| !file.path.starts_with(folder))
     }
 
     /// The store's number and its record.
@@ -81,6 +130,31 @@ impl Manifest {
     /// Of all files.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.len).fold(0, u64::saturating_add)
+    }
+}
+
+impl Filed {
+    /// What of its mode it gets back: nobody but its owner ever writes it, nobody becomes another by it, and nobody else reads a key.
+    pub(super) fn mode_in_place(&self) -> u32 {
+        let mask = match self.part {
+            Part::Config => 0o644,
+            Part::Key if self.path.to_string_lossy().ends_with(".pub.pem") => 0o644,
+            Part::Key | Part::Trail | Part::Store => 0o600,
+            Part::Program => 0o755,
+        };
+        self.mode & mask
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Part::Config => "config",
+            Part::Key => "key",
+            Part::Program => "program",
+            Part::Trail => "trail",
+            Part::Store => "store",
+        })
     }
 }
 
@@ -95,6 +169,12 @@ fn is_plain(path: &Path) -> bool {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Longest key, in bytes.
+const KEY_MAX: u64 = 1 << 20;
+
+/// Longest program, in bytes: it is in memory for a moment.
+const PROGRAM_MAX: u64 = 256 << 20;
 
 /// Of the manifest and what it lists.
 pub(super) const FORMAT: u32 = 1;

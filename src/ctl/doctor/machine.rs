@@ -33,6 +33,7 @@ pub(super) fn folders(config: &Config) -> Vec<Finding> {
     if config.store == StoreKind::Sqlite {
         findings.extend(own(&config.state_dir, 0o077));
         findings.extend(room(&config.state_dir));
+        findings.extend(left_over(&config.state_dir));
     }
     if config.runtime_dir.exists() {
         let others = if config.control.group.is_some() { 0o007 } else { 0o077 };
@@ -67,6 +68,25 @@ pub(super) fn own(folder: &Path, others: u32) -> Vec<Finding> {
         findings.push(Finding::good(format!("{shown} is for its owner alone (mode {mode:04o})")));
     }
     findings
+}
+
+/// Decrypted keys that nobody needs.
+#[cfg(feature = "backup")]
+fn left_over(folder: &Path) -> Vec<Finding> {
+    let left = crate::ctl::backup::left_over(folder).into_iter();
+    let finding = |path: std::path::PathBuf| {
+        let what = format!(
+            "{} is left over from a backup or restore that was killed, with keys in it",
+            path.display()
+        );
+        Finding::doubt(what, format!("rm -r {}; the next backup does it, too", path.display()))
+    };
+    left.map(finding).collect()
+}
+
+#[cfg(not(feature = "backup"))]
+fn left_over(_: &Path) -> Vec<Finding> {
+    Vec::new()
 }
 
 /// Whether claims can be written there for some time to come.

@@ -89,8 +89,9 @@ impl Draft {
         self.file("siglatchd.toml", Zeroizing::new(text.into_bytes()), 0o600);
         self.check_absent()?;
 
+        let mut made = Made::default();
         for (folder, mode) in [("", 0o755), ("keys", 0o700), ("actions", 0o755)] {
-            make_folder(&self.dir.join(folder), mode)?;
+            made.folder(self.dir.join(folder), mode)?;
         }
         // No store: the first start makes one that refuses every knock made before it, those that the old server took too.
         let mut begun = Begun::default();
@@ -105,6 +106,7 @@ impl Draft {
             );
         }
         begun.done();
+        made.folders.clear();
         Ok(())
     }
 
@@ -116,6 +118,31 @@ impl Draft {
         }
         let what = format!("there already: {}", there.join(", "));
         Err(Failure::new(Exit::Config, what).hint("nothing was changed; name another folder with --into"))
+    }
+}
+
+/// Folders that are made, and taken away again, empty, unless all is well. Declared before what is in them, so dropped after it.
+#[derive(Default)]
+struct Made {
+    folders: Vec<PathBuf>,
+}
+
+impl Made {
+    fn folder(&mut self, folder: PathBuf, mode: u32) -> Result<(), Failure> {
+        if !folder.exists() {
+            make_folder(&folder, mode)?;
+            self.folders.push(folder);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in self.folders.iter().rev() {
+            // One that somebody uses stays.
+            drop(std::fs::remove_dir(folder));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -22,8 +23,8 @@ use self::ports::Port;
 use super::draft::{Draft, Table};
 use super::report::Report;
 use super::{Names, addresses};
-use crate::config::TEXT_MAX;
 use crate::config::files::{self, Secrecy};
+use crate::config::{TEXT_MAX, show_duration};
 use crate::ctl::args::import::ImportFwknop;
 use crate::ctl::{internal, random};
 use crate::exit::{Exit, Failure};
@@ -105,25 +106,40 @@ impl Moving {
             if file.exists() { files::read(&file, Secrecy::Public, TEXT_MAX)? } else { Zeroizing::default() };
         let text = String::from_utf8_lossy(&text);
         let settings = text.lines().filter_map(|line| line.trim().split_once([' ', '\t']));
-        let port = settings.fold(62_201, |port: u16, (key, value)| {
+        // The seconds that fwknopd takes a packet for if it is not told.
+        let (mut port, mut age): (u16, u64) = (62_201, 120);
+        for (key, value) in settings {
             let value = value.split(';').next().unwrap_or_default().trim();
-            let written = match key {
-                "UDPSERV_PORT" => value,
-                "PCAP_FILTER" => value.strip_prefix("udp port ").unwrap_or_default(),
-                _ => "",
-            };
-            written.parse().ok().filter(|port| *port != 0).unwrap_or(port)
-        });
+            let place = file.display().to_string();
+            let mut decide = |what: &str| self.report.decide(&place, key, format!("{value:?}: {what}"));
+            match key {
+                "UDPSERV_PORT" => port = value.parse().ok().filter(|port| *port != 0).unwrap_or(port),
+                "PCAP_FILTER" => match value.strip_prefix("udp port ").map(str::parse) {
+                    Some(Ok(written)) if written != 0 => port = written,
+                    _ => decide("what it let through is for the firewall, and for `listen`, to say"),
+                },
+                "PCAP_INTF" => {
+                    decide("siglatchd listens on all: write that interface's address into `listen`")
+                }
+                "MAX_SPA_PACKET_AGE" => match value.parse() {
+                    Ok(seconds @ 1..) => age = seconds,
+                    _ => decide("takes a number of seconds: `freshness`"),
+                },
+                _ => {}
+            }
+        }
         if file.exists() {
             self.report.left(
                 &file.display().to_string(),
-                "all but the port",
+                "all but the port and the age of packets",
                 "siglatchd has settings of its own",
             );
         }
         let mut top = Table::new("");
         top.comment("UDP addresses to listen on: the port that fwknop's clients knocked at.");
         top.list("listen", [format!("0.0.0.0:{port}"), format!("[::]:{port}")]);
+        top.comment("How old a knock may be, as fwknopd had it, and how far its clock ahead.");
+        top.put("freshness", show_duration(Duration::from_secs(age.clamp(FRESHNESS.0, FRESHNESS.1))));
         top.comment("The least that a knock must be bound to.");
         top.put("bind", "server");
         top.comment("What a stamped knock is answered with, once it has proved whose it is.");
@@ -138,8 +154,12 @@ impl Moving {
         let key = format!("keys/{name}.hmac");
         table.put("hmac_key", key.as_str());
         let mut ports = BTreeSet::new();
-        for setting in &stanza.settings {
-            self.setting(setting, stanza, &mut table, &mut ports);
+        for (at, setting) in stanza.settings.iter().enumerate() {
+            let mut behind = stanza.settings.iter().skip(at.saturating_add(1));
+            match behind.find(|later| later.key == setting.key) {
+                Some(later) => self.left(setting, format!("fwknopd takes that of {} instead", later.place)),
+                None => self.setting(setting, stanza, &mut table, &mut ports),
+            }
         }
         let action = if table.is_off() { None } else { self.action(stanza, &ports, &mut table) };
         table.list("actions", action.iter());
@@ -154,7 +174,7 @@ impl Moving {
     }
 
     fn setting(&mut self, setting: &Setting, stanza: &Stanza, table: &mut Table, ports: &mut BTreeSet<Port>) {
-        let any = setting.list().any(|word| word.eq_ignore_ascii_case("ANY"));
+        let any = setting.value.eq_ignore_ascii_case("ANY");
         match setting.key.as_str() {
             "FW_ACCESS_TIMEOUT" | "MAX_FW_TIMEOUT" | "CMD_CYCLE_OPEN" | "CMD_CYCLE_CLOSE"
             | "CMD_CYCLE_TIMER" | "REQUIRE_USERNAME" => {}
@@ -165,6 +185,9 @@ impl Moving {
             },
             "DESTINATION" => self.off(setting, table, "knocks are taken at `listen`, whoever's they are"),
             "OPEN_PORTS" => {
+                if setting.list().count() > 1 {
+                    self.left(setting, "a knock opens all of them, where there it asked for some");
+                }
                 for port in setting.list().map(Port::parse) {
                     match port {
                         Ok(port) => drop(ports.insert(port)),
@@ -172,25 +195,40 @@ impl Moving {
                     }
                 }
             }
-            "RESTRICT_PORTS" => {
-                let closed: BTreeSet<&str> = setting.list().collect();
-                let mut open = stanza.get("OPEN_PORTS").into_iter().flat_map(Setting::list);
-                if open.any(|port| closed.contains(port)) {
-                    self.off(setting, table, "some of OPEN_PORTS are not to be opened: take them out there");
-                }
+            "RESTRICT_PORTS" => self.restricted(setting, stanza, table),
+            "REQUIRE_SOURCE_ADDRESS" | "REQUIRE_SOURCE" if setting.yes() => {
+                table.put("bind", "source");
+                self.left(setting, BOUND);
             }
-            "REQUIRE_SOURCE_ADDRESS" | "REQUIRE_SOURCE" if setting.yes() => {}
             "REQUIRE_SOURCE_ADDRESS" | "REQUIRE_SOURCE" => self.once(setting, SOURCE),
             "ACCESS_EXPIRE" | "ACCESS_EXPIRE_EPOCH" => match expires(setting) {
                 Some(moment) => table.put("not_after", moment),
                 None => self.off(setting, table, "is no date that can be read"),
             },
-            _ => self.rest(setting, table),
+            _ => self.rest(setting, stanza, table),
+        }
+    }
+
+    /// Ports that are not to be opened, whatever else is said.
+    fn restricted(&mut self, setting: &Setting, stanza: &Stanza, table: &mut Table) {
+        let closed: Result<BTreeSet<Port>, String> = setting.list().map(Port::parse).collect();
+        let open = stanza
+            .get("OPEN_PORTS")
+            .map(|open| open.list().filter_map(|port| Port::parse(port).ok()).collect());
+        match (closed, open) {
+            (Err(what), _) => self.off(setting, table, what),
+            (Ok(_), None) => {
+                self.off(setting, table, "it is not known which ports are opened: write OPEN_PORTS")
+            }
+            (Ok(closed), Some(open)) if closed.is_disjoint(&open) => {}
+            (Ok(_), Some(_)) => {
+                self.off(setting, table, "some of OPEN_PORTS are not to be opened: take them out there");
+            }
         }
     }
 
     /// What has no equivalent.
-    fn rest(&mut self, setting: &Setting, table: &mut Table) {
+    fn rest(&mut self, setting: &Setting, stanza: &Stanza, table: &mut Table) {
         let yes = setting.yes();
         match setting.key.as_str() {
             "ENABLE_CMD_EXEC" | "ENABLE_CMD_SUDO_EXEC" if yes => {
@@ -207,6 +245,18 @@ impl Moving {
             | "FORCE_MASQUERADE"
             | "FORWARD_ALL"
             | "DISABLE_DNAT" => {}
+            "CMD_EXEC_USER" | "CMD_EXEC_GROUP" if stanza.get("CMD_CYCLE_OPEN").is_some() => {
+                self.report.decide(
+                    &setting.place,
+                    &setting.key,
+                    "CMD_CYCLE_OPEN runs as the user that siglatchd runs as: write `run_as`, if it need not be root",
+                );
+            }
+            key if (key.starts_with("KEY") || key.starts_with("HMAC_KEY"))
+                && setting.value.contains(UNCHANGED) =>
+            {
+                self.off(setting, table, "was never changed, so nobody has had it");
+            }
             key if key.starts_with("CMD_") || key == "SUDO_EXE" => {
                 self.left(setting, "goes with commands that knocks bring")
             }
@@ -217,7 +267,9 @@ impl Moving {
             {
                 self.once(setting, KEYS);
             }
-            _ => self.left(setting, "fwknopd does not know it either"),
+            _ => {
+                self.report.decide(&setting.place, &setting.key, "is not known here: does it limit anything?")
+            }
         }
     }
 
@@ -253,12 +305,21 @@ fn expires(setting: &Setting) -> Option<Datetime> {
         let date = Date::new(year.next()?.ok()?, month, day).ok()?;
         date.to_zoned(TimeZone::system()).ok()?.timestamp()
     };
-    moment.to_string().parse().ok()
+    // A year of two digits is long over.
+    if moment.as_second() > 0 { moment.to_string().parse().ok() } else { None }
 }
 
 const KEYS: &str = "keys are made anew, for all users: fwknop's seal and sign otherwise";
 
 const SOURCE: &str =
     "a door opens for the address that knocks; `source = \"payload\"` lets a knock name another";
+
+const BOUND: &str = "his knocks are to be bound to the address that they arrive from, which his client has to be told if it is behind NAT: `siglatch knock --source`";
+
+/// What access.conf has as it is delivered.
+const UNCHANGED: &str = "__CHANGEME__";
+
+/// Least and most that is taken for it, in seconds.
+const FRESHNESS: (u64, u64) = (1, 3600);
 
 const NAT: &str = "a door lets through what arrives at this machine, it translates no addresses";

@@ -92,6 +92,7 @@ impl Moving<'_> {
     /// Addresses; what is none takes the table out of force.
     fn allow_from(&mut self, section: &Section, entry: &Entry, table: &mut Table) {
         match addresses(entry.list()) {
+            Ok(list) if list.is_empty() => self.off(section, Some(entry), table, EMPTY),
             Ok(list) => table.list("allow_from", list),
             Err(what) => self.off(section, Some(entry), table, what),
         }
@@ -166,7 +167,7 @@ impl Moving<'_> {
                 "id" | "hmac_file" | "actions" | "enabled" => {}
                 "allowed_ips" => self.allow_from(section, entry, table),
                 "key_file" => self.public_key(section, entry, name, table, server),
-                _ => self.left(section, Some(entry), UNKNOWN),
+                _ => self.decide(section, Some(entry), UNKNOWN),
             }
         }
         if section.get("enabled").is_none() {
@@ -180,13 +181,18 @@ impl Moving<'_> {
             return self.off(section, entry, table, "takes a number from 0 to 65535");
         };
         table.put("id", i64::from(id));
-        match ids.get(&id).cloned() {
-            Some(other) => {
-                let what = format!("{other} has the id {id} already, and siglatch v1 asks the first");
-                self.off(section, entry, table, what);
-            }
-            None => drop(ids.insert(id, section.title())),
-        }
+        let is = |other: &&Section| {
+            other.get("id").and_then(|entry| entry.value.parse().ok()) == Some(id)
+                && other.title() != section.title()
+        };
+        let on = |one: &Section| one.get("enabled").and_then(Entry::yes) == Some(true);
+        let enabled = self.old.ini.all("user").filter(is).find(|other| on(other)).map(Section::title);
+        let what = match (ids.get(&id), enabled) {
+            (Some(other), _) => format!("{other} has the id {id} already, and siglatch v1 asks the first"),
+            (None, Some(other)) if !on(section) => format!("{other} has the id {id} too, and is enabled"),
+            (None, _) => return drop(ids.insert(id, section.title())),
+        };
+        self.off(section, entry, table, what);
     }
 
     fn hmac_key(&mut self, section: &Section, name: &str, table: &mut Table) {
@@ -291,6 +297,8 @@ const PRIVATE_KEY: &str = "/etc/siglatch/server_priv.pem";
 /// Longest key file, in bytes.
 const KEY_MAX: u64 = 64 << 10;
 
-const UNKNOWN: &str = "siglatch v1 does not know it either";
+const UNKNOWN: &str = "is not known here: does it limit anything?";
+
+const EMPTY: &str = "names nobody: write addresses, or take it out if anybody is meant";
 
 const DEADDROP: &str = "a dead drop runs for whoever sends its word, signed by nobody: there is none here; make it an action, with users";

@@ -46,62 +46,87 @@ impl Setting {
 ///
 /// [`Failure`] names file and line.
 pub(super) fn read(file: &Path) -> Result<Vec<Stanza>, Failure> {
-    let mut stanzas = Vec::new();
-    read_into(file, 0, &mut stanzas)?;
-    Ok(stanzas)
+    let mut reading = Reading::default();
+    reading.file(file, 0)?;
+    Ok(reading.stanzas)
 }
 
-fn read_into(file: &Path, depth: usize, stanzas: &mut Vec<Stanza>) -> Result<(), Failure> {
-    let text = files::read(file, Secrecy::Public, TEXT_MAX)?;
-    for (line, written) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-        let place = format!("{}:{line}", file.display());
-        let wrong = |what: &str| Failure::new(Exit::Config, format!("{place}: {what}"));
-        let written = written.trim_ascii();
-        if written.is_empty() || written.starts_with(b"#") || written.starts_with(b";") {
-            continue;
+#[derive(Default)]
+struct Reading {
+    stanzas: Vec<Stanza>,
+    /// Read so far.
+    files: usize,
+}
+
+impl Reading {
+    fn file(&mut self, file: &Path, depth: usize) -> Result<(), Failure> {
+        self.files = self.files.saturating_add(1);
+        if self.files > FILES_MAX {
+            let what = format!("{}: is one of more than {FILES_MAX} files that are included", file.display());
+            return Err(Failure::new(Exit::Config, what).hint("include each once"));
         }
-        let written = std::str::from_utf8(written).map_err(|_| wrong("this is no text"))?;
-        // It would be shown on a terminal, and written into a script.
-        if written.contains(|c: char| c.is_control() && c != '\t') {
-            return Err(wrong("a control character"));
+        let text = files::read(file, Secrecy::Public, TEXT_MAX)?;
+        // Behind an include goes on what began in front of it.
+        let mut stanza = None;
+        for (line, written) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+            let place = format!("{}:{line}", file.display());
+            let wrong = |what: &str| Failure::new(Exit::Config, format!("{place}: {what}"));
+            let written = written.trim_ascii();
+            if written.is_empty() || written.starts_with(b"#") || written.starts_with(b";") {
+                continue;
+            }
+            let written = std::str::from_utf8(written).map_err(|_| wrong("this is no text"))?;
+            // It would be shown on a terminal, and written into a script.
+            if written.contains(|c: char| c.is_control() && c != '\t') {
+                return Err(wrong("a control character"));
+            }
+            let (key, value) = written.split_once([' ', '\t']).unwrap_or((written, ""));
+            let key = key.split(':').next().unwrap_or_default();
+            let value = value.split(';').next().unwrap_or_default().trim();
+            if value.is_empty() {
+                return Err(wrong("this is no `VARIABLE value`"));
+            }
+            if let Some(what) = key.strip_prefix('%') {
+                let found = included(what, &file.with_file_name(value), depth)?;
+                let found = found.ok_or_else(|| wrong("fwknopd knows no such directive"))?;
+                found.iter().try_for_each(|file| self.file(file, depth.saturating_add(1)))?;
+                continue;
+            }
+            if key == "SOURCE" {
+                stanza = Some(self.stanzas.len());
+                self.stanzas.push(Stanza { place: place.clone(), settings: Vec::new() });
+            }
+            let open = stanza.and_then(|at| self.stanzas.get_mut(at));
+            let open = open.ok_or_else(|| wrong("a stanza begins with SOURCE"))?;
+            open.settings.push(Setting { place, key: key.to_owned(), value: value.to_owned() });
         }
-        let (key, value) = written.split_once([' ', '\t']).unwrap_or((written, ""));
-        let key = key.split(':').next().unwrap_or_default();
-        let value = value.split(';').next().unwrap_or_default().trim();
-        if value.is_empty() {
-            return Err(wrong("this is no `VARIABLE value`"));
-        }
-        if let Some(what) = key.strip_prefix('%') {
-            include(what, &file.with_file_name(value), depth, stanzas)?;
-            continue;
-        }
-        if key == "SOURCE" {
-            stanzas.push(Stanza { place: place.clone(), settings: Vec::new() });
-        }
-        let stanza = stanzas.last_mut().ok_or_else(|| wrong("a stanza begins with SOURCE"))?;
-        stanza.settings.push(Setting { place, key: key.to_owned(), value: value.to_owned() });
+        Ok(())
     }
-    Ok(())
 }
 
-fn include(what: &str, path: &Path, depth: usize, stanzas: &mut Vec<Stanza>) -> Result<(), Failure> {
+/// The files that an include names; `None`: it is none.
+fn included(what: &str, path: &Path, depth: usize) -> Result<Option<Vec<PathBuf>>, Failure> {
     if depth >= DEPTH_MAX {
         let what = format!("{}: is included by an include that is included", path.display());
         return Err(Failure::new(Exit::Config, what).hint(format!("at most {DEPTH_MAX} deep")));
     }
-    match what {
-        "include" => read_into(path, depth.saturating_add(1), stanzas),
+    Ok(match what {
+        "include" => Some(vec![path.to_owned()]),
         "include_folder" => {
             let listed = std::fs::read_dir(path).map_err(|error| crate::ctl::cannot("list", path, &error))?;
             let mut found: Vec<PathBuf> = listed.filter_map(|entry| Some(entry.ok()?.path())).collect();
             found.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
             found.sort();
-            found.iter().try_for_each(|file| read_into(file, depth.saturating_add(1), stanzas))
+            Some(found)
         }
         // Keys, which are made anew.
-        _ => Ok(()),
-    }
+        "include_keys" => Some(Vec::new()),
+        _ => None,
+    })
 }
+
+/// Files in all.
+const FILES_MAX: usize = 1000;
 
 /// Of includes in includes.
 const DEPTH_MAX: usize = 3;

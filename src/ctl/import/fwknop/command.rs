@@ -72,7 +72,8 @@ impl Variable {
 }
 
 /// fwknopd compares the start alone.
-const VARIABLES: [(&str, Variable); 7] = [
+const VARIABLES: [(&str, Variable); 8] = [
+    ("CLIENT_TIMEOUT", Variable::Unknown),
     ("IP", Variable::Address),
     ("SRC", Variable::Address),
     ("PKT_SRC", Variable::Address),
@@ -105,7 +106,9 @@ mod tests {
             assert_eq!(quoted(word, port).as_deref(), Ok(expected), "{word}");
         }
         assert!(quoted("$PORT", None).unwrap_err().contains("several ports"));
-        assert!(quoted("$TIMEOUT", port).is_err());
+        for unknown in ["$TIMEOUT", "-t$CLIENT_TIMEOUT", "$DST"] {
+            assert!(quoted(unknown, port).is_err(), "{unknown}");
+        }
         assert!(script("iptables -A", "x", port).unwrap_err().contains("absolute"));
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");

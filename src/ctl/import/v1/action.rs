@@ -73,7 +73,7 @@ fn setting(moving: &mut Moving<'_>, section: &Section, entry: &Entry, table: &mu
         "keepalive_interval" => {}
         "payload_overflow" => moving.left(section, Some(entry), OVERFLOW),
         "enforce_wire_auth" | "reject_wire_auth_error" => moving.left(section, Some(entry), ALWAYS),
-        _ => moving.left(section, Some(entry), UNKNOWN),
+        _ => moving.decide(section, Some(entry), UNKNOWN),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Moving, Old, UNKNOWN};
+use super::{EMPTY, Moving, Old, UNKNOWN};
 use crate::ctl::import::draft::Table;
 use crate::ctl::import::ini::{Entry, Ini, Section};
 use crate::exit::{Exit, Failure};
@@ -71,7 +71,11 @@ fn setting(moving: &mut Moving<'_>, server: &Section, entry: &Entry, top: &mut T
         "port" | "bind_ip" | "priv_key_path" | "actions" | "deaddrops" | "label" | "name" | "id" => {}
         "enabled" => {
             if !moving.yes(server, entry) {
-                moving.left(server, Some(entry), "it is imported all the same");
+                moving.decide(
+                    server,
+                    Some(entry),
+                    "was off, and would run now: start it only if that is meant",
+                );
             }
         }
         "secure" => {
@@ -83,6 +87,9 @@ fn setting(moving: &mut Moving<'_>, server: &Section, entry: &Entry, top: &mut T
             let list = super::addresses(entry.list()).map_err(|what| {
                 Failure::new(Exit::Config, format!("{}: allowed_ips: {what}", moving.place(entry.line)))
             })?;
+            if list.is_empty() {
+                moving.decide(server, Some(entry), EMPTY);
+            }
             top.list("allow_from", list);
         }
         "log_file" | "logging" | "output_mode" => moving.left(server, Some(entry), LOG),
@@ -93,7 +100,7 @@ fn setting(moving: &mut Moving<'_>, server: &Section, entry: &Entry, top: &mut T
         | "reject_wire_auth_error" => {
             moving.left(server, Some(entry), ALWAYS);
         }
-        _ => moving.left(server, Some(entry), UNKNOWN),
+        _ => moving.decide(server, Some(entry), UNKNOWN),
     }
     Ok(())
 }
@@ -104,7 +111,7 @@ fn global(moving: &mut Moving<'_>, entry: &Entry) {
         "priv_key_path" | "default_server" | "port" => {}
         "log_file" | "output_mode" => moving.left(top, Some(entry), LOG),
         "payload_overflow" => moving.left(top, Some(entry), OVERFLOW),
-        _ => moving.left(top, Some(entry), UNKNOWN),
+        _ => moving.decide(top, Some(entry), UNKNOWN),
     }
 }
 
