@@ -27,9 +27,13 @@ impl Wire {
     }
 
     fn attach(&self, sieve: &Sieve<'_>) {
-        let program: Vec<_> =
-            sieve.program().iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
-        SockRef::from(&self.to).attach_filter(&program).unwrap();
+        let attach = |program: Vec<sock_filter>| {
+            let program: Vec<_> =
+                program.iter().map(|line| SockFilter::new(line.code, line.jt, line.jf, line.k)).collect();
+            SockRef::from(&self.to).attach_filter(&program)
+        };
+        // Older kernels have no room for two of the longest at once.
+        attach(sieve.program()).or_else(|_| attach(open()).and_then(|()| attach(sieve.program()))).unwrap();
     }
 
     /// Which of these come through, by their place. `last` is a datagram that does, and is sent behind them.
