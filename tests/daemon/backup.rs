@@ -274,6 +274,7 @@ fn what_was_revoked_since_stays_revoked_and_the_newer_store_stays() {
     assert_eq!(HmacKey::parse(&key).unwrap(), HmacKey::new([9; 32]).unwrap());
     let daemon = kept.start();
     daemon.send(&old);
+    until("the refusal", || daemon.log().iter().any(|line| line.contains("code=replay")).then_some(()));
     daemon.send(&kept.site.datagram());
     until("the fresh one", || (kept.site.runs() == 2).then_some(()));
     assert_eq!(daemon.stop().count("replay"), 1);
