@@ -68,6 +68,9 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
         files.iter().try_for_each(|(path, _)| absent(path))?;
     }
     make_folder(&keys, 0o700)?;
+    if let (Some(_), Some(folder)) = (&args.from, &args.invite) {
+        make_folder(folder, 0o700)?;
+    }
     // A key that is replaced comes last: before the configuration says what it is good for, nobody may have it.
     let (later, first): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| path.exists());
     let mut begun = Begun::default();

@@ -124,7 +124,7 @@ pub(in crate::ctl) struct UserAdd {
     /// How long the invite can be used, 1m to 365d
     #[arg(long, value_name = "TIME", value_parser = leave, default_value = "2d", requires = "once")]
     pub(in crate::ctl) expires: Duration,
-    /// Where to write the invite; `-` is standard output alone; with --from a folder [default: NAME.invite.toml in this folder]
+    /// Where to write the invite; `-` is standard output alone; with --from a folder, which is made [default: NAME.invite.toml in this folder]
     #[arg(long, value_name = "FILE")]
     pub(in crate::ctl) invite: Option<PathBuf>,
     /// Show the invite as a QR code, too; or write it, as a PNG
