@@ -463,7 +463,7 @@ fn users_and_actions_are_listed_as_tables() {
     };
     assert_eq!(
         rows(&["user", "list"]),
-        ["USER ID ACTIONS KEY ENABLED UNTIL KNOCKS", "alice 1 hello keys/alice.hmac yes - -"]
+        ["USER ID ACTIONS KEY STATE ENABLED UNTIL KNOCKS", "alice 1 hello keys/alice.hmac good yes - -"]
     );
     let hello = desk.path("srv/actions/hello").canonicalize().unwrap();
     assert_eq!(

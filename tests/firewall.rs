@@ -256,6 +256,8 @@ fn a_snippet_of_two_actions_lets_either_in() {
     assert_eq!(snippet.matches(" accept\n").count(), 6, "{snippet}");
     let said = host.doctor().sound();
     assert_eq!(said.out.matches("opens and closes").count(), 4, "{}", said.out);
+    let list = host.desk.ctl(&["action", "list", "--config", "siglatchd.toml"]).ok().out;
+    assert!(list.contains("nft siglatch ssh "), "{list}");
 }
 
 #[test]

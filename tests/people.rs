@@ -114,7 +114,7 @@ fn a_table_of_people_is_added_whole() {
     user(&desk, &["remove", "carol", "--yes"]).ok();
     let list = user(&desk, &["list"]).ok().out;
     let shown: Vec<&str> = list.lines().last().unwrap().split_whitespace().collect();
-    assert_eq!(shown, ["bob", "2", "hello", "keys/bob.hmac", "yes", "2030-12-31", "3"]);
+    assert_eq!(shown, ["bob", "2", "hello", "keys/bob.hmac", "good", "yes", "2030-12-31", "3"]);
 }
 
 #[test]

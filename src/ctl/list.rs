@@ -5,16 +5,20 @@ use std::path::Path;
 use toml_edit::{Array, Item, TableLike};
 
 use super::document::Document;
+use super::user::{exchanged, key_state};
 use crate::exit::{self, Failure};
 
 /// Lists the users of the configuration.
 pub(super) fn users(config: &Path) -> Result<(), Failure> {
     let document = Document::open(config)?;
-    let mut rows = vec![["USER", "ID", "ACTIONS", "KEY", "ENABLED", "UNTIL", "KNOCKS"].map(str::to_owned)];
+    let mut rows =
+        vec![["USER", "ID", "ACTIONS", "KEY", "STATE", "ENABLED", "UNTIL", "KNOCKS"].map(str::to_owned)];
+    let exchanged = exchanged(&document);
     rows.extend(document.entries("users").map(|(name, user)| {
+        let state = key_state(&document, &exchanged, name, user).to_owned();
         let (until, knocks) = (value(user, "not_after"), value(user, "max_knocks"));
         let actions = texts(user, "actions", ", ");
-        [name.to_owned(), id(user), actions, text(user, "hmac_key"), enabled(user), until, knocks]
+        [name.to_owned(), id(user), actions, text(user, "hmac_key"), state, enabled(user), until, knocks]
     }));
     exit::say(&exit::columns(&rows))
 }
@@ -53,9 +57,11 @@ fn texts(entry: &dyn TableLike, key: &str, between: &str) -> String {
 
 /// What it starts, or what the daemon does itself.
 fn runs(action: &dyn TableLike) -> String {
-    match action.get("builtin").and_then(Item::as_str) {
-        Some(builtin) => format!("builtin {builtin}"),
-        None => texts(action, "run", " "),
+    let nft = action.get("nft").and_then(Item::as_table_like);
+    match (action.get("builtin").and_then(Item::as_str), nft) {
+        (Some(builtin), _) => format!("builtin {builtin}"),
+        (None, Some(door)) => format!("nft {} {}", text(door, "table"), text(door, "set")),
+        (None, None) => texts(action, "run", " "),
     }
 }
 

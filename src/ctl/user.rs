@@ -24,7 +24,7 @@ use crate::wire::invite::Name;
 use crate::wire::{Invite, UserId};
 use invite::{Ids, Server};
 pub(super) use remove::{confirm, have_read, in_force, known, remove};
-pub(super) use show::{exchanged, is_over, moved, show};
+pub(super) use show::{exchanged, is_over, key_state, moved, show};
 
 /// Someone to be added.
 struct Person {

@@ -76,6 +76,10 @@ fn an_invite_for_one_use_is_dead_once_it_was_used_and_its_user_has_a_key_that_it
     let bob: toml::Table = fs::read_to_string(site.path("siglatchd.toml")).unwrap().parse().unwrap();
     assert!(bob["users"]["bob"]["invite_until"].as_datetime().is_some());
     let file = fs::read_to_string(site.path("keys/bob.hmac")).unwrap();
+    let state = || {
+        ok(ctl(&site, &["user", "list"])).lines().last().unwrap().split_whitespace().nth(4).map(str::to_owned)
+    };
+    assert_eq!(state().as_deref(), Some("invite"));
 
     let said = ok(siglatch(&site, "bob", &["join", &invite]));
     assert!(said.contains("the key of office is another now, which only you and the server know"), "{said}");
@@ -85,6 +89,7 @@ fn an_invite_for_one_use_is_dead_once_it_was_used_and_its_user_has_a_key_that_it
 
     let shown = ok(ctl(&site, &["user", "show", "bob"]));
     assert!(shown.contains("; exchanged for another, which the store has"), "{shown}");
+    assert_eq!(state().as_deref(), Some("exchanged"));
     let late = siglatch(&site, "thief", &["join", &invite]);
     failed(&late, 3, "siglatch key rotate office tries again");
     failed(&siglatch(&site, "thief", &["knock", "office", "run"]), 78, "is its invite's");

@@ -20,6 +20,9 @@ pub(in crate::ctl) enum User {
     Remove(UserRemove),
     Totp(UserTotp),
     /// Lists the users
+    ///
+    /// STATE is their keys': good, invite (good for nothing but to be exchanged), expired (an invite that nobody used), exchanging,
+    /// exchanged (the store has another), credential (the service manager's), unreadable.
     List(At),
 }
 

@@ -54,7 +54,8 @@ fn of_table(document: &Document, name: &str, user: &dyn TableLike) -> Vec<Row> {
                     (None, Some(age)) => format!("{age} old"),
                     (None, None) => "WHICH IS NOT THERE".to_owned(),
                 };
-                let became = if key == "hmac_key" { became(document, name) } else { "" };
+                let became =
+                    if key == "hmac_key" { became(document, name, &exchanged(document)) } else { "" };
                 format!("{plain}, {what}{became}")
             }
             "not_after" => format!("{plain}{}", over(document, item)),
@@ -81,15 +82,51 @@ fn age(document: &Document, name: &str, key: &str) -> Option<String> {
 }
 
 /// What became of the key in his file.
-fn became(document: &Document, name: &str) -> &'static str {
-    let Some((_, file)) = document.key_files("hmac_key").find(|(user, _)| *user == name) else { return "" };
-    let key = files::read(&file, Secrecy::Secret, 1024).ok().and_then(|bytes| HmacKey::parse(&bytes).ok());
-    let Some(file) = key.map(|key| fingerprint(&key)) else { return "" };
-    match exchanged(document).into_iter().find(|exchanged| exchanged.file == file) {
-        Some(Exchanged { next: Some(_), .. }) => "; another is sent for, and not knocked under yet",
-        Some(Exchanged { own: Some(_), .. }) => "; exchanged for another, which the store has",
-        Some(Exchanged { own: None, next: None, .. }) | None => "",
+fn became(document: &Document, name: &str, exchanged: &[Exchanged]) -> &'static str {
+    match exchange(document, name, exchanged) {
+        Some(Exchange::Begun) => "; another is sent for, and not knocked under yet",
+        Some(Exchange::Done) => "; exchanged for another, which the store has",
+        Some(Exchange::None) | None => "",
     }
+}
+
+/// The same in a word, and whether it is only an invite's.
+pub(in crate::ctl) fn key_state(
+    document: &Document,
+    exchanged: &[Exchanged],
+    name: &str,
+    user: &dyn TableLike,
+) -> &'static str {
+    let named = user.get("hmac_key").and_then(Item::as_str);
+    match (named, exchange(document, name, exchanged), user.get("invite_until")) {
+        (None, ..) => "-",
+        (Some(named), ..) if credential::place(named).is_some() => "credential",
+        (Some(_), None, _) => "unreadable",
+        (Some(_), Some(Exchange::Begun), _) => "exchanging",
+        (Some(_), Some(Exchange::Done), _) => "exchanged",
+        (Some(_), Some(Exchange::None), None) => "good",
+        (Some(_), Some(Exchange::None), Some(until)) if is_over(document, until) => "expired",
+        (Some(_), Some(Exchange::None), Some(_)) => "invite",
+    }
+}
+
+/// How far a key is on its way to another.
+enum Exchange {
+    None,
+    Begun,
+    Done,
+}
+
+/// `None`: there is no key that can be read.
+fn exchange(document: &Document, name: &str, exchanged: &[Exchanged]) -> Option<Exchange> {
+    let (_, file) = document.key_files("hmac_key").find(|(user, _)| *user == name)?;
+    let key = HmacKey::parse(&files::read(&file, Secrecy::Secret, 1024).ok()?).ok()?;
+    let file = fingerprint(&key);
+    Some(match exchanged.iter().find(|exchanged| exchanged.file == file) {
+        Some(Exchanged { next: Some(_), .. }) => Exchange::Begun,
+        Some(Exchanged { own: Some(_), .. }) => Exchange::Done,
+        Some(Exchanged { own: None, next: None, .. }) | None => Exchange::None,
+    })
 }
 
 /// Nothing where there is no store that can be read.
