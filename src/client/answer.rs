@@ -5,13 +5,14 @@ mod words;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use self::words::{Given, is_cut, none, words};
 pub(super) use self::words::{json_line, whoami_words};
-use self::words::{none, words};
 use super::args;
 use super::knock::Sent;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::exit::{self, Exit, Failure};
+use crate::sys::{self, ClockSync};
 use crate::wire::invite::Answers;
 use crate::wire::receipt::{RECEIPT_MAX, Status};
 use crate::wire::stamp::Postage;
@@ -47,6 +48,13 @@ pub(super) fn conclude(
     patience: Duration,
 ) -> Result<Exit, Failure> {
     let heard = wait(sent, &target.hmac_key, patience, Until::LastWords);
+    // An answer proves the clock to be right.
+    let unheard = heard.iter().all(|heard| heard.receipt.is_none());
+    if !args.quiet && unheard && sys::clock_sync() == Some(ClockSync::Unsynchronized) {
+        exit::note(
+            "warning: this machine's clock is not synchronized; a server refuses a knock that is minutes off",
+        );
+    }
     if args.json {
         let mut lines = sent.iter().zip(&heard).map(|(sent, heard)| json_line(target, sent, heard, patience));
         lines.try_for_each(|line| exit::say(&line))?;
@@ -137,7 +145,8 @@ impl Heard {
         let Some(receipt) = self.receipt else {
             return Err(none(sent, patience, self.error));
         };
-        let words = words(what, &receipt);
+        let cut = sent.hold.is_some_and(|hold| is_cut(hold, &receipt, patience));
+        let words = words(what, &receipt, if cut { Given::Less } else { Given::Asked });
         match receipt.status {
             Status::Done => Ok((Exit::Ok, words)),
             Status::Running => Ok((Exit::StillRunning, words)),

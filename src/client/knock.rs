@@ -22,7 +22,6 @@ use super::totp;
 use crate::config::files::{self, Existing};
 use crate::config::units;
 use crate::exit::{self, Exit, Failure};
-use crate::sys::{self, ClockSync};
 use crate::wire::address::folded;
 use crate::wire::invite::Opens;
 use crate::wire::options::Options;
@@ -39,6 +38,8 @@ pub(super) struct Sent {
     pub(super) id: KnockId,
     /// The packet's: an answer opens for no other.
     pub(super) hmac: [u8; 32],
+    /// Seconds for which the door is asked to be open.
+    pub(super) hold: Option<u32>,
     datagram: Vec<u8>,
 }
 
@@ -139,11 +140,6 @@ pub(super) fn send(
     binding: Binding,
     destinations: Vec<SocketAddr>,
 ) -> Result<Vec<Sent>, Failure> {
-    if !args.quiet && sys::clock_sync() == Some(ClockSync::Unsynchronized) {
-        exit::note(
-            "warning: this machine's clock is not synchronized; a server refuses a knock that is minutes off",
-        );
-    }
     let (mut sent, mut failed) = (Vec::new(), Vec::new());
     for to in destinations {
         // A knock of its own for each: one challenge sent twice would be a replay.
@@ -192,7 +188,8 @@ fn send_one(
     });
     let socket = emit(from, to, &datagram)?;
     let hmac = Packet::decode(&*plain).map(|packet| *packet.hmac).map_err(|error| internal(&error))?;
-    let sent = Sent { socket, to, id, hmac, datagram };
+    let hold = args.hold;
+    let sent = Sent { socket, to, id, hmac, hold, datagram };
     if args.quiet || args.json {
         return Ok(sent);
     }

@@ -372,6 +372,10 @@ fn a_door_is_knocked_by_both_families_and_both_answers_are_told() {
     );
     assert!(said.err.contains("warning: no answer from [::1]:"), "{said:?}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let said = siglatch_of_both(&site, &["knock", "office", "door", "--for", "4h"]).unwrap();
+    let cut = said.out.contains(" (the server gives at most that), seen from 127.0.0.1");
+    assert!(said.code == 0 && cut, "{said:?}");
+    assert!(!said.err.contains("not synchronized"), "an answer proves the clock: {said:?}");
     daemon.stop();
 }
 

@@ -46,8 +46,21 @@ fn line(fields: &Value) -> String {
     format!("{line}\n")
 }
 
+/// Whether a door is open for as long as was asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Given {
+    Asked,
+    Less,
+}
+
+/// Whether the server gives less than `hold`, in seconds. Some of it may be over by now, though never more than was waited for.
+pub(super) fn is_cut(hold: u32, receipt: &Receipt, patience: Duration) -> bool {
+    let over = patience.as_secs().saturating_add(CLOCK_TOLERANCE);
+    receipt.lease_seconds > 0 && u64::from(receipt.lease_seconds).saturating_add(over) < hold.into()
+}
+
 /// What a person reads: the outcome, where he was seen, how far his clock is off when it is, what the server says.
-pub(super) fn words(what: &str, receipt: &Receipt) -> String {
+pub(super) fn words(what: &str, receipt: &Receipt, given: Given) -> String {
     let Receipt { status, lease_seconds, source, .. } = receipt;
     // "ssh" of "ssh (1) for 10m".
     let name = what.split(' ').next().unwrap_or(what);
@@ -60,7 +73,11 @@ pub(super) fn words(what: &str, receipt: &Receipt) -> String {
     let outcome = match status {
         Status::Done if *lease_seconds > 0 => {
             let open = units::show_duration(Duration::from_secs((*lease_seconds).into()));
-            format!("open for {open}")
+            let cut = match given {
+                Given::Asked => "",
+                Given::Less => " (the server gives at most that)",
+            };
+            format!("open for {open}{cut}")
         }
         Status::Done => "done".to_owned(),
         Status::Failed => "failed".to_owned(),
@@ -169,10 +186,15 @@ mod tests {
             (Status::Denied, "", "ssh refused, seen from 192.0.2.7"),
         ];
         for (status, text, expected) in cases {
-            assert_eq!(words("ssh (1)", &receipt(status, text)), expected);
+            assert_eq!(words("ssh (1)", &receipt(status, text), Given::Asked), expected);
         }
         let open = Receipt { lease_seconds: 3598, ..receipt(Status::Done, "") };
-        assert_eq!(words("ssh (1) for 1h", &open), "ssh open for 59m58s, seen from 192.0.2.7");
+        assert_eq!(words("ssh (1) for 1h", &open, Given::Asked), "ssh open for 59m58s, seen from 192.0.2.7");
+        let cut = "ssh open for 59m58s (the server gives at most that), seen from 192.0.2.7";
+        assert_eq!(words("ssh (1) for 4h", &open, Given::Less), cut);
+        let patience = Duration::from_secs(2);
+        assert_eq!([3600, 3602, 3603].map(|hold| is_cut(hold, &open, patience)), [false, false, true]);
+        assert!(!is_cut(3600, &receipt(Status::Done, ""), patience), "no door");
     }
 
     #[test]
