@@ -66,10 +66,12 @@ wait_for() {
     exit 1
 }
 
-# The server: the page's commands, built programs in place of a release build, and something on port 22.
+# The server: the page's commands, built programs in place of a release build, a wait for what takes its time on a slow machine, and
+# something on port 22.
 {
     cat "$work/host"
-    block server start.md | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&|"
+    echo "ready() { for _ in \$(seq 400); do if grep -qs code=ready $work/server.log; then return; fi; sleep 0.05; done; return 1; }"
+    block server start.md | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&\nready|"
     echo "cp /etc/siglatch/doors.nft $work/ && cp alice.invite.toml $work/ && rm alice.invite.toml"
     cat <<'SERVER'
 exec perl -MIO::Socket::INET -e '
