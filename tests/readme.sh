@@ -88,6 +88,8 @@ grep -q 'siglatchctl init' "$work/server"
 ip netns exec "$server" bash "$work/server" >"$work/said" 2>&1 &
 host=$!
 wait_for grep -qs code=ready "$work/server.log"
+answers_ssh() { ip netns exec "$server" ss -Hltn 'sport = 22' | grep -q .; }
+wait_for answers_ssh
 
 # The client: everything but the ssh itself, for which a connection to its port stands; more patient than people are.
 {
@@ -167,7 +169,7 @@ sleep 1.1
 plain keys/root.hmac.key
 logged 'text="127.0.0.1|1|root|1|grant_ip|1|aGk="'
 V1
-    block "v1 later" moving.md | sed 's|^pkill .* siglatchd|kill -HUP %1|'
+    block "v1 later" moving.md
     cat <<'V1'
 logged code=reloaded
 plain keys/root.hmac
