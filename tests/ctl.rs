@@ -141,7 +141,7 @@ fn init_that_cannot_finish_takes_its_files_away() {
 fn user_add_makes_key_invite_and_table() {
     let desk = made();
     let said = add(&desk, &["alice", "--action", "hello"]).ok();
-    for step in ["siglatchctl reload", "siglatch join alice.invite.toml"] {
+    for step in ["siglatchd does not run (nothing is at", "siglatch join alice.invite.toml"] {
         assert!(said.out.contains(step), "{step} is not in {}", said.out);
     }
     assert_eq!((desk.mode("srv/keys/alice.hmac"), desk.mode("alice.invite.toml")), (0o600, 0o600));

@@ -105,6 +105,13 @@ fn a_table_of_people_is_added_whole() {
         (bob["not_after"].to_string(), bob["max_knocks"].as_integer()),
         ("2030-12-31".to_owned(), Some(3))
     );
+    desk.write("more.csv", "name,actions\ncarol,hello\n", 0o600);
+    user(&desk, &["add", "--from", "more.csv", "--invite", "new/invites"]).ok();
+    assert_eq!(
+        (desk.mode("new/invites"), names(&desk.path("new/invites"))),
+        (0o700, vec!["carol.invite.toml".to_owned()])
+    );
+    user(&desk, &["remove", "carol", "--yes"]).ok();
     let list = user(&desk, &["list"]).ok().out;
     let shown: Vec<&str> = list.lines().last().unwrap().split_whitespace().collect();
     assert_eq!(shown, ["bob", "2", "hello", "keys/bob.hmac", "yes", "2030-12-31", "3"]);

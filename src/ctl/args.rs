@@ -225,21 +225,30 @@ pub(super) enum Firewall {
 
 /// Prints the nftables ruleset that these actions' doors need
 ///
-/// One that closes the ports to all but the addresses that siglatchd has put into the actions' sets. Nothing is loaded.
+/// One that closes the ports to all but the addresses that siglatchd has put into the actions' sets. All doors of a port must be
+/// named together: its rules take the place of those that were loaded before. Nothing is loaded.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: siglatchctl firewall snippet ssh --tcp 22 > /etc/siglatch/doors.nft")]
+#[command(after_help = SNIPPET_EXAMPLES)]
 pub(super) struct Snippet {
-    /// Actions that have `nft`, by name
-    #[arg(value_name = "ACTION", required = true, value_parser = name)]
-    pub(super) actions: Vec<Name>,
+    /// Actions that have `nft`, by name; each with a port behind it, such as ssh:tcp/22, or with those of --tcp and --udp
+    #[arg(value_name = "ACTION", required = true, value_parser = behind)]
+    pub(super) doors: Vec<Behind>,
     /// A TCP port behind the doors; may be given several times
-    #[arg(long, value_name = "PORT", required_unless_present = "udp", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) tcp: Vec<u16>,
     /// A UDP port behind the doors; may be given several times
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) udp: Vec<u16>,
     #[command(flatten)]
     pub(super) at: At,
+}
+
+/// An action, and what is behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Behind {
+    pub(super) action: Name,
+    /// Protocol and number.
+    pub(super) port: Option<(&'static str, u16)>,
 }
 
 /// Loads a ruleset of nftables, and takes it back unless you confirm it
@@ -293,6 +302,17 @@ fn hook(text: &str) -> Result<KnockId, &'static str> {
     KnockId::parse(text).ok_or("no webhook: one has 16 hex digits")
 }
 
+fn behind(text: &str) -> Result<Behind, &'static str> {
+    let Some((action, port)) = text.split_once(':') else {
+        return Ok(Behind { action: name(text)?, port: None });
+    };
+    let (protocol, number) = port.split_once('/').unwrap_or_default();
+    let protocol = ["tcp", "udp"].into_iter().find(|known| *known == protocol);
+    let number = number.parse().ok().filter(|number| *number != 0);
+    let port = protocol.zip(number).ok_or("behind an action's colon stands a port, such as ssh:tcp/22")?;
+    Ok(Behind { action: name(action)?, port: Some(port) })
+}
+
 fn revert(text: &str) -> Result<Duration, &'static str> {
     let range = Duration::from_secs(1)..=Duration::from_secs(86_400);
     config::duration(text)
@@ -308,6 +328,10 @@ fn name(text: &str) -> Result<Name, &'static str> {
 pub(super) const FOLDER: &str = "/etc/siglatch";
 
 const CONFIG: &str = "/etc/siglatch/siglatchd.toml";
+
+const SNIPPET_EXAMPLES: &str = "Examples:
+  siglatchctl firewall snippet ssh --tcp 22 > /etc/siglatch/doors.nft
+  siglatchctl firewall snippet ssh:tcp/22 ssh-for:tcp/22 wireguard:udp/51820 > /etc/siglatch/doors.nft";
 
 const EXAMPLES: &str = "Examples:
   siglatchctl init --host vpn.example.org

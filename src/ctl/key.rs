@@ -28,7 +28,8 @@ pub(super) fn rotate(args: &KeyRotate) -> Result<(), Failure> {
             "invites that were made before this hold nothing to do that with: siglatchctl user add --force --once\n",
         )?;
     }
-    have_read(&args.way, &document).map(drop)
+    let known = have_read(&args.way, &document)?;
+    exit::say(&format!("{known}\n"))
 }
 
 /// Ends a user's key: nobody has the one in its place.

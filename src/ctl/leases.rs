@@ -13,6 +13,7 @@ use super::ask::folder;
 use super::ask::{ask, nothing};
 use super::document::Document;
 use super::internal;
+use super::user::known;
 use crate::clock::{self, Now};
 use crate::config::show_duration;
 use crate::control::{Reply, Request};
@@ -144,6 +145,12 @@ pub(super) fn revoke(args: &Revoke) -> Result<(), Failure> {
         0 if matches!(whom, Whom::Lease(_)) => {
             Err(Failure::new(Exit::TryAgain, "there is no such lease")
                 .hint("`siglatchctl leases` lists them"))
+        }
+        0 => {
+            // A daemon that is asked from afar may have another configuration.
+            let here = args.way.tcp.is_none().then(|| Document::open(&args.way.config).ok()).flatten();
+            here.zip(args.user.as_ref()).map_or(Ok(()), |(document, user)| known(&document, user))?;
+            exit::say("0 leases revoked\n")
         }
         1 => exit::say("1 lease revoked\n"),
         count => exit::say(&format!("{count} leases revoked\n")),

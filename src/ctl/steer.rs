@@ -80,7 +80,22 @@ pub(super) fn switch(args: &Switch, to: Enabled) -> Result<(), Failure> {
             exit::say(&format!("leases of {} that were ended: {leases}\n", one.name))?;
         }
     }
-    changed
+    changed.map_err(|failure| unknown(&args.what, failure))
+}
+
+/// What siglatchd refused, where the configuration says why.
+fn unknown(what: &Switched, failure: Failure) -> Failure {
+    let (kind, one) = match what {
+        Switched::User(one) => ("user", one),
+        Switched::Action(one) => ("action", one),
+    };
+    let name = one.name.as_str();
+    let Ok(document) = Document::open(&one.way.config) else { return failure };
+    if failure.exit != Exit::Config || document.entries(&format!("{kind}s")).any(|(other, _)| other == name) {
+        return failure;
+    }
+    Failure::new(Exit::Usage, format!("{}: there is no {kind} {name}", document.path().display()))
+        .hint(format!("siglatchctl {kind} list names them"))
 }
 
 /// The same of a user alone.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Array, Datetime, Item, TableLike, Value};
 use zeroize::Zeroizing;
 
-use super::args::UserAdd;
+use super::args::{UserAdd, Way};
 use super::document::{Document, Standing, lock};
 use super::{Begun, internal, make_folder, print};
 use crate::clock;
@@ -47,8 +47,8 @@ struct Made {
 /// Runs the command.
 pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
     // Two at once would each write the file without the other's user.
-    let _lock = lock(&args.at.config)?;
-    let mut document = Document::open(&args.at.config)?;
+    let _lock = lock(&args.way.config)?;
+    let mut document = Document::open(&args.way.config)?;
     let enrol = if args.once { enrol::ensure(&mut document)? } else { None };
     let made = make_all(&mut document, args, enrol.as_ref().map(|made| &made.key))?;
 
@@ -68,6 +68,9 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
         files.iter().try_for_each(|(path, _)| absent(path))?;
     }
     make_folder(&keys, 0o700)?;
+    if let (Some(_), Some(folder)) = (&args.from, &args.invite) {
+        make_folder(folder, 0o700)?;
+    }
     // A key that is replaced comes last: before the configuration says what it is good for, nobody may have it.
     let (later, first): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| path.exists());
     let mut begun = Begun::default();
@@ -88,7 +91,8 @@ pub(super) fn add(args: &UserAdd) -> Result<(), Failure> {
     for (path, bytes) in later {
         files::write(path, bytes, 0o600, existing)?;
     }
-    report(&document, args, &made)
+    let known = told(&args.way, &document);
+    report(&document, args, &made, &known)
 }
 
 /// All of them, or what is wrong with any.
@@ -185,8 +189,20 @@ fn key_file(document: &Document, name: &Name) -> String {
     }
 }
 
+/// Has the running daemon read it. Where it cannot, he is in the files all the same.
+fn told(way: &Way, document: &Document) -> String {
+    match have_read(way, document) {
+        Ok(known) => format!("{known}\n"),
+        Err(Failure { what, hint, .. }) => {
+            exit::note(&format!("warning: {what}"));
+            hint.iter().for_each(|hint| exit::note(&format!(" hint: {hint}")));
+            String::new()
+        }
+    }
+}
+
 /// Says what is to be done next; on standard error, where the invite has taken standard output.
-fn report(document: &Document, args: &UserAdd, made: &[Made]) -> Result<(), Failure> {
+fn report(document: &Document, args: &UserAdd, made: &[Made], known: &str) -> Result<(), Failure> {
     let config = document.path().display();
     for Made { invite: Invite { user, .. }, .. } in made {
         let table = document.entries("users").find(|(name, _)| *name == user.as_str());
@@ -195,25 +211,24 @@ fn report(document: &Document, args: &UserAdd, made: &[Made]) -> Result<(), Fail
             exit::note(&format!("warning: {user} is disabled: siglatchctl user enable {user}"));
         }
     }
-    let reload = "next: if siglatchd runs, have it read that: siglatchctl reload";
     let added = made.iter().map(|Made { invite: Invite { user, user_id, .. }, .. }| {
         format!("added {user} ({user_id}) to {config}\n")
     });
     let added: String = added.collect();
     let [Made { invite, file, .. }] = made else {
-        let then = "then: hand each *.invite.toml to whom it names by a safe way, it holds his key, and delete it here";
-        return exit::say(&format!("{added}{reload}\n{then}\n"));
+        let then = "next: hand each *.invite.toml to whom it names by a safe way, it holds his key, and delete it here";
+        return exit::say(&format!("{added}{known}{then}\n"));
     };
     let Some(file) = file else {
-        exit::note(&format!("{added}{reload}"));
+        exit::note(format!("{added}{known}").trim_end());
         return Ok(());
     };
     let user = &invite.user;
     let name = Path::new(file.file_name().unwrap_or(file.as_os_str())).display();
     let file = file.display();
     exit::say(&format!(
-        "{added}{reload}\n\
-         then: hand {file} to {user} by a safe way, it holds the key, and delete it here\n\
+        "{added}{known}\
+         next: hand {file} to {user} by a safe way, it holds the key, and delete it here\n\
          there: siglatch join {name}\n"
     ))?;
     let line = line(invite)?;

@@ -793,3 +793,36 @@ fn a_passphrase_opens_what_it_closed_and_a_short_one_closes_nothing() {
         "{said}"
     );
 }
+
+#[test]
+fn rules_of_nftables_beside_the_configuration_come_back_and_are_to_be_loaded() {
+    let kept = Kept::new();
+    let text = fs::read_to_string(kept.site.path("siglatchd.toml")).unwrap();
+    let door = "[actions.ssh]\nid = 9\nhold = \"1h\"\nnft = { family = \"inet\", table = \"siglatch\", set = \"ssh\" }\n";
+    kept.site.file("siglatchd.toml", format!("{text}{door}").as_bytes(), 0o600);
+    kept.backup("without.age");
+    kept.site.file("doors.nft", b"\xff rules\n", 0o666);
+    fs::create_dir(kept.site.path("folder.nft")).unwrap();
+    kept.backup("with.age");
+    let (said, code) = kept.verify("with.age");
+    assert_eq!((code, said.matches("rules").count()), (0, 1), "{said}");
+    kept.lose(&["siglatchd.toml", "doors.nft"]);
+    let said = ok(kept.restore("with.age", &["--force"]));
+    let doors = kept.site.path("doors.nft");
+    assert!(
+        said.contains(&format!(", then siglatchctl firewall try {}, then start siglatchd", doors.display())),
+        "{said}"
+    );
+    assert_eq!(fs::read(&doors).unwrap(), b"\xff rules\n");
+    assert_eq!(fs::metadata(&doors).unwrap().permissions().mode() & 0o777, 0o644);
+    kept.site.file("doors.nft", b"newer\n", 0o644);
+    kept.lose(&["siglatchd.toml"]);
+    let said = ok(kept.restore("without.age", &["--force"]));
+    assert!(said.contains("make the rules of the doors, which the backup has not"), "{said}");
+    assert_eq!(fs::read(&doors).unwrap(), b"newer\n");
+    let config = fs::read(kept.site.path("siglatchd.toml")).unwrap();
+    let main = ("config", "siglatchd.toml", 0o600, &config[..]);
+    kept.forge_files("odd.age", &[main, ("rules", "cron", 0o644, b"x")]);
+    let (said, code) = kept.restore("odd.age", &["--force"]);
+    assert_eq!((code, said.contains("where nothing of its kind belongs")), (78, true), "{said}");
+}

@@ -58,3 +58,42 @@ fn a_new_user_is_given_no_id_that_somebody_used() {
     assert!(String::from_utf8_lossy(&added.stdout).contains("added bob (2)"), "{added:?}");
     daemon.stop();
 }
+
+#[test]
+fn a_running_daemon_goes_by_a_new_user_at_once() {
+    let mut site = Site::new().with_run();
+    site.top += "public_host = \"vpn\"\n";
+    let mut daemon = site.start();
+    let add = |name: &str, invite: &str| {
+        ctl(&site, &["user", "add", name, "--action", "run", "--invite", invite, "--port", "1"])
+    };
+    let file = site.path("bob.invite");
+    let added = add("bob", file.to_str().unwrap());
+    let said = String::from_utf8(added.stdout).unwrap();
+    assert!(added.status.success() && said.contains("siglatchd goes by that now\nnext: hand "), "{said}");
+    daemon.wait("a reload", |line| line.contains("code=reloaded"));
+    let added = add("carol", "-");
+    assert!(String::from_utf8_lossy(&added.stderr).contains("siglatchd goes by that now"), "{added:?}");
+    let invite = siglatch::wire::Invite::parse(std::str::from_utf8(&added.stdout).unwrap()).unwrap();
+    assert_eq!(invite.user.as_str(), "carol");
+    daemon.stop();
+}
+
+#[test]
+fn a_user_is_added_where_the_daemon_cannot_read_what_else_is_wrong() {
+    let mut site = Site::new().with_run();
+    site.top += "public_host = \"vpn\"\n";
+    let daemon = site.start();
+    let config = std::fs::read_to_string(site.path("siglatchd.toml")).unwrap();
+    site.file("siglatchd.toml", format!("{config}\n[actions.bad]\nid = 1\n").as_bytes(), 0o600);
+    let invite = site.path("bob.invite");
+    let invite = invite.to_str().unwrap();
+    let added = ctl(&site, &["user", "add", "bob", "--action", "run", "--invite", invite, "--port", "1"]);
+    assert!(added.status.success(), "{added:?}");
+    let (out, err) = (String::from_utf8_lossy(&added.stdout), String::from_utf8_lossy(&added.stderr));
+    assert!(out.contains("added bob (2)") && !out.contains("goes by that"), "{out}");
+    assert!(err.contains("warning: the files are changed, but siglatchd goes on as before"), "{err}");
+    assert!(err.contains("then: siglatchctl reload"), "{err}");
+    assert!(std::path::Path::new(invite).exists());
+    daemon.stop();
+}

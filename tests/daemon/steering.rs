@@ -124,7 +124,8 @@ fn who_is_to_be_kept_out_is_out_although_the_files_are_half_edited() {
         out(&ctl(&site, &["enable", "user", "alice", "--until-restart"]));
         works(&site, &daemon);
     }
-    refused(&ctl(&site, &["disable", "user", "carol"]), 78, "there is no such user");
+    refused(&ctl(&site, &["disable", "user", "carol"]), 64, "there is no user carol");
+    refused(&ctl(&site, &["enable", "action", "none"]), 64, "siglatchctl action list names them");
     daemon.stop();
 }
 

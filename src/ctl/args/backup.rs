@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 
 use super::At;
 
-/// Writes configuration, keys, scripts, store and audit trail into one encrypted file
+/// Writes configuration, keys, scripts, rules of nftables, store and audit trail into one encrypted file
 ///
-/// While siglatchd runs, too: the store is copied as it is at one moment. Scripts are those in the configuration's folder.
+/// While siglatchd runs, too: the store is copied as it is at one moment. Scripts are those in the configuration's folder, and
+/// rules the files *.nft in it.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = EXAMPLES)]
 pub(in crate::ctl) struct Backup {

@@ -93,7 +93,7 @@ pub(in crate::ctl) struct KeyRevoke {
 /// Makes a user's key, adds him to the configuration and writes his invite
 ///
 /// The invite is a file, and what it says in one line is printed as well. The configuration keeps its comments and order; it is
-/// written last, so that what was begun and not finished is not in force.
+/// written last, so that what was begun and not finished is not in force. A running siglatchd goes by it at once.
 #[derive(Args, Debug)]
 #[command(after_help = USER_ADD_EXAMPLES)]
 pub(in crate::ctl) struct UserAdd {
@@ -124,7 +124,7 @@ pub(in crate::ctl) struct UserAdd {
     /// How long the invite can be used, 1m to 365d
     #[arg(long, value_name = "TIME", value_parser = leave, default_value = "2d", requires = "once")]
     pub(in crate::ctl) expires: Duration,
-    /// Where to write the invite; `-` is standard output alone; with --from a folder [default: NAME.invite.toml in this folder]
+    /// Where to write the invite; `-` is standard output alone; with --from a folder, which is made [default: NAME.invite.toml in this folder]
     #[arg(long, value_name = "FILE")]
     pub(in crate::ctl) invite: Option<PathBuf>,
     /// Show the invite as a QR code, too; or write it, as a PNG
@@ -145,11 +145,11 @@ pub(in crate::ctl) struct UserAdd {
     #[arg(long)]
     pub(in crate::ctl) no_stamp: bool,
     /// Replace key and invite if they are there: a user who is known keeps his number and gets a new key and these
-    /// actions; the old key ends once siglatchd has read that
+    /// actions; the old key ends
     #[arg(long)]
     pub(in crate::ctl) force: bool,
     #[command(flatten)]
-    pub(in crate::ctl) at: At,
+    pub(in crate::ctl) way: Way,
 }
 
 /// Says all that is known of a user: his settings, how old his keys are, how often he knocked

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use toml_edit::Item;
 use zeroize::Zeroizing;
 
-use super::manifest::{FORMAT, Filed, Manifest, Part, hex};
+use super::manifest::{FORMAT, Filed, Manifest, Part, hex, is_rules};
 use super::scratch::{self, Scratch};
 use crate::clock;
 use crate::config::credential;
@@ -88,7 +88,7 @@ pub(super) fn gather(config: &Path) -> Result<Gathered, Failure> {
     Ok(Gathered { manifest, contents, missing, lacks, _scratch: scratch })
 }
 
-/// Configuration files, keys, and the programs in the configuration's folder.
+/// Configuration files, keys, and the programs and rules of nftables in the configuration's folder.
 fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
     let mut named = BTreeMap::new();
     let mut add = |path: &Path, part| -> Result<(), Failure> {
@@ -127,6 +127,12 @@ fn named(document: &Document) -> Result<BTreeMap<PathBuf, Part>, Failure> {
             ["run", "undo"].into_iter().filter_map(|key| action.get(key)?.as_array()?.get(0)?.as_str());
         for program in programs.map(Path::new).filter(|program| program.starts_with(folder)) {
             add(program, Part::Program)?;
+        }
+    }
+    for entry in std::fs::read_dir(folder).map_err(|error| cannot(folder, "listed", &error))? {
+        let file = entry.map_err(|error| cannot(folder, "listed", &error))?.path();
+        if is_rules(&file) && file.is_file() {
+            add(&file, Part::Rules)?;
         }
     }
     Ok(named)

@@ -51,12 +51,15 @@ pub(super) enum Part {
     Config,
     Key,
     Program,
+    /// Of the firewall.
+    Rules,
     Trail,
     Store,
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 5] = [Part::Config, Part::Key, Part::Program, Part::Trail, Part::Store];
+    pub(super) const ALL: [Part; 6] =
+        [Part::Config, Part::Key, Part::Program, Part::Rules, Part::Trail, Part::Store];
 }
 
 impl Manifest {
@@ -104,6 +107,7 @@ impl Manifest {
             Part::Config => (true, TEXT_MAX),
             Part::Key => (true, KEY_MAX),
             Part::Program => (true, PROGRAM_MAX),
+            Part::Rules => (is_rules(path), PROGRAM_MAX),
         };
         let of_state = in_state && (is_trail(name) || name.starts_with(STORE));
         if !fits || (of_state && !matches!(part, Part::Trail | Part::Store)) {
@@ -115,10 +119,10 @@ impl Manifest {
         Ok(())
     }
 
-    /// Configuration, keys and programs that are not in the configuration's folder.
+    /// Configuration, keys, programs and rules that are not in the configuration's folder.
     pub(super) fn outside(&self) -> impl Iterator<Item = &Filed> {
         let folder = folder_of(&self.config);
-        let placed = |file: &&Filed| matches!(file.part, Part::Config | Part::Key | Part::Program);
+        let placed = |file: &&Filed| !matches!(file.part, Part::Trail | Part::Store);
         self.files.iter().filter(placed).filter(move |file| !file.path.starts_with(folder))
     }
 
@@ -137,7 +141,7 @@ impl Filed {
     /// What of its mode it gets back: nobody but its owner ever writes it, nobody becomes another by it, and nobody else reads a key.
     pub(super) fn mode_in_place(&self) -> u32 {
         let mask = match self.part {
-            Part::Config => 0o644,
+            Part::Config | Part::Rules => 0o644,
             Part::Key if self.path.to_string_lossy().ends_with(".pub.pem") => 0o644,
             Part::Key | Part::Trail | Part::Store => 0o600,
             Part::Program => 0o755,
@@ -152,10 +156,16 @@ impl std::fmt::Display for Part {
             Part::Config => "config",
             Part::Key => "key",
             Part::Program => "program",
+            Part::Rules => "rules",
             Part::Trail => "trail",
             Part::Store => "store",
         })
     }
+}
+
+/// Whether a file of this name has rules of nftables.
+pub(super) fn is_rules(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "nft")
 }
 
 fn is_plain(path: &Path) -> bool {

@@ -61,7 +61,7 @@ impl Now {
             newer.push(format!("its trail has {more} records more"));
         }
         for (at, Filed { path, part, .. }) in manifest.files.iter().enumerate() {
-            if matches!(part, Part::Config | Part::Key)
+            if matches!(part, Part::Config | Part::Key | Part::Rules)
                 && changed_since(path, manifest.made_at)
                 && !same(path, &scratch.join(at.to_string()))
             {

@@ -88,7 +88,24 @@ pub(in crate::ctl) fn restore(args: &Restore) -> Result<(), Failure> {
         exit::note(problems.render(Colours::Off).trim_end());
         exit::note("all is restored, but siglatchd would not take it on this machine");
     }
-    exit::say(&format!("restored {config}\n{said}next: siglatchctl check {config}, then start siglatchd\n"))
+    let rules = rules(&manifest);
+    exit::say(&format!(
+        "restored {config}\n{said}next: siglatchctl check {config}{rules}, then start siglatchd\n"
+    ))
+}
+
+/// How the doors of nftables come back: before siglatchd starts, or they stand open.
+fn rules(manifest: &Manifest) -> String {
+    if config::doors(&manifest.config).is_ok_and(|doors| doors.nft.is_empty()) {
+        return String::new();
+    }
+    let files = manifest.files.iter().filter(|filed| filed.part == Part::Rules);
+    let load: String =
+        files.map(|filed| format!(", then siglatchctl firewall try {}", filed.path.display())).collect();
+    if !load.is_empty() {
+        return load;
+    }
+    ", then make the rules of the doors, which the backup has not (siglatchctl firewall snippet), and load them".to_owned()
 }
 
 struct Restoring<'a> {
@@ -103,11 +120,11 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    /// Keys and programs, then the configuration that names them, its main file last.
+    /// Keys, programs and rules, then the configuration that names them, its main file last.
     fn config(&mut self) -> Result<(), Failure> {
         let manifest = self.manifest;
         let turn = |filed: &Filed| match filed.part {
-            Part::Key | Part::Program => Some(0),
+            Part::Key | Part::Program | Part::Rules => Some(0),
             Part::Config if filed.path != manifest.config => Some(1),
             Part::Config => Some(LAST),
             Part::Trail | Part::Store => None,

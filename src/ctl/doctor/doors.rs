@@ -35,7 +35,7 @@ pub(super) fn look(config: &Path) -> Vec<Section> {
     sections.extend(doors.nft.iter().map(|(action, door)| {
         let (v4, v6, table) = (door.set.v4(), door.set.v6(), &door.set.table);
         let title = format!("{action}: sets {v4} and {v6} of inet {table}");
-        let mut findings = examine::examine(&ruleset, action, &door.set);
+        let mut findings = examine::examine(&ruleset, &door.set, &doors.nft);
         if let Ok(held) = &held {
             findings.extend(held::compare(&door.set, held.get(action).unwrap_or(&nobody)));
         }

@@ -1,16 +1,16 @@
 //! One door, held against the ruleset.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Finding;
 use super::others;
 use super::ruleset::{Chain, Rule, Ruleset, Set, Table, Verdict};
-use crate::config::resolved::NftSet;
+use crate::config::resolved::{NftDoor, NftSet};
 
-/// All there is to say about the door of `action`.
-pub(super) fn examine(ruleset: &Ruleset, action: &str, door: &NftSet) -> Vec<Finding> {
+/// All there is to say about one of these doors.
+pub(super) fn examine(ruleset: &Ruleset, door: &NftSet, all: &BTreeMap<String, NftDoor>) -> Vec<Finding> {
     let table = Table { family: "inet".to_owned(), name: door.table.clone() };
-    let snippet = format!(
-        "siglatchctl firewall snippet {action} --tcp PORT > doors.nft; siglatchctl firewall try doors.nft"
-    );
+    let snippet = snippet(ruleset, &table, all);
     if !ruleset.tables.contains(&table) {
         return vec![Finding::bad(format!("there is no table inet {}", door.table), snippet)];
     }
@@ -40,6 +40,23 @@ pub(super) fn examine(ruleset: &Ruleset, action: &str, door: &NftSet) -> Vec<Fin
             .push(Finding::doubt(what, "add `ct state established,related accept` in front of the others"));
     }
     findings
+}
+
+/// The command for all doors of the table, each with its ports as they are now: one alone would take the place of the others.
+fn snippet(ruleset: &Ruleset, table: &Table, all: &BTreeMap<String, NftDoor>) -> String {
+    let doors = all.iter().filter(|(_, door)| door.set.table == table.name);
+    let doors = doors.flat_map(|(action, NftDoor { set, .. })| {
+        let rules = ruleset.rules.iter().filter(|rule| rule.table == *table);
+        let gates = rules.filter(|rule| rule.looks_into(&set.v4()).or(rule.looks_into(&set.v6())).is_some());
+        let ports = gates
+            .flat_map(Rule::ports)
+            .filter(|(protocol, first, last)| first == last && ["tcp", "udp"].contains(protocol));
+        let named: BTreeSet<String> =
+            ports.map(|(protocol, port, _)| format!("{action}:{protocol}/{port}")).collect();
+        if named.is_empty() { BTreeSet::from([format!("{action}:tcp/PORT")]) } else { named }
+    });
+    let doors = doors.collect::<Vec<_>>().join(" ");
+    format!("siglatchctl firewall snippet {doors} > new-doors.nft; siglatchctl firewall try new-doors.nft")
 }
 
 fn check_set(set: &Set, kind: &str, findings: &mut Vec<Finding>) {

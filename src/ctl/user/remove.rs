@@ -1,6 +1,7 @@
 //! `siglatchctl user remove`: a user's table and keys are gone, and the running daemon knows.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
@@ -65,12 +66,26 @@ pub(in crate::ctl) fn known(document: &Document, name: &Name) -> Result<(), Fail
 }
 
 /// Whether a daemon goes by the configuration now.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::ctl) enum Known {
     /// It has read it.
     Now,
-    /// It does not run.
-    AtStart,
+    /// It does not run: nothing is at this socket.
+    AtStart(PathBuf),
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Known::Now => write!(f, "siglatchd goes by that now"),
+            Known::AtStart(socket) => {
+                write!(
+                    f,
+                    "siglatchd does not run (nothing is at {}): it is so when it starts",
+                    socket.display()
+                )
+            }
+        }
+    }
 }
 
 /// Has the running daemon read the configuration.
@@ -85,11 +100,7 @@ pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known,
                 "say where with --socket, or in the environment that it has; then: siglatchctl reload",
             ));
         }
-        exit::say(&format!(
-            "siglatchd does not run (nothing is at {}): it is so when it starts\n",
-            socket.display()
-        ))?;
-        return Ok(Known::AtStart);
+        return Ok(Known::AtStart(socket));
     }
     let failure = match ask(way, &Request::Reload) {
         Ok(Reply::Reloaded { .. }) => return Ok(Known::Now),
@@ -105,8 +116,8 @@ pub(in crate::ctl) fn have_read(way: &Way, document: &Document) -> Result<Known,
 /// The same, and ends what the user holds. He is out also where siglatchd cannot read the files, for whatever else is wrong in them.
 pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> Result<(), Failure> {
     let read = have_read(way, document);
-    if matches!(read, Ok(Known::AtStart)) {
-        return Ok(());
+    if let Ok(known @ Known::AtStart(_)) = &read {
+        return exit::say(&format!("{known}\n"));
     }
     if let Err(failure) = read {
         let off = Change { key: format!("users.{user}.enabled"), value: Some("false".to_owned()) };
@@ -121,7 +132,7 @@ pub(in crate::ctl) fn in_force(way: &Way, document: &Document, user: &Name) -> R
     }
     let reply = ask(way, &Request::Revoke(Whom::User(user.to_string())))?;
     let Reply::Revoked(leases) = reply else { return Err(nothing(&reply)) };
-    exit::say(&format!("siglatchd goes by that now; leases of {user} that were ended: {leases}\n"))
+    exit::say(&format!("{}; leases of {user} that were ended: {leases}\n", Known::Now))
 }
 
 /// The files of his keys that no other user has.

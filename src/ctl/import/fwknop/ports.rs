@@ -67,10 +67,14 @@ pub(super) fn snippets(doors: &BTreeMap<String, BTreeSet<Port>>, config: &str) -
     for (port, doors) in by_port {
         by_doors.entry(doors).or_default().push(port);
     }
-    let line = |(doors, ports): (&Vec<&str>, &Vec<Port>)| {
-        let ports: String =
-            ports.iter().map(|port| format!(" --{} {}", port.protocol.name(), port.number)).collect();
+    let option = |port: &Port| format!(" --{} {}", port.protocol.name(), port.number);
+    let line = |doors: &[&str], ports: &str| {
         format!("  siglatchctl firewall snippet {}{ports} --config {config}\n", doors.join(" "))
     };
-    by_doors.iter().map(line).collect()
+    let lines = by_doors.iter().map(|(doors, ports)| match doors.as_slice() {
+        [_] => line(doors, &ports.iter().map(option).collect::<String>()),
+        // Several doors are printed for one port at a time.
+        several => ports.iter().map(|port| line(several, &option(port))).collect(),
+    });
+    lines.collect()
 }
