@@ -51,6 +51,7 @@ fn init_makes_all_that_a_server_needs_with_the_right_modes() {
         ("srv/state", 0o700),
         ("srv/actions", 0o755),
         ("srv/server.key.pem", 0o600),
+        ("srv/enrol.key", 0o600),
         ("srv/server.pub.pem", 0o644),
         ("srv/siglatchd.toml", 0o600),
         ("srv/actions/hello", 0o755),
@@ -60,7 +61,16 @@ fn init_makes_all_that_a_server_needs_with_the_right_modes() {
     }
     assert_eq!(
         names(&desk.path("srv")),
-        ["actions", "admin.key", "keys", "server.key.pem", "server.pub.pem", "siglatchd.toml", "state"]
+        [
+            "actions",
+            "admin.key",
+            "enrol.key",
+            "keys",
+            "server.key.pem",
+            "server.pub.pem",
+            "siglatchd.toml",
+            "state"
+        ]
     );
     let private = PrivateKey::from_pem(&desk.read("srv/server.key.pem")).unwrap();
     assert_eq!(private.public().to_pem().unwrap(), desk.read("srv/server.pub.pem"));
@@ -406,7 +416,7 @@ fn what_init_and_user_add_make_is_what_the_daemon_takes() {
     add(&desk, &["alice", "--action", "hello"]).ok();
     with_listener_user(&desk, "srv/siglatchd.toml");
     let said = desk.ctl(&["check", "srv/siglatchd.toml"]).ok();
-    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 3\n");
+    assert_eq!(said.out, "srv/siglatchd.toml is good: users: 1, actions: 4\n");
     assert_eq!(said.err, "");
 }
 
@@ -472,6 +482,7 @@ fn users_and_actions_are_listed_as_tables() {
             "ACTION ID USERS RUNS ENABLED".to_owned(),
             "whoami 250 - builtin whoami yes".to_owned(),
             "server-key 251 - builtin server_key yes".to_owned(),
+            "enrol 252 - builtin enrol yes".to_owned(),
             format!("hello 1 alice {} yes", hello.display())
         ]
     );

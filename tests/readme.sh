@@ -66,10 +66,12 @@ wait_for() {
     exit 1
 }
 
-# The server: the page's commands, built programs in place of a release build, and something on port 22.
+# The server: the page's commands, built programs in place of a release build, a wait for what takes its time on a slow machine, and
+# something on port 22.
 {
     cat "$work/host"
-    block server start.md | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&|"
+    echo "ready() { for _ in \$(seq 400); do if grep -qs code=ready $work/server.log; then return; fi; sleep 0.05; done; return 1; }"
+    block server start.md | sed -e '/^cargo build/d' -e "s|target/release|$binaries|g" -e "s|^siglatchd &|siglatchd 2>$work/server.log \&\nready|"
     echo "cp /etc/siglatch/doors.nft $work/ && cp alice.invite.toml $work/ && rm alice.invite.toml"
     cat <<'SERVER'
 exec perl -MIO::Socket::INET -e '
@@ -86,6 +88,8 @@ grep -q 'siglatchctl init' "$work/server"
 ip netns exec "$server" bash "$work/server" >"$work/said" 2>&1 &
 host=$!
 wait_for grep -qs code=ready "$work/server.log"
+answers_ssh() { ip netns exec "$server" ss -Hltn 'sport = 22' | grep -q .; }
+wait_for answers_ssh
 
 # The client: everything but the ssh itself, for which a connection to its port stands; more patient than people are.
 {
@@ -165,7 +169,7 @@ sleep 1.1
 plain keys/root.hmac.key
 logged 'text="127.0.0.1|1|root|1|grant_ip|1|aGk="'
 V1
-    block "v1 later" moving.md | sed 's|^pkill .* siglatchd|kill -HUP %1|'
+    block "v1 later" moving.md
     cat <<'V1'
 logged code=reloaded
 plain keys/root.hmac

@@ -251,7 +251,8 @@ pub struct User {
     pub not_after: Option<Duration>,
     /// Whether he may exchange his key.
     pub exchange: Exchange,
-    /// Himself with the key that he has sent for, until he has knocked under it: from then on he is that one.
+    /// Himself with the key that he has sent for, until he has knocked under it: from then on he is that one. Or with that of an
+    /// invite that is spent.
     pub next: Option<Arc<User>>,
     /// How many knocks of his may run, ever; those before the limit was written count.
     pub max_knocks: Option<u32>,

@@ -4,6 +4,7 @@ use rsa::rand_core::OsRng;
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, Value};
+use zeroize::Zeroizing;
 
 use super::admin;
 use super::args::{FOLDER, Init};
@@ -14,6 +15,7 @@ use crate::config::{self, files::Existing};
 use crate::exit::{self, Exit, Failure};
 #[cfg(feature = "sqlite")]
 use crate::store::{Boot, SqliteStore};
+use crate::wire::enrol::EnrolSecret;
 use crate::wire::{PrivateKey, ServerId};
 
 /// Runs the command. Everything is looked at and made in memory first, then written, the configuration last.
@@ -39,7 +41,9 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
     let config = configuration(args, &state_dir, Path::new(runtime_dir), &hello)?;
     let public = admin::public_of(&admin).ok_or_else(|| internal(&"a key that is none was made"))?;
     let config = config.replace("@admin_key@", &public.to_string());
-    let files: [(PathBuf, &[u8], u32); 5] = [
+    let enrol = Zeroizing::new(format!("{}\n", *EnrolSecret::new(*Zeroizing::new(random()?)).to_hex()));
+    let files: [(PathBuf, &[u8], u32); 6] = [
+        (dir.join("enrol.key"), enrol.as_bytes(), 0o600),
         (dir.join(admin::FILE), admin.as_bytes(), 0o600),
         (dir.join("server.key.pem"), private_pem.as_bytes(), 0o600),
         (dir.join("server.pub.pem"), public_pem.as_bytes(), 0o644),
@@ -66,15 +70,25 @@ pub(super) fn init(args: &Init) -> Result<(), Failure> {
     }
     begun.done();
 
+    tell(args, &dir)
+}
+
+/// What was made, and what comes next.
+fn tell(args: &Init, dir: &Path) -> Result<(), Failure> {
     let dir = dir.display();
     let at =
         if args.dir == Path::new(FOLDER) { String::new() } else { format!(" --config {dir}/siglatchd.toml") };
+    let start = if args.dir == Path::new(FOLDER) && Path::new(UNIT).exists() {
+        "systemctl start siglatchd".to_owned()
+    } else {
+        format!("siglatchd{at}")
+    };
     let user = config::missing_listener().map_or(String::new(), |command| format!("next: {command}\n"));
     let host = if args.host.is_some() { "" } else { " --host NAME" };
     exit::say(&format!(
-        "made {dir}: siglatchd.toml, server.key.pem, server.pub.pem, admin.key, actions/hello\n\
+        "made {dir}: siglatchd.toml, server.key.pem, server.pub.pem, enrol.key, admin.key, actions/hello\n\
          {user}next: siglatchctl user add alice --action hello{host}{at}\n\
-         then: siglatchd{at}\n"
+         then: {start}\n"
     ))
 }
 
@@ -113,5 +127,8 @@ fn make_state(folder: &Path) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Where the package puts the service.
+const UNIT: &str = "/usr/lib/systemd/system/siglatchd.service";
 
 const TEMPLATE: &str = include_str!("siglatchd.toml");

@@ -112,10 +112,15 @@ fn good_for(now: Now, user: &User, action: &Action) -> Result<(), DropReason> {
     let enrols = action.builtin == Some(Builtin::Enrol);
     let good = match user.exchange {
         Exchange::Never => !enrols,
-        Exchange::Rotates(until) => now.wall <= until || !enrols && user.next.is_none(),
-        Exchange::Invites { until, .. } => enrols && now.wall <= until,
+        Exchange::Rotates(until) => now.wall <= until || !enrols && !has_sent(user),
+        Exchange::Invites { until, .. } | Exchange::Spent(until) => enrols && now.wall <= until,
     };
     ensure(good, DropReason::KeyExchange)
+}
+
+/// Whether he has sent for another key, and not knocked under it yet.
+fn has_sent(user: &User) -> bool {
+    user.next.as_ref().is_some_and(|next| !matches!(next.exchange, Exchange::Spent(_)))
 }
 
 fn may<'a>(

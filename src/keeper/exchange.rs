@@ -98,8 +98,9 @@ impl Exchanges {
     }
 
     /// With the keys that are in force.
-    pub(super) fn config(&self) -> Arc<Config> {
-        let changed: Vec<User> = self.kept.iter().filter_map(|(id, kept)| self.changed(*id, kept)).collect();
+    pub(super) fn config(&self, now: Now) -> Arc<Config> {
+        let changed = self.kept.iter().filter_map(|(id, kept)| self.changed(now, *id, kept));
+        let changed: Vec<User> = changed.collect();
         if changed.is_empty() {
             return Arc::clone(&self.files);
         }
@@ -116,6 +117,9 @@ impl Exchanges {
             }
             keeping.knocks.push(knock);
             return Begun::Waits;
+        }
+        if let Exchange::Spent(_) = user.exchange {
+            return Begun::Taken;
         }
         let Some(file) = self.files.users.get(&user.id) else { return Begun::Useless };
         let known = self.kept.get(&user.id).filter(|kept| kept.is_of(&file.hmac_key)).cloned();
@@ -161,7 +165,7 @@ impl Exchanges {
     /// The first knock under a key that was sent for: it is in force, and the old one is not. The store is to keep that; until it has,
     /// a restart would make both good again.
     pub(super) fn confirm(&mut self, now: Now, knocked: &User) -> Option<(EnrolPublic, KeyRow)> {
-        let user = self.changed(knocked.id, self.kept.get(&knocked.id)?);
+        let user = self.changed(now, knocked.id, self.kept.get(&knocked.id)?);
         let leave = user.and_then(|user| user.exchange.leave());
         let kept = self.kept.get_mut(&knocked.id)?;
         let next = kept.next.take_if(|next| next.key == knocked.hmac_key)?;
@@ -195,7 +199,7 @@ impl Exchanges {
     }
 
     /// A user as his exchanges have made him; `None`: as he is in his file.
-    fn changed(&self, id: UserId, kept: &Exchanged) -> Option<User> {
+    fn changed(&self, now: Now, id: UserId, kept: &Exchanged) -> Option<User> {
         let file = self.files.users.get(&id).filter(|file| kept.is_of(&file.hmac_key))?;
         let mut user = User::clone(file);
         if let Some(own) = &kept.own {
@@ -207,6 +211,12 @@ impl Exchanges {
             let exchange = Exchange::Rotates(Duration::MAX);
             Arc::new(User { hmac_key: next.key.clone(), exchange, next: None, ..user.clone() })
         });
+        if let (None, Some(_), Exchange::Invites { until, .. }) = (&user.next, &kept.own, file.exchange)
+            && now.wall <= until
+        {
+            let exchange = Exchange::Spent(until);
+            user.next = Some(Arc::new(User { exchange, next: None, ..User::clone(file) }));
+        }
         Some(user)
     }
 }

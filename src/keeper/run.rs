@@ -109,7 +109,7 @@ impl Keeper {
     fn new(started: Started) -> Result<Keeper, Failure> {
         let Started { exchanges, clock, judge, store, journal, audit, leases, hooks, sockets, .. } = started;
         let (moving, taken_over) = (started.moving, started.taken_over);
-        let config = exchanges.config();
+        let config = exchanges.config(clock.now());
         let io = |error: std::io::Error| cannot("start the loop", &error);
         let poll = Poll::new().map_err(io)?;
         let registry = poll.registry();
@@ -261,7 +261,7 @@ impl Keeper {
 
     /// Goes on by the files as they were read last, with the keys that are in force.
     fn swap(&mut self, now: Now) {
-        let config = self.exchanges.config();
+        let config = self.exchanges.config(now);
         self.judge.reload(Arc::clone(&config));
         self.listener.reload(&self.config, &config);
         let permits = |about: &About| {

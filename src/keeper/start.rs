@@ -78,7 +78,7 @@ pub(super) fn start(loaded: Loaded, taken_over: TakenOver, inherited: ListenFd) 
         void_invites(&config, &mut *store, clock.now())?;
     }
     let exchanges = Exchanges::new(config, store.keys(clock.now().unix())?);
-    let judge = Judge::new(exchanges.config(), decoys());
+    let judge = Judge::new(exchanges.config(clock.now()), decoys());
     Ok(Started { exchanges, moving, clock, judge, store, journal, audit, leases, hooks, sockets, taken_over })
 }
 

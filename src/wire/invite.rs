@@ -1,4 +1,4 @@
-//! The invite: one TOML file, or one [`line`], with all that a user needs to knock. Installed by `siglatch join`, it is a
+//! The invite: one TOML file, or one [`mod@line`], with all that a user needs to knock. Installed by `siglatch join`, it is a
 //! profile.
 //!
 //! ```toml

@@ -18,7 +18,6 @@ fn siglatchd_takes_every_recipe_alone_and_all_of_them_together() {
     let here = folder.path();
     let vectors: serde_json::Value = serde_json::from_str(&read("tests/vectors/siglatch-v1.json")).unwrap();
     put(here, "server.key.pem", 0o600, vectors["private_key_pem"].as_str().unwrap());
-    put(here, "keys/auditor.hmac", 0o600, &"07".repeat(32));
     put(here, "keys/vault.webhook", 0o600, &"08".repeat(32));
     put(here, "actions/door-ipset", 0o755, &read("scripts/actions/door-ipset"));
     for block in scripts(&page) {

@@ -158,7 +158,14 @@ fn what_is_refused_as_busy_is_given_back() {
 #[test]
 fn a_guest_knocks_as_often_as_he_was_given_and_no_more_over_a_restart() {
     let mut site = site("max_knocks = 2", "max_running = 1");
+    // To ask who one is is no use of it.
+    site.tables = site.tables.replace("actions = [\"run\"]", "actions = [\"run\", \"me\"]");
+    site.tables += "\n[actions.me]\nid = 7\nbuiltin = \"whoami\"\n";
     let mut daemon = site.start();
+    for nth in 1..=3 {
+        daemon.send(&site.sealed(&knock(7, b""), Binding::Server(site.server_id)));
+        daemon.wait_count("an answer", nth, |line| line.contains("action=me "));
+    }
     daemon.send(&site.datagram());
     runs(&site, 1);
     daemon.kill();

@@ -17,6 +17,8 @@ pub enum Exchange {
         /// And until when the key that he has then.
         then: Option<Duration>,
     },
+    /// It was an invite's, and was exchanged: whoever sends for another with it until then is somebody else.
+    Spent(Duration),
 }
 
 impl Exchange {
@@ -24,7 +26,9 @@ impl Exchange {
     pub fn leave(self) -> Option<u64> {
         match self {
             Exchange::Never => None,
-            Exchange::Rotates(until) | Exchange::Invites { until, .. } => Some(until.as_secs()),
+            Exchange::Rotates(until) | Exchange::Invites { until, .. } | Exchange::Spent(until) => {
+                Some(until.as_secs())
+            }
         }
     }
 
@@ -36,7 +40,9 @@ impl Exchange {
             {
                 Exchange::Rotates(until)
             }
-            Exchange::Never | Exchange::Rotates(_) | Exchange::Invites { .. } => Exchange::Never,
+            Exchange::Never | Exchange::Rotates(_) | Exchange::Invites { .. } | Exchange::Spent(_) => {
+                Exchange::Never
+            }
         }
     }
 }

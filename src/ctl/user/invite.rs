@@ -82,7 +82,11 @@ impl Server {
         let named = |name: &Name| {
             let action = self.actions.get(name).ok_or_else(|| {
                 let what = format!("{}: no action {name}", document.path().display());
-                let names: Vec<&str> = self.actions.keys().map(Name::as_str).collect();
+                // Those that are about keys are everybody's, and no grant.
+                let everybodys = ["enrol", "server_key"].map(|builtin| document.builtin(builtin));
+                let granted =
+                    self.actions.iter().filter(|(_, action)| !everybodys.contains(&Some(action.id)));
+                let names: Vec<&str> = granted.map(|(name, _)| name.as_str()).collect();
                 Failure::new(Exit::Usage, what).hint(format!("the actions are: {}", names.join(", ")))
             })?;
             Ok((name.clone(), *action))

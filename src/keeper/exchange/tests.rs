@@ -42,7 +42,7 @@ fn now() -> Now {
 }
 
 fn alice(exchanges: &Exchanges) -> Arc<User> {
-    Arc::clone(&exchanges.config().users[&UserId(1)])
+    Arc::clone(&exchanges.config(now()).users[&UserId(1)])
 }
 
 fn begin(exchanges: &mut Exchanges, byte: u8) -> Begun {
@@ -87,10 +87,14 @@ fn a_key_is_the_clients_and_stands_beside_the_old_one_until_it_is_knocked_under(
     let (sent, row) = exchanges.confirm(now(), &next).unwrap();
     assert_eq!(sent, client(5));
     let after = alice(&exchanges);
-    assert_eq!(
-        (&after.hmac_key, after.exchange, &after.next.is_none()),
-        (&next.hmac_key, Exchange::Never, &true)
-    );
+    assert_eq!((&after.hmac_key, after.exchange), (&next.hmac_key, Exchange::Never));
+    // Who has the invite alone is known from noise for as long as it would have been good.
+    let spent = after.next.clone().unwrap();
+    let until = Duration::from_secs(UNTIL);
+    assert_eq!((&spent.hmac_key, spent.exchange), (&before.hmac_key, Exchange::Spent(until)));
+    assert_eq!(exchanges.begin(&spent, client(6), knock(6)), Begun::Taken);
+    let later = Now { wall: until + Duration::from_secs(1), ..now() };
+    assert!(exchanges.config(later).users[&UserId(1)].next.is_none());
     assert_eq!(row.exchanged.own.as_ref().map(|own| own.since), Some(1_700_000_000));
     assert!(exchanges.confirm(now(), &next).is_none(), "once");
 

@@ -285,7 +285,7 @@ fn warnings(status: &status::Status) -> Vec<status::Warning> {
         warn(
             "audit-broken",
             what.clone(),
-            "siglatchctl audit verify says where; the file that was put aside is evidence",
+            "siglatchctl audit verify says where; a file that the log says was put aside is evidence",
         );
     }
     if let Some(what) = &status.audit.failing {
