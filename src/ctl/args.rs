@@ -269,8 +269,8 @@ pub(super) struct Try {
 /// Says what is wrong, or could go wrong, with this server, and how to mend it
 ///
 /// Asks the running daemon if it answers; looks at clock, configuration, keys, folders, disk and sandbox; and at whether each door of
-/// nftables would really open, and close: at tables, sets and rules that are loaded now, and what other firewalls would do. Changes
-/// nothing. Exit code 78 if something is bad.
+/// nftables would really open, and close: at tables, sets and rules that are loaded now, what other firewalls would do, and whether a
+/// reboot brings the rules back. Changes nothing. Exit code 78 if something is bad.
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
     #[command(flatten)]

@@ -3,6 +3,7 @@
 //! In: the configuration, what it names, the running daemon if it answers, and the firewall as it is now. Out: what was found, each
 //! with a way to mend it; failure when something is bad. Never: a change.
 
+mod boot;
 mod daemon;
 mod doors;
 mod examine;

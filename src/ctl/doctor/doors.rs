@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ruleset::Ruleset;
-use super::{Finding, Section, examine, held, others, section};
+use super::{Finding, Section, boot, examine, held, others, section};
 use crate::config;
 use crate::ctl::firewall::nft::nft;
 use crate::ctl::leases;
@@ -46,6 +46,8 @@ pub(super) fn look(config: &Path) -> Vec<Section> {
         sections
             .push(section("leases", vec![Finding::doubt(what, "run this as root, with a store on disk")]));
     }
+    let tables = doors.nft.values().map(|door| door.set.table.as_str()).collect();
+    sections.push(section("boot", boot::look(Path::new("/"), &tables)));
     sections.extend(legacy().map(|finding| section("iptables-legacy", vec![finding])));
     sections
 }

@@ -1,9 +1,10 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use super::keys::{Key, ages};
 use super::machine::Space;
-use super::{Level, daemon};
+use super::{Level, boot, daemon};
 use crate::control::status::{Reload, Status, Warning};
 
 #[test]
@@ -80,4 +81,37 @@ fn what_keeps_the_daemon_from_its_work_is_bad_and_the_rest_to_be_looked_at() {
     assert_eq!(levels, [Level::Good, Level::Doubt, Level::Doubt, Level::Bad, Level::Doubt]);
     status.version = "0.0.1".to_owned();
     assert!(daemon::examine(&status)[1].what.contains("runs as 0.0.1"));
+}
+
+#[test]
+fn rules_that_a_reboot_would_not_bring_back_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let write = |name: &str, text: &str| {
+        let file = root.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    let doors = BTreeSet::from(["siglatch"]);
+    let found = || {
+        boot::look(root, &doors).into_iter().map(|finding| (finding.level, finding.mend)).collect::<Vec<_>>()
+    };
+    let missing = |found: Vec<(Level, String)>| {
+        found.len() == 1
+            && found[0].0 == Level::Doubt
+            && found[0].1.contains("include \"/etc/siglatch/*.nft\"")
+    };
+    assert!(missing(found()));
+    write("etc/nftables.conf", "#!/usr/sbin/nft -f\n# siglatch\nflush ruleset\ninclude \"siglatch/*.nft\"\n");
+    assert!(missing(found()), "the pattern matches no file");
+    write("etc/siglatch/doors.nft", "table inet siglatch {\n}\n");
+    assert_eq!(found(), [(Level::Good, String::new())]);
+    write("run/systemd/system/x", "");
+    assert_eq!(found(), [(Level::Doubt, "systemctl enable nftables".to_owned())]);
+    write("etc/systemd/system/sysinit.target.wants/nftables.service", "");
+    assert_eq!(found(), [(Level::Good, String::new())]);
+    write("etc/nftables.conf", "include \"nftables.conf\"\n");
+    assert!(missing(found()), "a file that includes itself");
+    write("etc/nftables.conf", "include \"a*/b*.nft\"\n");
+    assert_eq!(found(), [(Level::Good, String::new())], "what cannot be told is not doubted");
 }
