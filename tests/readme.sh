@@ -132,7 +132,7 @@ ip netns exec "$server" nft list set inet siglatch ssh4 | grep '10.77.0.2 timeou
     echo '! nft list set inet siglatch ssh4 | grep 10.77.0.2'
 } > "$work/later"
 grep -q 'siglatchctl revoke' "$work/later"
-if ! nsenter --target "$host" --mount --net bash -x "$work/later" >"$work/later.log" 2>&1; then
+if ! nsenter --target "$host" --mount --net --root bash -x "$work/later" >"$work/later.log" 2>&1; then
     cat "$work/later.log" "$work/server.log"
     exit 1
 fi
