@@ -809,10 +809,7 @@ fn rules_of_nftables_beside_the_configuration_come_back_and_are_to_be_loaded() {
     kept.lose(&["siglatchd.toml", "doors.nft"]);
     let said = ok(kept.restore("with.age", &["--force"]));
     let doors = kept.site.path("doors.nft");
-    assert!(
-        said.contains(&format!(", then siglatchctl firewall try {}, then start siglatchd", doors.display())),
-        "{said}"
-    );
+    assert!(said.contains(&format!(", then nft -f {}, then start siglatchd", doors.display())), "{said}");
     assert_eq!(fs::read(&doors).unwrap(), b"\xff rules\n");
     assert_eq!(fs::metadata(&doors).unwrap().permissions().mode() & 0o777, 0o644);
     kept.site.file("doors.nft", b"newer\n", 0o644);

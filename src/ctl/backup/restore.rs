@@ -100,8 +100,7 @@ fn rules(manifest: &Manifest) -> String {
         return String::new();
     }
     let files = manifest.files.iter().filter(|filed| filed.part == Part::Rules);
-    let load: String =
-        files.map(|filed| format!(", then siglatchctl firewall try {}", filed.path.display())).collect();
+    let load: String = files.map(|filed| format!(", then nft -f {}", filed.path.display())).collect();
     if !load.is_empty() {
         return load;
     }
