@@ -55,7 +55,8 @@ impl Figures {
                 continue;
             };
             for ((size, count), expected) in SIZES.iter().zip(counts).zip(expected) {
-                if count.abs_diff(*expected) * 20 > *expected {
+                let floor = if path.ends_with("/sha-256") { 0 } else { CALL };
+                if count.abs_diff(*expected) > (*expected / 20).max(floor) {
                     problems.push(format!("{path}, {}: {count} instead of {expected}", size.name));
                 }
             }
@@ -82,5 +83,8 @@ impl Figures {
 fn place() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/cost/figures.txt")
 }
+
+/// Instructions of a call that the compiler inlines or does not, as what stands around it and the folder of the build have it.
+const CALL: u64 = 10;
 
 const RENEW: &str = "renew them with `scripts/cost --renew`";

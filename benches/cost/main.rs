@@ -2,7 +2,7 @@
 //!
 //! Each path of [`world`] runs under valgrind's callgrind in worlds of different [`Size`]: with 1 and 10,000 users, 1 and 250
 //! actions, 0 and 1,000,000 remembered nonces. No size may cost more than a tenth above another, and nothing may be more
-//! than a twentieth off the figures in `figures.txt`. `scripts/cost` runs it; `scripts/cost --renew` writes new figures.
+//! than a twentieth, or the ten instructions of a call, off the figures in `figures.txt`. `scripts/cost` runs it; `scripts/cost --renew` writes new figures.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
