@@ -88,7 +88,7 @@ grep -q 'siglatchctl init' "$work/server"
 ip netns exec "$server" bash "$work/server" >"$work/said" 2>&1 &
 host=$!
 wait_for grep -qs code=ready "$work/server.log"
-answers_ssh() { ip netns exec "$server" ss -Hltn 'sport = 22' | grep -q .; }
+answers_ssh() { ip netns exec "$server" ss -Hltn 'sport = 22' | grep . >/dev/null; }
 wait_for answers_ssh
 
 # The client: everything but the ssh itself, for which a connection to its port stands; more patient than people are.
