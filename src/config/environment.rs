@@ -100,10 +100,11 @@ impl Shape {
 const PREFIX: &str = "SIGLATCH_";
 
 /// All that stands at the top of the main file.
-const SETTINGS: [(&str, Shape); 20] = [
+const SETTINGS: [(&str, Shape); 21] = [
     ("listen", Shape::List),
     ("private_key", Shape::Text),
     ("old_private_key", Shape::Text),
+    ("enrol_key", Shape::Text),
     ("server_id", Shape::Text),
     ("public_host", Shape::Text),
     ("public_addresses", Shape::List),
