@@ -17,20 +17,20 @@ fn ctl(site: &Site, args: &[&str]) -> Output {
     command.args(args).arg("--config").arg(site.path("siglatchd.toml")).output().unwrap()
 }
 
-fn siglatch(site: &Site, home: &str, args: &[&str]) -> Output {
+pub(crate) fn siglatch(site: &Site, home: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_siglatch"));
     command.args(args).env("HOME", site.path(home)).env_remove("XDG_CONFIG_HOME").output().unwrap()
 }
 
 #[track_caller]
-fn ok(output: Output) -> String {
+pub(crate) fn ok(output: Output) -> String {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{} {}", said(&output.stdout), said(&output.stderr));
     said(&output.stdout)
 }
 
 #[track_caller]
-fn failed(output: &Output, code: i32, what: &str) {
+pub(crate) fn failed(output: &Output, code: i32, what: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.contains(what), "{what}: {said}");
